@@ -1,0 +1,42 @@
+"""napari_sam: Segment Anything for microscopists, in napari and in scripts.
+
+The public API is loaded on first use, so that ``import napari_sam`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("napari-sam-workbench")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "CachedPredictor": "napari_sam.inference.cached_predictor",
+    "load_model": "napari_sam.inference.checkpoints",
+    "segment_image": "napari_sam.inference.segment_image",
+    "evaluate_labels": "napari_sam.evaluation.matching",
+    "ObjectMask": "napari_sam.types",
+    "Progress": "napari_sam.types",
+    "Prompts": "napari_sam.types",
+    "SamError": "napari_sam.errors",
+    "PromptError": "napari_sam.errors",
+    "ImageError": "napari_sam.errors",
+    "CheckpointError": "napari_sam.errors",
+    "CacheError": "napari_sam.errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,25 @@
+"""The package's exceptions: each message says what was wrong, what was expected and got, and what to do.
+
+``SamError`` deliberately does not subclass ``RuntimeError``: a ``RuntimeError`` that escapes a napari
+generator worker emits neither ``errored`` nor ``finished``, so nobody would ever hear of it.
+"""
+
+
+class SamError(Exception):
+    """Base of all errors that napari_sam raises on purpose."""
+
+
+class PromptError(SamError):
+    """A prompt is malformed, lies outside the image, or contains nothing to segment."""
+
+
+class ImageError(SamError):
+    """An image has a shape, data type or content that cannot be segmented."""
+
+
+class CheckpointError(SamError):
+    """A checkpoint is missing, damaged, unsafe, or of another architecture."""
+
+
+class CacheError(SamError):
+    """The embedding cache cannot be read or written."""
