@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from napari_sam.evaluation.bootstrap import Estimate, bootstrap_ratio
 from napari_sam.evaluation.clicks import ClickPredictor, ClickScores, evaluate_clicks, pool_clicks
+from napari_sam.evaluation.latency import ClickTimes, time_click
 from napari_sam.evaluation.matching import THRESHOLDS, LabelScores, evaluate_labels, pool_scores
+from napari_sam.evaluation.report import ImageScores, format_table, group_scores, summarize
 
 __all__ = [
     "THRESHOLDS",
     "ClickPredictor",
     "ClickScores",
+    "ClickTimes",
     "Estimate",
+    "ImageScores",
     "LabelScores",
     "bootstrap_ratio",
     "evaluate_clicks",
     "evaluate_labels",
+    "format_table",
+    "group_scores",
     "pool_clicks",
     "pool_scores",
+    "summarize",
+    "time_click",
 ]

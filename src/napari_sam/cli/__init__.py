@@ -1,0 +1,1 @@
+"""The command line ``napari-sam``: one file per command, wired by `main`; knows no viewer."""

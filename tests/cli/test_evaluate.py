@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from napari_sam.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import SimpleNamespace
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three images of two squares each; in ``c`` one square is too dark to be found, and one label is off."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in "abc":
+        image, labels = np.zeros((30, 40), np.uint8), np.zeros((30, 40), np.uint16)
+        image[5:15, 5:15], labels[5:15, 5:15] = 200, 300
+        image[20:26, 20:26], labels[20:26, 20:26] = (200, 7) if name != "c" else (50, 7)
+        imsave(tmp_path / "images" / f"{name}.png", image, check_contrast=False)
+        imsave(tmp_path / "labels" / f"{name}.png", labels, check_contrast=False)
+    rows = ["id,kind,split", "a,fluo,test", "b,fluo,train", "c,dark,test"]
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def evaluate(data: Path, *arguments: str) -> int:
+    return main(["evaluate", "--images", str(data / "images"), "--labels", str(data / "labels"), *arguments])
+
+
+def read_rows(text: str) -> dict[str, list[str]]:
+    """Name of the measure -> values without intervals."""
+    rows = {}
+    for line in text.splitlines()[2:]:
+        name, *cells = [cell for cell in line.split("  ") if cell.strip()]
+        rows[name] = [cell.split()[0] for cell in cells]
+    return rows
+
+
+def test_table_by_group(inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--index", str(data / "index.csv"), "--split", "test", "--group", "kind"]
+    assert evaluate(data, *arguments, "--json", str(data / "scores.json")) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("model nuclei (0123456789ab) on cpu, method auto\n")
+    assert out.splitlines()[1].split() == ["all", "dark", "fluo"]
+    rows = read_rows(out)
+    assert rows["images"] == ["2", "1", "1"]
+    assert rows["objects"] == ["4", "2", "2"]
+    # In c the dark square's click gives the whole background: 36 / (36 + 1064) at every round.
+    assert rows["mIoU, 1 click"] == ["0.758", "0.516", "1.000"]
+    assert rows["mIoU, box"] == rows["mIoU, 8 clicks"] == ["0.758", "0.516", "1.000"]
+    assert rows["NoC@85 (cap 20)"] == ["5.750", "10.500", "1.000"]
+    assert rows["AP@0.5"] == ["0.750", "0.500", "1.000"]
+    assert rows["recall < 50 px"] == ["0.500", "0.000", "1.000"]
+    assert {"ms per encode", "ms per click", "ms automatic"} <= rows.keys()
+
+    record = json.loads((data / "scores.json").read_text())
+    assert record["groups"]["dark"]["AP@0.5"] == {"value": 0.5, "low": None, "high": None}
+    assert record["groups"]["all"]["AP@0.5"]["low"] <= 0.75 <= record["groups"]["all"]["AP@0.5"]["high"]
+    assert [image["name"] for image in record["images"]] == ["a", "c"]
+    assert (record["model"], record["split"]) == ("nuclei", "test")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has", "lacks"),
+    [
+        (["--prompts"], "mIoU, box", "mSA"),
+        (["--automatic", "--method", "grid"], "mSA", "mIoU, box"),
+        (["--prompts", "--automatic"], "mSA", "nothing"),
+    ],
+    ids=["prompts", "automatic", "both"],
+)
+def test_parts(
+    arguments: list[str],
+    has: str,
+    lacks: str,
+    inference: SimpleNamespace,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate(data, *arguments) == 0
+    rows = read_rows(capsys.readouterr().out)
+    assert has in rows
+    assert lacks not in rows
+    assert {method for _, method in inference.planes} <= {"grid" if "grid" in arguments else "auto"}
+
+
+def test_limit_is_spread_over_the_list(inference: SimpleNamespace, data: Path) -> None:
+    assert evaluate(data, "--limit", "2", "--json", str(data / "s.json")) == 0
+    assert [image["name"] for image in json.loads((data / "s.json").read_text())["images"]] == ["a", "b"]
+
+
+def test_files_without_a_partner_are_counted(
+    inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "labels" / "b.png").unlink()
+    assert evaluate(data, "--automatic") == 0
+    captured = capsys.readouterr()
+    assert captured.err == "napari-sam: warning: 1 files have no partner of the same name and are left out\n"
+    assert read_rows(captured.out)["images"] == ["2"]
+
+
+def damage(data: Path, what: str) -> list[str]:
+    index = ["--index", str(data / "index.csv")]
+    match what:
+        case "no images":
+            for path in (data / "images").iterdir():
+                path.unlink()
+            return []
+        case "missing image":
+            (data / "images" / "c.png").unlink()
+            return index
+        case "shape":
+            imsave(data / "labels" / "c.png", np.zeros((3, 4), np.uint16), check_contrast=False)
+            return []
+        case "no index":
+            return ["--index", str(data / "nothing.csv")]
+        case "column":
+            return [*index, "--group", "stain"]
+        case "split":
+            return [*index, "--split", "validation"]
+        case "split without index":
+            return ["--split", "test"]
+        case "limit":
+            return ["--limit", "0"]
+    raise AssertionError(what)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no images", "got no pair"),
+        ("missing image", "got no c."),
+        ("shape", "Expected labels of shape (30, 40)"),
+        ("no index", "No such file"),
+        ("column", "Expected a column stain"),
+        ("split", "rows of split validation"),
+        ("split without index", "Expected --index"),
+        ("limit", "--limit of at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(
+    what: str, message: str, inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(data, *damage(data, what)) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_an_image_without_objects_counts(
+    inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "bc":
+        (data / "images" / f"{name}.png").unlink()
+        (data / "labels" / f"{name}.png").unlink()
+    imsave(data / "labels" / "a.png", np.zeros((30, 40), np.uint16), check_contrast=False)
+    assert evaluate(data) == 0
+    rows: dict[str, Any] = read_rows(capsys.readouterr().out)
+    assert rows["mIoU, 1 click"] == ["-"]
+    assert rows["AP@0.5"] == ["0.000"]
