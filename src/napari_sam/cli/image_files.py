@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ def read_image(path: Path) -> ImageStack:
     Parameters
     ----------
     path : Path
-        A TIFF, or anything that scikit-image reads.
+        A TIFF, or anything that Pillow reads.
 
     Returns
     -------
@@ -93,12 +92,11 @@ def read_image(path: Path) -> ImageStack:
 
 
 def _read_picture(path: Path) -> ImageStack:
-    from skimage.io import imread
+    from imageio.v3 import imread  # scikit-image brings it along
 
-    with warnings.catch_warnings():
-        # For a file that it cannot read imageio tries plugins that it has deprecated itself.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        data = np.asarray(imread(path))
+    # Naming the plugin: on a damaged file imageio would try all it has, the deprecated ones too, and leave
+    # the file open.
+    data = np.asarray(imread(path, plugin="pillow"))
     if data.ndim == 4:  # an animated GIF
         return ImageStack(data[..., :3], "TYXC")
     if data.ndim == 3:

@@ -1,0 +1,105 @@
+"""Time per encode and per cached click, in the main thread and in a worker thread.
+
+    python benchmarks/click_latency.py [--model nuclei] [--device auto] [--size 256] [--repeats 30]
+
+The viewer computes in a worker thread. A peer of ours had to give that up because encoding became slow in
+one, so this measures both, in turns (a busy machine then slows both alike), and says how they compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from napari_sam.evaluation import ClickTimes, time_click
+from napari_sam.inference.cached_predictor import CachedPredictor
+from napari_sam.inference.checkpoints import load_model
+from napari_sam.types import Prompts
+
+if TYPE_CHECKING:
+    from napari_sam.inference.checkpoints import LoadedModel
+
+
+def make_image(size: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """A (size, size) uint8 image of round blobs, different for each seed, and the middle of one of them."""
+    rng = np.random.default_rng(seed)
+    seeds = np.zeros((size, size))
+    places = rng.integers(0, size, (max(size * size // 1500, 1), 2))
+    seeds[tuple(places.T)] = rng.uniform(0.5, 1, len(places))
+    blobs = ndimage.gaussian_filter(seeds, 5)
+    noisy = blobs / blobs.max() * 180 + rng.normal(20, 5, blobs.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), (int(places[0, 0]), int(places[0, 1]))
+
+
+def time_one(model: LoadedModel, size: int, seed: int) -> ClickTimes:
+    image, (row, col) = make_image(size, seed)
+    predictor = CachedPredictor(model)  # an empty cache: the first click encodes
+    return time_click(predictor, image, Prompts(points=np.array([[row, col]], np.float32)))
+
+
+def describe(values: list[float]) -> dict[str, float]:
+    low, middle, high = np.percentile(np.array(values) * 1000, (25, 50, 75))
+    return {"median_ms": round(middle, 2), "q1_ms": round(low, 2), "q3_ms": round(high, 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="nuclei", help="a model's name or a checkpoint file")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--size", type=int, default=256, help="edge of the image in px")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+
+    model = load_model(options.model, device=options.device)
+    times: dict[str, list[ClickTimes]] = {"main": [], "worker": []}
+    with ThreadPoolExecutor(1) as worker:
+        for seed in range(options.repeats + 3):
+            one = time_one(model, options.size, 2 * seed)
+            two = worker.submit(time_one, model, options.size, 2 * seed + 1).result()
+            if seed >= 3:  # the first calls allocate and compile
+                times["main"].append(one)
+                times["worker"].append(two)
+    report = {
+        where: {
+            "encode": describe([t.encode for t in members]),
+            "click": describe([t.click for t in members]),
+        }
+        for where, members in times.items()
+    }
+    setting = {
+        "model": model.name,
+        "sha256": model.sha256[:12],
+        "device": str(model.device),
+        "size": options.size,
+        "repeats": options.repeats,
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+    if options.json:
+        print(json.dumps({"setting": setting, "times": report}, indent=1))
+        return
+    print(", ".join(f"{key} {value}" for key, value in setting.items()))
+    for what in ("encode", "click"):
+        for where in ("main", "worker"):
+            t = report[where][what]
+            spread = f"quartiles {t['q1_ms']:.2f} to {t['q3_ms']:.2f}"
+            print(f"{what:7s} {where:7s} median {t['median_ms']:8.2f} ms, {spread}")
+        ratio = report["worker"][what]["median_ms"] / max(report["main"][what]["median_ms"], 1e-9)
+        print(f"{what:7s} worker / main {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
