@@ -1,0 +1,194 @@
+"""The values that travel between the viewer, the session and the worker.
+
+All are frozen: a request captures its inputs on the main thread, so the worker needs no locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_sam.errors import ImageError, PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Hashable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_sam.types import ObjectMask, Progress, Prompts
+
+__all__ = [
+    "DecodeRequest",
+    "Engine",
+    "MaskPredictor",
+    "ModelChoice",
+    "ObjectRef",
+    "ObjectSink",
+    "Plane",
+    "Preview",
+    "check_plane",
+    "check_prompts",
+    "same_prompts",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One 2-D plane of an image and how to read its pixels.
+
+    Attributes
+    ----------
+    source : Hashable
+        What identifies the image; a new one when the image's data are replaced.
+    index : tuple of int or None
+        Data index on every spatial axis of the image; None on the plane's own two axes (rows first).
+    shape : (H, W)
+        Size of the plane in pixels.
+    read : callable
+        Returns the pixels, (H, W) or (H, W, C). Called in the worker only.
+    lazy : bool
+        True when reading is expensive (dask, zarr), so that a read plane is worth keeping.
+    name : str
+        The image's name, for messages.
+    """
+
+    source: Hashable
+    index: tuple[int | None, ...]
+    shape: tuple[int, int]
+    read: Callable[[], NDArray[Any]] = field(compare=False, repr=False)
+    lazy: bool = field(default=False, compare=False)
+    name: str = field(default="image", compare=False)
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """The image's axes that are the plane's rows and columns."""
+        rows, cols = (axis for axis, value in enumerate(self.index) if value is None)
+        return rows, cols
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model answers (a registry name or a checkpoint's path), on which device."""
+
+    name: str
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodeRequest:
+    """Prompts of one plane, to be answered by one mask."""
+
+    request_id: int
+    plane: Plane
+    prompts: Prompts
+    model: ModelChoice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """The mask that answers the current prompts, and where it lies."""
+
+    plane: Plane
+    mask: ObjectMask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectRef:
+    """An object that was accepted: in which layer, under which label, with which pixels.
+
+    Attributes
+    ----------
+    layer : Hashable
+        Identity of the Labels layer.
+    label : int
+        The object's id there.
+    mask : ObjectMask
+        The mask as it was accepted.
+    """
+
+    layer: Hashable
+    label: int
+    mask: ObjectMask
+
+
+class MaskPredictor(Protocol):
+    """What the session needs of a loaded model; ``CachedPredictor`` is one."""
+
+    def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
+        """Answer one set of prompts on one image."""
+
+
+class Engine(Protocol):
+    """Where models come from; every method runs in the worker, because it may import torch."""
+
+    def list_models(self) -> Sequence[tuple[str, str]]:
+        """(name, description) of each model."""
+
+    def list_devices(self) -> Sequence[str]:
+        """Names of devices, "auto" first."""
+
+    def load(self, choice: ModelChoice) -> MaskPredictor:
+        """Load a model."""
+
+    def iter_segment(
+        self, image: Any, predictor: MaskPredictor, method: str
+    ) -> Generator[Progress, None, NDArray[np.int32]]:
+        """Segment every object of an image, as a job."""
+
+
+class ObjectSink(Protocol):
+    """Where accepted objects go."""
+
+    def write_object(self, preview: Preview, replaces: ObjectRef | None) -> ObjectRef:
+        """Write one object, over ``replaces`` where given; raise SamError when it cannot be written."""
+
+
+def check_plane(plane: Plane) -> None:
+    """Raise ImageError when a plane has no pixels."""
+    if 0 in plane.shape:
+        raise ImageError(
+            f"Expected an image with pixels, got a plane of shape {plane.shape} in {plane.name!r}; "
+            "choose another image layer."
+        )
+
+
+def check_prompts(prompts: Prompts, plane: Plane) -> None:
+    """Raise PromptError when prompts cannot be answered on a plane.
+
+    Raises
+    ------
+    PromptError
+        When a point lies outside the plane, a box does not touch it, or nothing says where the
+        object is.
+    """
+    height, width = plane.shape
+    low, high = -0.5, np.array([height, width]) - 0.5
+    outside = np.flatnonzero(((prompts.points < low) | (prompts.points > high)).any(axis=1))
+    if outside.size:
+        row, col = prompts.points[outside[0]]
+        raise PromptError(
+            f"Expected points inside {plane.name!r} ({height} x {width} pixels), got a point at "
+            f"row {row:.1f}, column {col:.1f}; move or delete it."
+        )
+    if prompts.box is not None:
+        r0, c0, r1, c1 = prompts.box
+        if r1 <= 0 or c1 <= 0 or r0 >= height - 1 or c0 >= width - 1:
+            raise PromptError(
+                f"Expected a box that touches {plane.name!r} ({height} x {width} pixels), got rows "
+                f"{r0:.1f} to {r1:.1f}, columns {c0:.1f} to {c1:.1f}; move or delete it."
+            )
+    if not prompts.has_foreground:
+        raise PromptError(
+            "Expected a foreground point or a box, got background points only; click on the object itself."
+        )
+
+
+def same_prompts(one: Prompts, other: Prompts) -> bool:
+    """True when two prompts say the same, but for rounding; fed-back masks are not compared."""
+    if (one.box is None) != (other.box is None) or len(one.points) != len(other.points):
+        return False
+    boxes = one.box is None or other.box is None or np.allclose(one.box, other.box, atol=1e-3)
+    points = np.allclose(one.points, other.points, atol=1e-3)
+    return bool(boxes and points and np.array_equal(one.labels, other.labels))

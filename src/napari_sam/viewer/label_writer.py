@@ -1,0 +1,191 @@
+"""Writing accepted objects into Labels layers, each as one native undo item."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_sam.errors import ImageError, PromptError
+from napari_sam.session.requests import ObjectRef, Plane
+from napari_sam.types import ObjectMask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LabelWriter", "write_plane"]
+
+
+class LabelWriter:
+    """Knows the next free id of each layer and writes objects through ``data_setitem``.
+
+    The largest id is looked up once per layer, then tracked: a maximum over a whole stack at every
+    accept would cost more than everything else together.
+    """
+
+    def __init__(self) -> None:
+        self._largest: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()  # identity of data, id
+        self._writing = False
+
+    def close(self) -> None:
+        """Let go of every layer."""
+        for layer in list(self._largest):
+            layer.events.paint.disconnect(self._on_labels_paint)
+        self._largest.clear()
+
+    def write(
+        self,
+        layer: Any,
+        plane: Plane,
+        mask: ObjectMask,
+        *,
+        shape: tuple[int, ...],
+        overwrite: bool = False,
+        replaces: ObjectRef | None = None,
+    ) -> ObjectRef:
+        """Write one object.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The target.
+        plane : Plane
+            Where the object lies.
+        mask : ObjectMask
+            The object.
+        shape : tuple of int
+            The image's spatial shape, which the target must have.
+        overwrite : bool
+            Write over other objects too.
+        replaces : ObjectRef or None
+            The same object as it was accepted before: its pixels make room for the new ones.
+
+        Returns
+        -------
+        ObjectRef
+            Where it was written.
+
+        Raises
+        ------
+        ImageError
+            When the layer has another shape, cannot be written, or has no free id left.
+        PromptError
+            When nothing of the object lies on free pixels.
+        """
+        data = self._writable(layer, shape)
+        if replaces is not None and replaces.layer != id(layer):
+            replaces = None
+        label = self._next_label(layer, data, plane) if replaces is None else replaces.label
+        there = np.asarray(data[_region(plane, mask)])
+        free = np.ones(there.shape, bool) if overwrite else there == 0
+        if replaces is not None:
+            free |= there == label
+        new = mask.mask & free
+        if not new.any():
+            raise PromptError(
+                f"Expected free pixels for the object, got none: it lies wholly on objects of {layer.name!r}; "
+                "tick 'Overwrite existing objects' to replace them."
+            )
+        written = ObjectMask.from_plane(new, mask.origin)
+        self._writing = True
+        try:
+            with layer.block_history():  # erasing the old pixels and writing the new is one undo item
+                if replaces is not None:
+                    old = replaces.mask
+                    stale = old.mask & (np.asarray(data[_region(plane, old)]) == label)
+                    gone = ObjectMask.from_plane(stale, old.origin)
+                    kept = written.paste(plane.shape)[gone.slices]
+                    self._set(layer, plane, ObjectMask(gone.mask & ~kept, gone.origin), 0)
+                self._set(layer, plane, written, label)
+        finally:
+            self._writing = False
+        self._note(layer, label)
+        return ObjectRef(id(layer), label, written)
+
+    @staticmethod
+    def _set(layer: Any, plane: Plane, mask: ObjectMask, value: int) -> None:
+        if mask.area:
+            layer.data_setitem(_indices(plane, mask), value)
+
+    @staticmethod
+    def _writable(layer: Any, shape: tuple[int, ...]) -> Any:
+        if layer.multiscale:
+            raise ImageError(
+                f"Expected a single-scale Labels layer, got the multiscale {layer.name!r}; choose another target."
+            )
+        data = layer.data
+        if tuple(data.shape) != shape:
+            raise ImageError(
+                f"Expected a Labels layer of the image's shape {shape}, got {layer.name!r} of shape "
+                f"{tuple(data.shape)}; choose another target, or 'new'."
+            )
+        array = getattr(data, "data", data) if hasattr(data, "dims") else data  # xarray holds its array
+        if not hasattr(array, "__setitem__") or type(array).__module__.startswith("dask"):
+            raise ImageError(
+                f"Expected a Labels layer that can be written, got {layer.name!r} with a "
+                f"{type(array).__name__}; choose another target, or 'new'."
+            )
+        if isinstance(array, np.ndarray) and not array.flags.writeable:
+            raise ImageError(
+                f"Expected a Labels layer that can be written, got the read-only {layer.name!r}; "
+                "choose another target, or 'new'."
+            )
+        return data
+
+    def _next_label(self, layer: Any, data: Any, plane: Plane) -> int:
+        identity, largest = self._largest.get(layer, (None, 0))
+        if identity is None:
+            layer.events.paint.connect(self._on_labels_paint)
+        if identity != id(data):
+            largest = _maximum(data)
+        # a script that writes into the array tells nobody: look at least at the plane at hand
+        label = max(largest, int(np.max(np.asarray(data[_selection(plane)]), initial=0)), 0) + 1
+        if label > np.iinfo(data.dtype).max:
+            raise ImageError(
+                f"Expected a free id in {layer.name!r}, got {data.dtype} whose {np.iinfo(data.dtype).max} ids are "
+                "used up; convert the layer to a larger type (right click on it)."
+            )
+        self._largest[layer] = (id(data), label - 1)
+        return label
+
+    def _note(self, layer: Any, label: int) -> None:
+        identity, largest = self._largest.get(layer, (id(layer.data), 0))
+        self._largest[layer] = (identity, max(largest, label))
+
+    def _on_labels_paint(self, event: Any) -> None:
+        """Somebody painted, perhaps with a new id: look again at the next accept."""
+        if not self._writing and event.source in self._largest:
+            self._largest[event.source] = (0, 0)
+
+
+def write_plane(shape: tuple[int, ...], plane: Plane, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A label array of an image's shape that holds one plane's labels and is 0 elsewhere."""
+    full = np.zeros(shape, np.int32)  # untouched planes cost no memory until they are written
+    full[_selection(plane)] = labels
+    return full
+
+
+def _selection(plane: Plane) -> tuple[int | slice, ...]:
+    return tuple(slice(None) if value is None else value for value in plane.index)
+
+
+def _region(plane: Plane, mask: ObjectMask) -> tuple[int | slice, ...]:
+    slices = iter(mask.slices)
+    return tuple(next(slices) if value is None else value for value in plane.index)
+
+
+def _indices(plane: Plane, mask: ObjectMask) -> tuple[NDArray[np.intp], ...]:
+    """The object's pixels as one index array per axis of the layer."""
+    rows, cols = np.nonzero(mask.mask)
+    inside = iter((rows + mask.origin[0], cols + mask.origin[1]))
+    return tuple(
+        next(inside) if value is None else np.full(len(rows), value, np.intp) for value in plane.index
+    )
+
+
+def _maximum(data: Any) -> int:
+    """The largest id, read plane by plane where the data are not in memory."""
+    if isinstance(data, np.ndarray) or data.ndim <= 2:
+        return int(np.max(np.asarray(data), initial=0))
+    return max((int(np.max(np.asarray(data[i]), initial=0)) for i in range(data.shape[0])), default=0)

@@ -1,0 +1,149 @@
+"""Which plane of an image is shown, and how other layers' coordinates map into it.
+
+Everything goes through the layers' public transforms: world coordinates are not data coordinates,
+and neither is a slice index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam.errors import ImageError
+from napari_sam.session.requests import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["PlaneReader", "full_resolution", "layer_map", "layer_transform", "locate_plane", "spatial_shape"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneReader:
+    """Reads one plane; slices lazily, so that dask and zarr load nothing else.
+
+    Attributes
+    ----------
+    data : array-like
+        The image's data.
+    selection : tuple of int or slice
+        Selects the plane.
+    rgb : bool
+        True when the last axis holds colours; an alpha channel is left out.
+    """
+
+    data: Any
+    selection: tuple[int | slice, ...]
+    rgb: bool
+
+    def __call__(self) -> NDArray[Any]:
+        """(H, W) or (H, W, 3) pixels."""
+        pixels = np.asarray(self.data[self.selection])
+        return pixels[..., :3] if self.rgb else pixels
+
+
+def full_resolution(layer: Any) -> Any:
+    """The layer's data, of a multiscale layer the finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def spatial_shape(layer: Any) -> tuple[int, ...]:
+    """Shape of an image without its colour axis."""
+    return tuple(int(size) for size in full_resolution(layer).shape[: layer.ndim])
+
+
+def layer_transform(layer: Any) -> dict[str, Any]:
+    """The keyword arguments that make another layer coincide with ``layer``."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    return {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+
+
+def locate_plane(layer: Any, dims: Any, source: Any) -> Plane:
+    """The plane of an image layer that the viewer shows.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The image.
+    dims : napari.components.Dims
+        The viewer's dims.
+    source : Hashable
+        Identity of the image's present data.
+
+    Raises
+    ------
+    ImageError
+        When the view is 3-D, lies outside the image, or does not show two of its axes.
+    """
+    if dims.ndisplay != 2:
+        raise ImageError("Expected the 2-D view, got the 3-D view; switch to 2-D (Ctrl+Y) to segment.")
+    data, ndim = full_resolution(layer), int(layer.ndim)
+    if ndim < 2:
+        raise ImageError(f"Expected an image of two or more dimensions, got {ndim} in {layer.name!r}.")
+    offset = int(dims.ndim) - ndim  # a layer takes the last dimensions of the world
+    axes = sorted(axis - offset for axis in dims.displayed)
+    if axes[0] < 0:
+        raise ImageError(
+            f"Expected a view that shows two axes of {layer.name!r}, got axes {tuple(dims.displayed)} of "
+            f"{dims.ndim}; roll the dimensions (Ctrl+E) until the image is seen as a plane."
+        )
+    centre = np.asarray(layer.world_to_data(np.asarray(dims.point, float)))
+    shape = spatial_shape(layer)
+    index: list[int | None] = []
+    for axis in range(ndim):
+        if axis in axes:
+            index.append(None)
+            continue
+        position = int(np.round(centre[axis]))
+        if not 0 <= position < shape[axis]:
+            raise ImageError(
+                f"Expected a slice of {layer.name!r} (0 to {shape[axis] - 1} on axis {axis}), got "
+                f"{position}; move the slider to where the image is."
+            )
+        index.append(position)
+    selection = tuple(slice(None) if value is None else value for value in index)
+    return Plane(
+        source=source,
+        index=tuple(index),
+        shape=(shape[axes[0]], shape[axes[1]]),
+        read=PlaneReader(data, selection, bool(layer.rgb)),
+        lazy=not isinstance(data, np.ndarray),
+        name=str(layer.name),
+    )
+
+
+def layer_map(source: Any, target: Any, world: ArrayLike) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    """The affine map from one layer's data coordinates to another's.
+
+    Parameters
+    ----------
+    source, target : napari.layers.Layer
+        May have different numbers of dimensions; both take the last ones of the world.
+    world : (D,) array-like
+        The viewer's current point, which fills the dimensions that ``source`` does not have.
+
+    Returns
+    -------
+    callable
+        Maps (N, source.ndim) to (N, target.ndim).
+    """
+    point = np.asarray(world, float)
+
+    def one(position: NDArray[np.float64]) -> NDArray[np.float64]:
+        here = np.asarray(source.data_to_world(position), float)
+        missing = max(len(point) - len(here), 0)
+        return np.asarray(target.world_to_data(np.concatenate([point[:missing], here])), float)
+
+    # layers offer the transform of one position only; an affine map is known from ndim + 1 of them
+    origin = one(np.zeros(source.ndim))
+    columns = [one(unit) - origin for unit in np.eye(source.ndim)]
+    matrix = np.stack(columns)  # (source.ndim, target.ndim)
+
+    def mapped(positions: ArrayLike) -> NDArray[np.float64]:
+        return np.asarray(positions, float).reshape(-1, source.ndim) @ matrix + origin
+
+    return mapped

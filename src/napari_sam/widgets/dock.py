@@ -1,0 +1,355 @@
+"""The dock widget *SAM*: wires panels, controller, session, runner and engine together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Points, Shapes
+from napari.utils import progress as activity
+from psygnal import Signal
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_sam.session.requests import Engine, ModelChoice
+from napari_sam.session.session import Session
+from napari_sam.viewer.bindings import Bindings
+from napari_sam.viewer.controller import Controller
+from napari_sam.widgets.auto_panel import AutoPanel
+from napari_sam.widgets.engine import InferenceEngine
+from napari_sam.widgets.job_runner import QtJobRunner
+from napari_sam.widgets.model_panel import ModelPanel
+from napari_sam.widgets.prompt_panel import PromptPanel
+
+if TYPE_CHECKING:
+    from napari_sam.types import Progress
+
+__all__ = ["SamWidget"]
+
+DEFAULT_MODEL = ModelChoice("nuclei")
+
+
+class SamWidget(QWidget):
+    """Segment objects of an image by clicks, boxes, or all at once.
+
+    Scripts use the same methods as the buttons; each returns when its request is queued, and
+    ``wait`` returns when everything is done.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer.
+    engine : Engine or None
+        Where models come from; None for ``napari_sam.inference``.
+    """
+
+    def __init__(self, napari_viewer: Any, engine: Engine | None = None) -> None:
+        super().__init__()
+        self._runner = QtJobRunner()
+        self._session = Session(engine or InferenceEngine(), self._runner, DEFAULT_MODEL)
+        self._controller = Controller(napari_viewer, self._session)
+        self._bindings = Bindings(
+            napari_viewer,
+            {
+                "toggle_label": self._controller.toggle_label,
+                "accept": self.accept,
+                "undo": self.undo,
+                "redo": self.redo,
+                "clear": self.clear,
+            },
+        )
+        self._activity: Any = None
+        self._docked = False
+        self._open = True
+        self._model_panel = ModelPanel(DEFAULT_MODEL)
+        self._prompt_panel = PromptPanel()
+        self._auto_panel = AutoPanel()
+        self._status = QLabel("Open an image to begin.")
+        self._lay_out()
+        self._connect()
+        # a closed window takes its widgets along without a close event for each
+        self.destroyed.connect(partial(_take_apart, self._session, self._controller, self._bindings))
+        self._session.list_models()
+        self._controller.enable()
+        self._bindings.enable()
+        if self._session.plane is None:
+            self._session.warm_up()
+        self._on_layers_changed()
+        self._on_session_changed()
+
+    # ------------------------------------------------------------- for scripts
+    @property
+    def image_layer(self) -> Any:
+        """The image layer that is segmented; set a layer, a layer's name, or None."""
+        return self._controller.image_layer
+
+    @image_layer.setter
+    def image_layer(self, layer: Any) -> None:
+        self._controller.image_layer = self._find(layer, self._controller.images(), "an image layer")
+
+    @property
+    def target_layer(self) -> Any:
+        """The Labels layer that accepted objects go to, None for a new one; set a layer or a name."""
+        return self._controller.target_layer
+
+    @target_layer.setter
+    def target_layer(self, layer: Any) -> None:
+        self._controller.target_layer = self._find(layer, self._controller.targets(), "a Labels layer")
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the registry, or the path of a checkpoint."""
+        return self._session.model.name
+
+    @model_name.setter
+    def model_name(self, name: str) -> None:
+        self._on_model_chosen(ModelChoice(str(name), self._session.model.device))
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether accepted objects may take the pixels of others."""
+        return self._prompt_panel.overwrite.isChecked()
+
+    @overwrite.setter
+    def overwrite(self, value: bool) -> None:
+        self._prompt_panel.overwrite.setChecked(bool(value))
+
+    @property
+    def status(self) -> str:
+        """The status line."""
+        return self._status.text()
+
+    def accept(self) -> None:
+        """Write the current object into the target layer, as soon as its mask is there."""
+        self._session.accept()
+
+    def clear(self) -> None:
+        """Take away the prompts on the plane that is shown."""
+        self._session.clear()
+
+    def undo(self) -> None:
+        """Go back to the prompts before the last change."""
+        self._session.undo()
+
+    def redo(self) -> None:
+        """Repeat the change that was undone last."""
+        self._session.redo()
+
+    def toggle_label(self) -> None:
+        """Switch the next click between foreground and background."""
+        self._controller.toggle_label()
+
+    def segment_everything(self) -> None:
+        """Segment every object of the plane that is shown, into a new layer "SAM labels"."""
+        self._session.segment_everything(self._auto_panel.method.currentText())
+
+    def cancel(self) -> None:
+        """Cancel what is queued or runs, at its next step."""
+        self._session.cancel()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Pump the Qt loop until nothing is queued or running.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds; None waits for ever.
+
+        Returns
+        -------
+        bool
+            False when time ran out.
+        """
+        return self._runner.wait(timeout)
+
+    # ------------------------------------------------------------- life
+    def shutdown(self) -> None:
+        """Cancel everything, disconnect everything and let the worker end; layers stay."""
+        if not self._open:
+            return
+        self._open = False
+        self._end_activity()
+        self._controller.hide_preview()
+        _take_apart(self._session, self._controller, self._bindings)
+        for combo in self._combos():
+            combo.forget()
+        self.setEnabled(False)
+
+    def closeEvent(self, event: Any) -> None:
+        """Qt closes the widget itself, not a dock around it."""
+        self.shutdown()
+        super().closeEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Notice when napari takes the widget out of its dock, which is how a dock is closed."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.shutdown()
+        return bool(super().event(event))
+
+    # ------------------------------------------------------------- wiring
+    def _lay_out(self) -> None:
+        self._status.setWordWrap(True)
+        self._status.setToolTip("What is going on.")
+        self._status.setMinimumHeight(3 * self._status.fontMetrics().height())
+        self._status.setAlignment(Qt.AlignmentFlag.AlignTop)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
+        for panel in (self._model_panel, self._prompt_panel, self._auto_panel):
+            layout.addWidget(panel)
+            layout.addWidget(_line())
+        layout.addWidget(self._status)
+        layout.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(260)
+
+    def _connect(self) -> None:
+        session, controller = self._session, self._controller
+        model, prompt, auto = self._model_panel, self._prompt_panel, self._auto_panel
+        session.status_changed.connect(self._on_status_changed)
+        session.state_changed.connect(self._on_session_changed)
+        session.progressed.connect(self._on_session_progressed)
+        session.models_listed.connect(self._on_models_listed)
+        controller.layers_changed.connect(self._on_layers_changed)
+        controller.image_changed.connect(self._on_layers_changed)
+        controller.target_changed.connect(self._on_layers_changed)
+        controller.prompts_changed.connect(self._on_layers_changed)
+        model.image.chosen.connect(self._on_image_chosen)
+        model.model_chosen.connect(self._on_model_chosen)
+        prompt.points.chosen.connect(self._on_points_chosen)
+        prompt.shapes.chosen.connect(self._on_shapes_chosen)
+        prompt.target.chosen.connect(self._on_target_chosen)
+        prompt.label_chosen.connect(self._on_label_chosen)
+        prompt.overwrite.toggled.connect(self._on_overwrite_toggled)
+        for button, action in (
+            (prompt.click_tool, lambda: controller.draw("points")),
+            (prompt.box_tool, lambda: controller.draw("box")),
+            (prompt.accept, self.accept),
+            (prompt.undo, self.undo),
+            (prompt.redo, self.redo),
+            (prompt.clear, self.clear),
+            (auto.segment, self.segment_everything),
+            (auto.cancel, self.cancel),
+        ):
+            button.clicked.connect(lambda _checked=False, action=action: action())
+
+    def _combos(self) -> tuple[Any, ...]:
+        prompt = self._prompt_panel
+        return self._model_panel.image, prompt.points, prompt.shapes, prompt.target
+
+    @staticmethod
+    def _find(layer: Any, layers: Any, wanted: str) -> Any:
+        if layer is None:
+            return None
+        layers = list(layers)
+        for candidate in layers:
+            if candidate is layer or candidate.name == layer:
+                return candidate
+        names = [candidate.name for candidate in layers]
+        raise ValueError(f"Expected {wanted} of this viewer or its name, one of {names}, got {layer!r}.")
+
+    # ------------------------------------------------------------- handlers
+    def _on_layers_changed(self, *_: Any) -> None:
+        if not self._open:
+            return
+        controller, prompt = self._controller, self._prompt_panel
+        layers = list(controller.viewer.layers)
+        self._model_panel.image.show_layers(controller.images(), controller.image_layer)
+        prompt.target.show_layers(controller.targets(), controller.target_layer)
+        for combo, kind, current in (
+            (prompt.points, Points, controller.points_layer),
+            (prompt.shapes, Shapes, controller.shapes_layer),
+        ):
+            users = [layer for layer in layers if isinstance(layer, kind) and not controller.owns(layer)]
+            combo.show_layers(users, current)
+        prompt.show_label(controller.next_label)
+
+    def _on_session_changed(self) -> None:
+        session = self._session
+        has_prompts = not session.prompts.is_empty
+        self._prompt_panel.show_state(
+            can_accept=has_prompts,
+            can_undo=session.history.can_undo,
+            can_redo=session.history.can_redo,
+            can_clear=has_prompts,
+        )
+
+    def _on_status_changed(self, text: str) -> None:
+        self._status.setText(text)
+
+    def _on_session_progressed(self, progress: Progress | None) -> None:
+        self._auto_panel.show_progress(progress)
+        if progress is None:
+            self._end_activity()
+            return
+        if self._activity is None or (self._activity.total or 0) != progress.total:
+            self._end_activity()
+            self._activity = activity(total=progress.total, desc="SAM: segment everything")
+        self._activity.update(progress.done - self._activity.n)
+
+    def _end_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
+    def _on_models_listed(self, models: Any, devices: Any) -> None:
+        self._model_panel.show_available(models, devices, self._session.model)
+
+    def _on_model_chosen(self, model: ModelChoice) -> None:
+        self._session.set_model(model)
+        self._model_panel.show_model(model)
+
+    def _on_image_chosen(self, layer: Any) -> None:
+        self._controller.image_layer = layer
+
+    def _on_target_chosen(self, layer: Any) -> None:
+        self._controller.target_layer = layer
+
+    def _on_points_chosen(self, layer: Any) -> None:
+        if layer is None:
+            self._controller.own_points()
+        else:
+            self._controller.points_layer = layer
+
+    def _on_shapes_chosen(self, layer: Any) -> None:
+        if layer is None:
+            self._controller.own_shapes()
+        else:
+            self._controller.shapes_layer = layer
+
+    def _on_label_chosen(self, label: str) -> None:
+        self._controller.next_label = label
+
+    def _on_overwrite_toggled(self, checked: bool) -> None:
+        self._controller.overwrite = checked
+
+
+def _take_apart(session: Session, controller: Controller, bindings: Bindings, *_: Any) -> None:
+    """End everything that is not Qt; can run when the widget's Qt part is gone already."""
+    for signals in (session, controller):
+        for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
+            signal.disconnect()
+    session.close()
+    bindings.disable()
+    controller.disable()
+
+
+def _is_signal(owner: object, name: str) -> bool:
+    return isinstance(getattr(type(owner), name), Signal)
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setFrameShadow(QFrame.Shadow.Sunken)
+    return line

@@ -1,0 +1,139 @@
+"""Runs jobs in one thread of their own and brings their answers to the Qt thread.
+
+One thread, because a model is not helped by two, and because the queue can then put a click between
+two steps of a long job. napari's generator workers lose a RuntimeError; the queue converts every
+exception to a message.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections import deque
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.session.jobs import Job, JobEvent, JobQueue
+
+__all__ = ["QtJobRunner"]
+
+
+class _Relay(QObject):
+    """Carries events across threads: a queued signal runs its slot in the thread that made the relay."""
+
+    stepped = Signal(object)
+
+
+class QtJobRunner:
+    """A ``JobRunner`` for a Qt application; to be made, used and closed on the Qt thread.
+
+    The thread starts with the first job and ends on ``close``, after the step that it is in.
+    """
+
+    def __init__(self) -> None:
+        self._queue = JobQueue()
+        self._relay: _Relay | None = _Relay()
+        self._relay.stepped.connect(self._on_relay_stepped, Qt.ConnectionType.QueuedConnection)
+        self._relay_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._open = 0
+        self._arrived: deque[JobEvent] = deque()
+        self._delivering = False
+        # a daemon, so that a forgotten runner cannot keep Python from exiting; still it ends in order
+        atexit.register(self._exit)
+
+    @property
+    def is_busy(self) -> bool:
+        """True while a job is queued, runs, or has an undelivered answer."""
+        return self._open > 0
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; ignored after ``close``."""
+        if self._relay is None:
+            return
+        self._open += 1
+        self._queue.submit(job)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="napari-sam", daemon=True)
+            self._thread.start()
+
+    def cancel(self, slot: str) -> None:
+        """Cancel the jobs of a slot at their next yield."""
+        self._queue.cancel(slot)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Pump the Qt loop until nothing is queued or running.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds; None waits for ever.
+
+        Returns
+        -------
+        bool
+            False when time ran out.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            QApplication.processEvents()
+            if not self.is_busy:
+                return True
+            if end is not None and time.monotonic() >= end:
+                return False
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        """Cancel everything, deliver nothing any more, and let the thread end; does not block."""
+        with self._relay_lock:
+            relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.stepped.disconnect(self._on_relay_stepped)
+            relay.deleteLater()
+        self._queue.close()
+        self._arrived.clear()
+        self._open = 0
+        atexit.unregister(self._exit)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread to end after ``close``; True when it has."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return not self.is_alive
+
+    def _work(self) -> None:
+        while self._queue.wait():
+            event = self._queue.step()
+            if event is None:
+                continue
+            with self._relay_lock:
+                if self._relay is not None:
+                    self._relay.stepped.emit(event)
+
+    def _on_relay_stepped(self, event: JobEvent) -> None:
+        """Deliver events one after the other, even when a callback pumps the Qt loop (progress bars do)."""
+        self._arrived.append(event)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._arrived and self._relay is not None:
+                event = self._arrived.popleft()
+                try:
+                    event.deliver()
+                finally:
+                    # after the callback: a job that it submits keeps the runner busy without a gap
+                    self._open -= event.is_final
+        finally:
+            self._delivering = False
+
+    def _exit(self) -> None:
+        self.close()
+        self.join(5)

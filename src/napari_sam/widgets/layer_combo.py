@@ -1,0 +1,63 @@
+"""A combo box of layers that follows the layer list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["LayerCombo", "narrow"]
+
+
+def narrow(combo: QComboBox) -> QComboBox:
+    """Let a combo box shrink below its longest entry, so that the dock fits into 320 pixels."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(6)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+class LayerCombo(QComboBox):
+    """Shows layers by name and emits the layer that the user chose.
+
+    Parameters
+    ----------
+    none_text : str
+        The first entry, which stands for None.
+    parent : QWidget or None
+        Its parent.
+    """
+
+    chosen = Signal(object)  # a layer, or None
+
+    def __init__(self, none_text: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        narrow(self)
+        self._none_text = none_text
+        self._layers: list[Any] = [None]
+        self.addItem(none_text)
+        self.activated.connect(self._on_activated)
+
+    def show_layers(self, layers: Iterable[Any], current: Any) -> None:
+        """List layers and mark the current one; emits nothing."""
+        self._layers = [None, *layers]
+        self.blockSignals(True)
+        try:
+            self.clear()
+            self.addItem(self._none_text)
+            for layer in self._layers[1:]:
+                self.addItem(layer.name)
+            self.setCurrentIndex(self._layers.index(current) if current in self._layers else 0)
+        finally:
+            self.blockSignals(False)
+
+    def forget(self) -> None:
+        """Hold no layer any more."""
+        self.show_layers((), None)
+
+    def _on_activated(self, index: int) -> None:
+        self.chosen.emit(self._layers[index])

@@ -1,0 +1,112 @@
+"""Prompting one object: the tools, where it goes, and what to do with it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.viewer.bindings import KEYS
+from napari_sam.widgets.layer_combo import LayerCombo
+
+__all__ = ["PromptPanel"]
+
+
+class PromptPanel(QWidget):
+    """The controls for one object at a time."""
+
+    label_chosen = Signal(str)  # "foreground" | "background"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points = LayerCombo("own: SAM points")
+        self.points.setToolTip(
+            "Points that are prompts. A feature 'label' tells foreground from background; without it all "
+            "points are foreground."
+        )
+        self.shapes = LayerCombo("own: SAM shapes")
+        self.shapes.setToolTip("Shapes whose rectangles are box prompts.")
+        self.click_tool = _button("Click", "Put points on the object (layer 'SAM points').")
+        self.box_tool = _button("Box", "Drag a rectangle around the object (layer 'SAM shapes').")
+        self.foreground = _toggle(
+            "+ Object", f"The next click is on the object ({KEYS['toggle_label']} toggles)."
+        )
+        self.background = _toggle(
+            "- Not object",
+            f"The next click is on what does not belong to it ({KEYS['toggle_label']} toggles).",
+        )
+        self.foreground.setChecked(True)
+        self._labels = QButtonGroup(self)
+        self._labels.addButton(self.foreground)
+        self._labels.addButton(self.background)
+
+        self.target = LayerCombo("new layer")
+        self.target.setToolTip("The Labels layer that accepted objects go to; 'new layer' makes one.")
+        self.overwrite = QCheckBox("Overwrite existing objects")
+        self.overwrite.setToolTip(
+            "Off: an accepted object takes free pixels only. On: it also takes others' pixels."
+        )
+        self.accept = _button("Accept", f"Write the object under the next free id ({KEYS['accept']}).")
+        self.undo = _button("Undo", f"Back to the prompts before ({KEYS['undo']}); objects stay, see Ctrl+Z.")
+        self.redo = _button("Redo", f"Repeat what was undone ({KEYS['redo']}).")
+        self.clear = _button("Clear", f"Take away the prompts on this plane ({KEYS['clear']}).")
+        self._lay_out()
+        self._labels.buttonClicked.connect(self._on_labels_clicked)
+
+    def _lay_out(self) -> None:
+        layers = QFormLayout()
+        layers.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        layers.addRow("Points", self.points)
+        layers.addRow("Boxes", self.shapes)
+        tools = QGridLayout()
+        for column, button in enumerate((self.click_tool, self.box_tool)):
+            tools.addWidget(button, 0, column)
+        for column, toggle in enumerate((self.foreground, self.background)):
+            tools.addWidget(toggle, 1, column)
+        target = QFormLayout()
+        target.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        target.addRow("Write to", self.target)
+        target.addRow(self.overwrite)
+        steps = QHBoxLayout()
+        for button in (self.undo, self.redo, self.clear):
+            steps.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for part in (tools, layers, target):
+            layout.addLayout(part)
+        layout.addWidget(self.accept)
+        layout.addLayout(steps)
+
+    def show_label(self, label: str) -> None:
+        """Mark what the next point will be; emits nothing."""
+        (self.background if label == "background" else self.foreground).setChecked(True)
+
+    def show_state(self, *, can_accept: bool, can_undo: bool, can_redo: bool, can_clear: bool) -> None:
+        """Enable the buttons that would do something."""
+        self.accept.setEnabled(can_accept)
+        self.undo.setEnabled(can_undo)
+        self.redo.setEnabled(can_redo)
+        self.clear.setEnabled(can_clear)
+
+    def _on_labels_clicked(self) -> None:
+        self.label_chosen.emit("background" if self.background.isChecked() else "foreground")
+
+
+def _button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    return button
+
+
+def _toggle(text: str, tip: str) -> QPushButton:
+    button = _button(text, tip)
+    button.setCheckable(True)
+    return button
