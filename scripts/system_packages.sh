@@ -50,7 +50,7 @@ command -v xauth >/dev/null || missing+=(xauth) # xvfb-run calls it
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-install="apt-get install -y --no-install-recommends ${missing[*]}"
+install="apt-get install -y -o DPkg::Lock::Timeout=120 --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "Installing what Qt and OpenGL need without a screen: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
