@@ -16,8 +16,7 @@ examples:
   napari-sam models
   napari-sam segment nuclei.tif --out labels --model nuclei
 
-A model that is not bundled is downloaded when it is first used. A path to a checkpoint file works
-wherever a model's name does.
+A path to a checkpoint file works wherever a model's name does.
 """
 
 

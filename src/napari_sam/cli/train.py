@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.console import complain
+from napari_sam.cli.console import complain, say
+from napari_sam.errors import SamError
 
 if TYPE_CHECKING:
     import argparse
@@ -17,8 +19,9 @@ examples:
   napari-sam train --data nuclei/ --config nuclei --out runs/nuclei
   napari-sam train --data nuclei/ --config nuclei --out runs/nuclei --resume --processes 2
 
-The data folder holds index.csv (with the columns id and split), images/ID.png and labels/ID.png; training
-uses the rows whose split is "train". A run that was stopped goes on with --resume.
+The data folder holds images/NAME.png and labels/NAME.png (or .tif), and may hold index.csv with the columns
+id and split: then only rows of split "train" are used. A run that was stopped goes on with --resume. Several
+processes on a CPU take one core each.
 """
 
 
@@ -30,7 +33,9 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         description="Train a promptable model on a folder of labelled images.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder with index.csv")
+    parser.add_argument(
+        "--data", required=True, type=Path, metavar="DIR", help="folder with images/ and labels/"
+    )
     parser.add_argument("--config", required=True, metavar="NAME", help="name of a training configuration")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder for checkpoints and log"
@@ -41,27 +46,44 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--steps-scale", type=float, default=1.0, metavar="F", help="train F times as long (default: 1)"
+    )
     parser.set_defaults(run=run_train)
     return parser
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train until the end or Ctrl+C."""
-    if options.processes < 1:
-        complain(f"error: expected at least one process, got {options.processes}")
+    if options.processes < 1 or options.steps_scale <= 0:
+        wrong = f"{options.processes} processes and --steps-scale {options.steps_scale:g}"
+        complain(f"error: expected at least one process and a scale above 0, got {wrong}")
         return 2
-    if not (options.data / "index.csv").is_file():
-        raise FileNotFoundError(2, "no training data: no such file", str(options.data / "index.csv"))
+    if not (options.data / "images").is_dir():
+        raise FileNotFoundError(2, "no training data: no such folder", str(options.data / "images"))
 
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+    from napari_sam.inference.device import choose_device
     from napari_sam.training.loop import train
 
-    train(
-        options.data,
-        options.config,
-        options.out,
-        resume=options.resume,
-        processes=options.processes,
-        seed=options.seed,
-        device=options.device,
-    )
+    logging.getLogger("napari_sam.training").setLevel(logging.INFO)  # the steps with losses and time left
+    try:
+        finished = train(
+            options.data,
+            options.config,
+            options.out,
+            resume=options.resume,
+            processes=options.processes,
+            seed=options.seed,
+            device=str(choose_device(options.device)),
+            scale=options.steps_scale,
+        )
+    except ProcessRaisedException as error:
+        # The message is the traceback of the child; its last line is the error itself.
+        last = str(error).strip().splitlines()[-1]
+        raise SamError(f"A training process failed: {last}") from error
+    except ProcessExitedException as error:
+        raise SamError(f"A training process ended early: {error}; go on with --resume.") from error
+    say(str(finished))
     return 0
