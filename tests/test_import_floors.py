@@ -30,7 +30,7 @@ ALLOWED = {
     "session": {"numpy", "psygnal"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
-    "cli": {"numpy", "skimage", "tifffile", "torch", "tqdm"},
+    "cli": {"numpy", "skimage", "tifffile", "imageio", "torch", "tqdm"},
 }
 
 ROOMS = sorted(
