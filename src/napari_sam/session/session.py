@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import SamError
@@ -31,7 +32,6 @@ from napari_sam.types import ObjectMask, Progress, Prompts
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Session"]
@@ -146,7 +146,7 @@ class Session:
                 return
             yield Progress(1, 2, "Preparing the image")
             height, width = plane.shape
-            centre = Prompts(points=[((height - 1) / 2, (width - 1) / 2)])
+            centre = Prompts(points=np.array([((height - 1) / 2, (width - 1) / 2)], np.float32))
             try:
                 predictor.predict(pool.pixels(plane), centre)
             except SamError:
@@ -348,7 +348,7 @@ class Session:
             on_progress=lambda progress: self._say(f"{progress.description} …"),
             on_done=lambda mask: self._on_decoded(request.request_id, mask),
             on_failed=lambda message: self._on_decode_failed(request.request_id, message),
-            on_cancelled=lambda _: self._pending.pop(request.request_id, None),
+            on_cancelled=lambda _: self._on_decode_cancelled(request.request_id),
         )
         self._pending[request.request_id] = (state, job)
         self._runner.submit(job)
@@ -359,6 +359,7 @@ class Session:
         if waiting is None:
             return  # stale
         old = waiting[0]
+        mask = _clip(mask, old.plane.shape)
         state = replace(old, mask=mask if mask.area else None)
         self.history.substitute(old, state)
         if self._state is old:
@@ -378,6 +379,10 @@ class Session:
         if self._pending.pop(request_id, None) is not None:
             self._accepting.discard(request_id)
             self._on_failed(message)
+
+    def _on_decode_cancelled(self, request_id: int) -> None:
+        self._pending.pop(request_id, None)
+        self._accepting.discard(request_id)
 
     def _on_failed(self, message: str) -> None:
         self._say(message)
@@ -418,6 +423,15 @@ def _decode_steps(pool: PredictorPool, request: DecodeRequest) -> Generator[Prog
     predictor = pool.predictor(request.model)
     yield Progress(1, 2, "Predicting the mask")
     return predictor.predict(pool.pixels(request.plane), request.prompts)
+
+
+def _clip(mask: ObjectMask, shape: tuple[int, int]) -> ObjectMask:
+    """The mask without pixels outside the plane, which no layer could show."""
+    r0, c0, r1, c1 = mask.box
+    if r0 >= 0 and c0 >= 0 and r1 <= shape[0] and c1 <= shape[1]:
+        return mask
+    inside = ObjectMask.from_plane(mask.paste(shape))
+    return replace(mask, mask=inside.mask, origin=inside.origin)
 
 
 def _extends(new: Prompts, old: Prompts) -> bool:

@@ -84,7 +84,7 @@ class LabelWriter:
         new = mask.mask & free
         if not new.any():
             raise PromptError(
-                f"Expected free pixels for the object, got none: it lies wholly on objects of {layer.name!r}; "
+                f"Expected free pixels for the object, got none: it lies on objects of {layer.name!r}; "
                 "tick 'Overwrite existing objects' to replace them."
             )
         written = ObjectMask.from_plane(new, mask.origin)
@@ -112,7 +112,8 @@ class LabelWriter:
     def _writable(layer: Any, shape: tuple[int, ...]) -> Any:
         if layer.multiscale:
             raise ImageError(
-                f"Expected a single-scale Labels layer, got the multiscale {layer.name!r}; choose another target."
+                f"Expected a single-scale Labels layer, got the multiscale {layer.name!r}; "
+                "choose another target."
             )
         data = layer.data
         if tuple(data.shape) != shape:
@@ -143,8 +144,8 @@ class LabelWriter:
         label = max(largest, int(np.max(np.asarray(data[_selection(plane)]), initial=0)), 0) + 1
         if label > np.iinfo(data.dtype).max:
             raise ImageError(
-                f"Expected a free id in {layer.name!r}, got {data.dtype} whose {np.iinfo(data.dtype).max} ids are "
-                "used up; convert the layer to a larger type (right click on it)."
+                f"Expected a free id in {layer.name!r}, got {data.dtype} whose ids "
+                "are used up; convert the layer to a larger type (right click on it)."
             )
         self._largest[layer] = (id(data), label - 1)
         return label

@@ -141,7 +141,7 @@ def read_prompts(
     if len(boxes) > 1:
         notes.append(f"{len(boxes)} boxes are on this plane: only the newest is used.")
     box = boxes[-1][1] if boxes else None
-    return Prompts(points=found, labels=labels, box=box), tuple(notes)
+    return Prompts(found.astype(np.float32), labels.astype(np.int8), box), tuple(notes)
 
 
 def write_prompts(points: Any, shapes: Any, image: Any, plane: Plane, world: Any, prompts: Prompts) -> None:
@@ -161,7 +161,7 @@ def _write_points(points: Any, image: Any, plane: Plane, world: Any, prompts: Pr
     added = layer_map(image, points, world)(_in_image(prompts.points, plane))
     labels = [label for label, gone in zip(_labels(points), here, strict=True) if not gone]
     labels += [FOREGROUND if label == 1 else BACKGROUND for label in prompts.labels]
-    others = {
+    others: dict[str, Any] = {
         name: list(points.features[name][~here]) + [points.feature_defaults[name].iloc[0]] * len(added)
         for name in points.features
         if name != "label"
@@ -242,7 +242,7 @@ def _is_background(label: Any) -> bool:
 
 def _set_labels(points: Any, labels: NDArray[Any]) -> None:
     default = next_label(points)
-    features = {name: list(points.features[name]) for name in points.features}
+    features: dict[str, Any] = {name: list(points.features[name]) for name in points.features}
     features["label"] = labels
     points.features = features
     _recolour(points)

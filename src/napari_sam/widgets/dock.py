@@ -180,7 +180,7 @@ class SamWidget(QWidget):
         self.shutdown()
         super().closeEvent(event)
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: Any) -> bool:
         """Notice when napari takes the widget out of its dock, which is how a dock is closed."""
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:

@@ -11,11 +11,15 @@ import atexit
 import threading
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.session.jobs import Job, JobEvent, JobQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["QtJobRunner"]
 
@@ -24,6 +28,20 @@ class _Relay(QObject):
     """Carries events across threads: a queued signal runs its slot in the thread that made the relay."""
 
     stepped = Signal(object)
+
+    def __init__(self, receive: Callable[[JobEvent], None]) -> None:
+        super().__init__()
+        self._receive: Callable[[JobEvent], None] | None = receive
+        # to a method of a QObject, which every binding runs in that object's thread
+        self.stepped.connect(self._on_stepped)
+
+    def silence(self) -> None:
+        """Deliver nothing any more, events that are under way included."""
+        self._receive = None
+
+    def _on_stepped(self, event: JobEvent) -> None:
+        if self._receive is not None:
+            self._receive(event)
 
 
 class QtJobRunner:
@@ -34,8 +52,7 @@ class QtJobRunner:
 
     def __init__(self) -> None:
         self._queue = JobQueue()
-        self._relay: _Relay | None = _Relay()
-        self._relay.stepped.connect(self._on_relay_stepped, Qt.ConnectionType.QueuedConnection)
+        self._relay: _Relay | None = _Relay(self._on_relay_stepped)
         self._relay_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._open = 0
@@ -95,7 +112,7 @@ class QtJobRunner:
         with self._relay_lock:
             relay, self._relay = self._relay, None
         if relay is not None:
-            relay.stepped.disconnect(self._on_relay_stepped)
+            relay.silence()
             relay.deleteLater()
         self._queue.close()
         self._arrived.clear()
