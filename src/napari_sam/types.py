@@ -6,14 +6,17 @@ Coordinates are (row, col) with pixel centres at integers. Boxes are (r0, c0, r1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from napari_sam.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["LowResLogits", "ObjectMask", "Progress", "Prompts"]
 
@@ -186,7 +189,7 @@ class ObjectMask:
         return replace(self, origin=(self.origin[0] + rows, self.origin[1] + cols), logits=logits)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Prompts:
     """What the user says about one object of one plane (Kirillov et al. 2023, Sec. 2).
 
@@ -212,18 +215,25 @@ class Prompts:
     array([1], dtype=int8)
     """
 
-    points: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
-    labels: NDArray[np.int8] = field(default=None)  # type: ignore[assignment]
-    box: Box | None = None
-    mask: ObjectMask | None = None
+    points: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    box: Box | None
+    mask: ObjectMask | None
 
-    def __post_init__(self) -> None:
-        points = _read_points(self.points)
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "labels", _read_labels(self.labels, len(points)))
-        object.__setattr__(self, "box", _read_box(self.box))
-        if self.mask is not None and not isinstance(self.mask, ObjectMask):
-            object.__setattr__(self, "mask", ObjectMask.from_plane(self.mask))
+    def __init__(
+        self,
+        points: ArrayLike = (),
+        labels: ArrayLike | None = None,
+        box: Sequence[float] | None = None,
+        mask: ObjectMask | ArrayLike | None = None,
+    ) -> None:
+        read = _read_points(points)
+        object.__setattr__(self, "points", read)
+        object.__setattr__(self, "labels", _read_labels(labels, len(read)))
+        object.__setattr__(self, "box", _read_box(box))
+        if mask is not None and not isinstance(mask, ObjectMask):
+            mask = ObjectMask.from_plane(mask)
+        object.__setattr__(self, "mask", mask)
 
     @property
     def is_empty(self) -> bool:
@@ -269,8 +279,6 @@ class Prompts:
 
 
 def _read_points(points: Any) -> NDArray[np.float32]:
-    if points is None:
-        return np.zeros((0, 2), np.float32)
     array = np.asarray(points, dtype=np.float32)
     if array.size == 0:
         return np.zeros((0, 2), np.float32)

@@ -1,0 +1,151 @@
+"""The shape of a Segment Anything model, as plain data that travels with its checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from napari_sam.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class ViTConfig:
+    """Plain vision transformer with windowed and global attention (Kirillov et al. 2023, App. A)."""
+
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    global_attn_indexes: tuple[int, ...] = (2, 5, 8, 11)
+    patch_size: int = 16
+    window_size: int = 14
+    mlp_ratio: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class TinyViTConfig:
+    """TinyViT of MobileSAM (Zhang et al. 2023); four stages, the embedding is at stride 16."""
+
+    embed_dims: tuple[int, ...] = (64, 128, 160, 320)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (2, 4, 5, 10)
+    window_sizes: tuple[int, ...] = (7, 7, 14, 7)
+    mlp_ratio: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConvConfig:
+    """Residual convolutions at strides 1, 2, 4, 8 and 16, fused to an embedding at stride 8."""
+
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+    blocks: tuple[int, ...] = (0, 1, 1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class SamConfig:
+    """A whole model.
+
+    Attributes
+    ----------
+    encoder : ViTConfig, TinyViTConfig or ConvConfig
+        The image encoder.
+    image_size : int
+        Side in pixels of the square frame that the encoder sees. A convolutional encoder takes
+        frames of any size; there it is the largest that is encoded at once.
+    embed_dim : int
+        Channels of the embedding and width of the mask decoder.
+    decode_window : int
+        Side, in embedding tokens, of the window around a prompt in which its mask is decoded; 0
+        decodes over the whole frame, as the paper does. The window grows with the object.
+    instance_decoder : bool
+        Whether there is a dense decoder beside the promptable one.
+    detail_channels : int
+        Channels, at a quarter of the embedding's stride, that the instance decoder hands to the
+        mask decoder for sharp boundaries; 0 for none.
+    pixel_mean, pixel_std : (3,) float
+        What the input, scaled to 0 .. 255, is normalised with.
+    """
+
+    encoder: ViTConfig | TinyViTConfig | ConvConfig = field(default_factory=ViTConfig)
+    image_size: int = 1024
+    embed_dim: int = 256
+    mask_in_chans: int = 16
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    num_multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_hidden_dim: int = 256
+    decode_window: int = 0
+    instance_decoder: bool = False
+    detail_channels: int = 0
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.stride:
+            raise ValueError(
+                f"Expected image_size to be a multiple of the stride {self.stride}, got {self.image_size}."
+            )
+        if self.detail_channels and not self.instance_decoder:
+            raise ValueError("Expected instance_decoder=True with detail_channels, which come from it.")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per embedding token."""
+        if isinstance(self.encoder, ViTConfig):
+            return self.encoder.patch_size
+        return 16 if isinstance(self.encoder, TinyViTConfig) else 8
+
+    @property
+    def any_frame_size(self) -> bool:
+        """True when frames need not be padded to ``image_size``."""
+        return isinstance(self.encoder, ConvConfig)
+
+    @property
+    def frame_multiple(self) -> int:
+        """Frame sides must be multiples of this many pixels."""
+        return (
+            2 ** (len(self.encoder.widths) - 1) if isinstance(self.encoder, ConvConfig) else self.image_size
+        )
+
+    @property
+    def position_scale(self) -> int:
+        """Pixels that coordinates are divided by before they are encoded."""
+        return self.decode_window * self.stride if self.decode_window else self.image_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint's metadata; ``from_dict`` reads it back."""
+        kind = _KIND_OF[type(self.encoder)]
+        return asdict(self) | {"encoder": {"kind": kind} | asdict(self.encoder)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> SamConfig:
+        """Read what ``to_dict`` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            When a field is missing, unknown, or has an impossible value.
+        """
+        try:
+            values = {name: _tupled(value) for name, value in data.items()}
+            encoder = dict(values.pop("encoder"))
+            kind = _ENCODERS[encoder.pop("kind")]
+            return cls(encoder=kind(**{name: _tupled(value) for name, value in encoder.items()}), **values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"Expected the configuration of a napari_sam model, got one that does not fit ({error}); "
+                "the checkpoint may come from a newer version."
+            ) from error
+
+
+_ENCODERS: dict[str, type[ViTConfig] | type[TinyViTConfig] | type[ConvConfig]] = {
+    "vit": ViTConfig,
+    "tiny_vit": TinyViTConfig,
+    "conv": ConvConfig,
+}
+_KIND_OF = {kind: name for name, kind in _ENCODERS.items()}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

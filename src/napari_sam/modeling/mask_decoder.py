@@ -1,0 +1,89 @@
+"""Mask decoder: embedding and prompt tokens become masks with predicted IoU (App. A)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from napari_sam.modeling.layers import MLP, LayerNorm2d
+from napari_sam.modeling.transformer import TwoWayTransformer
+
+if TYPE_CHECKING:
+    from napari_sam.modeling.config import SamConfig
+
+
+class MaskDecoder(nn.Module):
+    """Predicts one mask for an unambiguous prompt (token 0) and three for an ambiguous one."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        self.num_mask_tokens = config.num_multimask_outputs + 1
+        self.transformer = TwoWayTransformer(
+            config.decoder_depth, dim, config.decoder_heads, config.decoder_mlp_dim
+        )
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, dim)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(dim, dim, dim // 8, 3) for _ in range(self.num_mask_tokens)
+        )
+        self.iou_prediction_head = MLP(
+            dim, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth
+        )
+        if config.detail_channels:
+            self.detail_proj = nn.Conv2d(config.detail_channels, dim // 8, kernel_size=1)
+
+    def forward(
+        self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, detail: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N prompts.
+
+        Parameters
+        ----------
+        image : (N or 1, C, h, w)
+            Embedding, or one window of it per prompt.
+        image_pe : (1, C, h, w)
+        sparse : (N, P, C)
+        dense : (N or 1, C, h, w)
+        detail : (N or 1, D, 4 h, 4 w) or None
+            The instance decoder's detail features for the same window.
+
+        Returns
+        -------
+        logits : (N, M, 4 h, 4 w)
+            One mask per mask token, token 0 first.
+        iou : (N, M)
+            Predicted IoU of each.
+        """
+        count = sparse.shape[0]
+        output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([output.expand(count, -1, -1), sparse], dim=1)  # (N, 1 + M + P, C)
+        source = (image + dense).expand(count, -1, -1, -1)
+        height, width = source.shape[-2:]
+        tokens, source = self.transformer(source, image_pe, tokens)
+        source = source.transpose(1, 2).unflatten(2, (height, width))  # (N, C, h, w)
+        upscaled = self._upscale(source, detail)
+        hyper = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )  # (N, M, C / 8)
+        logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        iou: Tensor = self.iou_prediction_head(tokens[:, 0])
+        return logits, iou
+
+    def _upscale(self, source: Tensor, detail: Tensor | None) -> Tensor:
+        *coarse, act = self.output_upscaling
+        for layer in coarse:
+            source = layer(source)
+        if detail is not None:
+            source = source + self.detail_proj(detail)
+        out: Tensor = act(source)
+        return out

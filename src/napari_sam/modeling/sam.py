@@ -1,0 +1,123 @@
+"""A Segment Anything model: image encoder, prompt encoder, mask decoder, instance decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from napari_sam.modeling.config import ConvConfig, SamConfig, ViTConfig
+from napari_sam.modeling.conv_encoder import ConvEncoder
+from napari_sam.modeling.image_encoder import ImageEncoderViT
+from napari_sam.modeling.instance_decoder import InstanceDecoder
+from napari_sam.modeling.mask_decoder import MaskDecoder
+from napari_sam.modeling.prompt_encoder import PromptEncoder
+from napari_sam.modeling.tiny_vit import TinyViT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What the encoder makes of frames of H x W pixels.
+
+    Attributes
+    ----------
+    embedding : (B, C, H / stride, W / stride)
+    detail : (B, D, 4 H / stride, 4 W / stride) or None
+    maps : (B, 5, H, W) or None
+        Raw dense maps, in the order of ``instance_decoder.MAPS``.
+    """
+
+    embedding: Tensor
+    detail: Tensor | None = None
+    maps: Tensor | None = None
+
+
+class Sam(nn.Module):
+    """The model; attribute names equal the keys of the original checkpoints."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = _make_image_encoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        if config.instance_decoder:
+            skips = config.encoder.widths[:3] if isinstance(config.encoder, ConvConfig) else ()
+            self.instance_decoder = InstanceDecoder(
+                config.embed_dim, config.stride, skips, config.detail_channels
+            )
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
+
+    def encode(self, frames: Tensor, dense: bool = True) -> Features:
+        """Encode (B, 3, H, W) frames, normalised; ``dense`` False skips maps that nobody needs."""
+        encoded = self.image_encoder(frames)
+        embedding, skips = encoded if isinstance(encoded, tuple) else (encoded, ())
+        if not self.config.instance_decoder or not (dense or self.config.detail_channels):
+            return Features(embedding)
+        maps, detail = self.instance_decoder(embedding, skips)
+        return Features(embedding, detail if self.config.detail_channels else None, maps)
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        detail: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N prompts on one embedding, or on a window of it per prompt.
+
+        Parameters
+        ----------
+        embedding : (N or 1, C, h, w)
+        coords : (N, P, 2)
+            (x, y) in pixels from the window's first pixel.
+        labels : (N, P)
+            As ``PromptEncoder`` reads them.
+        masks : (N, 1, 4 h, 4 w) or None
+            Logits of rough masks.
+        detail : (N or 1, D, 4 h, 4 w) or None
+
+        Returns
+        -------
+        logits : (N, M, 4 h, 4 w)
+            Token 0 is the single mask, the others are the alternatives.
+        iou : (N, M)
+        """
+        height, width = embedding.shape[-2:]
+        sparse, dense = self.prompt_encoder(coords, labels, masks, height, width)
+        image_pe = self.prompt_encoder.dense_pe(height, width)
+        out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail)
+        return out
+
+
+def _make_image_encoder(config: SamConfig) -> nn.Module:
+    encoder = config.encoder
+    if isinstance(encoder, ConvConfig):
+        return ConvEncoder(encoder, config.embed_dim)
+    if isinstance(encoder, ViTConfig):
+        return ImageEncoderViT(
+            img_size=config.image_size,
+            patch_size=encoder.patch_size,
+            embed_dim=encoder.embed_dim,
+            depth=encoder.depth,
+            num_heads=encoder.num_heads,
+            mlp_ratio=encoder.mlp_ratio,
+            out_chans=config.embed_dim,
+            window_size=encoder.window_size,
+            global_attn_indexes=encoder.global_attn_indexes,
+        )
+    return TinyViT(
+        img_size=config.image_size,
+        embed_dims=encoder.embed_dims,
+        depths=encoder.depths,
+        num_heads=encoder.num_heads,
+        window_sizes=encoder.window_sizes,
+        mlp_ratio=encoder.mlp_ratio,
+        out_chans=config.embed_dim,
+    )
