@@ -1,0 +1,1 @@
+"""Segmenting one plane: checkpoints, embeddings, prompts to masks, automatic segmentation."""

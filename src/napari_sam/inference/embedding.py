@@ -1,0 +1,77 @@
+"""The embedding of a piece of a plane, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_sam.types import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where the model's input frame lies in its plane.
+
+    Attributes
+    ----------
+    crop : (r0, c0, r1, c1)
+        Half-open plane pixels that the frame shows.
+    scale : float
+        Frame pixels per plane pixel.
+    size : (height, width)
+        Of the frame with its padding, in frame pixels.
+    """
+
+    crop: tuple[int, int, int, int]
+    scale: float
+    size: tuple[int, int]
+
+    def to_frame(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Plane (row, col) to frame (x, y), pixel centres at integers in both."""
+        origin = np.array(self.crop[:2], np.float32)
+        moved: NDArray[np.float32] = ((points - origin + 0.5) * self.scale - 0.5)[..., ::-1]
+        return moved
+
+    def edges_to_plane(self, edges: Box) -> Box:
+        """A rectangle of frame pixel edges (top, left, bottom, right) in plane pixel edges."""
+        r0, c0 = self.crop[:2]
+        top, left, bottom, right = edges
+        s = self.scale
+        return r0 + top / s, c0 + left / s, r0 + bottom / s, c0 + right / s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageEmbedding:
+    """What the image encoder made of one frame; everything that decoding needs.
+
+    Attributes
+    ----------
+    features : (1, C, h, w) tensor
+        On the model's device.
+    detail : (1, D, 4 h, 4 w) tensor or None
+        One compact map for the mask decoder's boundaries, where the model has it.
+    maps : (5, height, width) float16 or None
+        The instance decoder's maps on the pixels of ``frame.crop``: foreground, distance to centre
+        and boundary (0 to 1), row and column offset to the centre (plane pixels).
+    frame : Frame
+    plane_shape : (H, W)
+    """
+
+    features: Tensor
+    detail: Tensor | None
+    maps: NDArray[np.float16] | None
+    frame: Frame
+    plane_shape: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds, in bytes."""
+        tensors = [t for t in (self.features, self.detail) if t is not None]
+        held = sum(t.element_size() * t.nelement() for t in tensors)
+        return held + (self.maps.nbytes if self.maps is not None else 0)

@@ -1,0 +1,155 @@
+"""Automatic segmentation from the instance decoder's dense maps.
+
+Every foreground pixel votes for the centre of its object (the offset maps, after Cheng et al. 2020);
+peaks of the votes are seeds, and each pixel goes to the seed that its vote is nearest to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes, find_objects, gaussian_filter, maximum_filter
+from scipy.ndimage import label as label_components
+from scipy.spatial import cKDTree
+from skimage.segmentation import watershed
+
+from napari_sam.errors import SamError
+from napari_sam.inference.tiling import cover_plane
+from napari_sam.inference.transforms import check_plane
+from napari_sam.types import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from napari_sam.inference.cached_predictor import CachedPredictor
+
+HALO = 64
+"""Pixels of context at the seams of tiles."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceParams:
+    """Thresholds of the instance method; the defaults are those of the bundled model.
+
+    Attributes
+    ----------
+    foreground : float
+        Probability above which a pixel belongs to some object.
+    vote_sigma : float
+        Standard deviation in pixels by which votes are smoothed.
+    vote_peak : float
+        Least height of a peak of smoothed votes, in votes per pixel.
+    merge_distance : float
+        Peaks closer than this, relative to the object's radius, are one object.
+    min_area : int
+        Smaller objects are dropped, in pixels.
+    """
+
+    foreground: float = 0.5
+    vote_sigma: float = 1.0
+    vote_peak: float = 1.0
+    merge_distance: float = 0.5
+    min_area: int = 12
+
+
+def iter_instances(
+    image: Any, predictor: CachedPredictor, params: InstanceParams | None = None
+) -> Generator[Progress, None, NDArray[np.int32]]:
+    """Segment every object of a plane; a job that returns (H, W) int32 labels.
+
+    Raises
+    ------
+    SamError
+        When the model has no instance decoder.
+    """
+    params = params or InstanceParams()
+    height, width, _ = check_plane(image)
+    if not predictor.model.config.instance_decoder:
+        raise SamError(f"The model {predictor.model.name!r} has no instance decoder; use the method 'grid'.")
+    tiles = cover_plane((height, width), predictor.model.config.image_size, HALO)
+    maps = np.zeros((5, height, width), np.float16)
+    yield Progress(0, len(tiles) + 1, "encoding")
+    for done, (crop, core) in enumerate(tiles, 1):
+        tile = predictor.encode(image, crop).maps
+        if tile is not None:
+            r0, c0, r1, c1 = core
+            maps[:, r0:r1, c0:c1] = tile[:, r0 - crop[0] : r1 - crop[0], c0 - crop[1] : c1 - crop[1]]
+        yield Progress(done, len(tiles) + 1, "encoding")
+    labels = segment_maps(maps.astype(np.float32), params)
+    yield Progress(len(tiles) + 1, len(tiles) + 1, "objects separated")
+    return labels
+
+
+def segment_maps(maps: NDArray[np.float32], params: InstanceParams | None = None) -> NDArray[np.int32]:
+    """Turn the five activated maps (5, H, W) into (H, W) int32 labels."""
+    params = params or InstanceParams()
+    foreground = maps[0] > params.foreground
+    seeds = find_seeds(maps, foreground, params)
+    if len(seeds) == 0:
+        return np.zeros(foreground.shape, np.int32)
+    rows, cols = np.nonzero(foreground)
+    votes = np.column_stack([rows + maps[3][foreground], cols + maps[4][foreground]])
+    distance, nearest = cKDTree(seeds).query(votes)
+    # Pixels whose vote is far from every seed are left to the watershed.
+    sure = distance < np.maximum(3.0, 0.35 * np.hypot(maps[3][foreground], maps[4][foreground]) + 2)
+    markers = np.zeros(foreground.shape, np.int32)
+    markers[rows[sure], cols[sure]] = nearest[sure] + 1
+    labels = watershed(-maps[2], markers, mask=foreground)
+    return tidy_labels(labels.astype(np.int32), params.min_area)
+
+
+def find_seeds(
+    maps: NDArray[np.float32], foreground: NDArray[np.bool_], params: InstanceParams
+) -> NDArray[np.float64]:
+    """Centres (N, 2) of the objects: peaks of the smoothed votes, near duplicates merged."""
+    height, width = foreground.shape
+    rows, cols = np.nonzero(foreground)
+    if rows.size == 0:
+        return np.zeros((0, 2))
+    vote_rows = np.clip(np.round(rows + maps[3][foreground]), 0, height - 1).astype(np.int64)
+    vote_cols = np.clip(np.round(cols + maps[4][foreground]), 0, width - 1).astype(np.int64)
+    votes = np.bincount(vote_rows * width + vote_cols, minlength=height * width).reshape(height, width)
+    smooth = gaussian_filter(votes.astype(np.float32), params.vote_sigma)
+    peaks = (smooth == maximum_filter(smooth, 3)) & (smooth > params.vote_peak)
+    found = np.argwhere(peaks)
+    if len(found) == 0:
+        return found.astype(np.float64)
+    # Size around each peak: mean length of the offsets that lead to it.
+    length = np.hypot(maps[3][foreground], maps[4][foreground])
+    _, nearest = cKDTree(found).query(np.column_stack([vote_rows, vote_cols]))
+    count = np.bincount(nearest, minlength=len(found))
+    radius = 1.5 * np.bincount(nearest, length, minlength=len(found)) / np.maximum(count, 1)
+    order = np.argsort(-count, kind="stable")
+    kept: list[int] = []
+    for i in order:
+        if kept:
+            gaps = np.hypot(*(found[kept] - found[i]).T)
+            reach = params.merge_distance * np.maximum(radius[kept], radius[i])
+            if (gaps < np.maximum(reach, 1.5)).any():
+                continue
+        kept.append(int(i))
+    seeds: NDArray[np.float64] = found[np.sort(kept)].astype(np.float64)
+    return seeds
+
+
+def tidy_labels(labels: NDArray[np.int32], min_area: int) -> NDArray[np.int32]:
+    """Keep the largest part of each object, fill its holes, drop small ones, number 1, 2, ..."""
+    out = np.zeros_like(labels)
+    number = 0
+    for i, box in enumerate(find_objects(labels), 1):
+        if box is None:
+            continue
+        mask = labels[box] == i
+        parts, count = label_components(mask)
+        if count > 1:
+            mask = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+        if np.count_nonzero(mask) < min_area:
+            continue
+        mask = binary_fill_holes(mask) & ((labels[box] == i) | (labels[box] == 0))
+        number += 1
+        out[box][mask] = number
+    return out

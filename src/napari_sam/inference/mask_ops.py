@@ -1,0 +1,180 @@
+"""Operations on masks and logits that never touch more than the object's own box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import label as label_components
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_sam.types import Box, LowResLogits, ObjectMask
+
+STABILITY_OFFSET = 1.0
+
+
+def stability_score(logits: NDArray[np.float32], offset: float = STABILITY_OFFSET) -> float:
+    """IoU of the masks at thresholds +offset and -offset (Kirillov et al. 2023, App. B).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stability_score(np.array([[2.0, 0.5], [-0.5, -2.0]], np.float32))
+    0.3333333333333333
+    """
+    union = int(np.count_nonzero(logits > -offset))
+    return int(np.count_nonzero(logits > offset)) / union if union else 0.0
+
+
+def upscale_logits(
+    values: NDArray[np.float32], frame: Box, limits: tuple[int, int, int, int]
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """Bilinearly upscale and threshold logits, inside the box of what is positive only.
+
+    Parameters
+    ----------
+    values : (h, w) float32
+    frame : (r0, c0, r1, c1)
+        Plane rectangle that ``values`` covers, in pixel edges.
+    limits : (r0, c0, r1, c1)
+        Half-open pixels of the plane that may be set.
+
+    Returns
+    -------
+    mask : (rows, cols) bool
+    origin : (row, col)
+        Plane coordinates of ``mask[0, 0]``.
+    """
+    positive = values > 0
+    rows, cols = np.flatnonzero(positive.any(axis=1)), np.flatnonzero(positive.any(axis=0))
+    empty = np.zeros((0, 0), bool), limits[:2]
+    if rows.size == 0:
+        return empty
+    row_range, row_weights = _interpolation(values.shape[0], frame[0], frame[2], rows, limits[0], limits[2])
+    col_range, col_weights = _interpolation(values.shape[1], frame[1], frame[3], cols, limits[1], limits[3])
+    if len(row_weights) == 0 or len(col_weights) == 0:
+        return empty
+    full = row_weights @ values @ col_weights.T
+    return full > 0, (row_range, col_range)
+
+
+def _interpolation(
+    count: int, start: float, stop: float, positive: NDArray[np.int64], low: int, high: int
+) -> tuple[int, NDArray[np.float32]]:
+    """First pixel and (pixels, count) bilinear weights of the pixels that positive cells can reach."""
+    cell = (stop - start) / count
+    first = max(low, int(np.floor(start + (positive[0] - 0.5) * cell)))
+    last = min(high, int(np.ceil(start + (positive[-1] + 1.5) * cell)))
+    pixels = np.arange(first, max(first, last))
+    position = np.clip((pixels + 0.5 - start) / cell - 0.5, 0, count - 1)
+    lower = np.minimum(position.astype(np.int64), count - 1)
+    upper = np.minimum(lower + 1, count - 1)
+    fraction = (position - lower).astype(np.float32)
+    weights = np.zeros((len(pixels), count), np.float32)
+    rows = np.arange(len(pixels))
+    weights[rows, lower] += 1 - fraction
+    weights[rows, upper] += fraction
+    return first, weights
+
+
+def resample_logits(
+    logits: LowResLogits, frame: Box, shape: tuple[int, int], outside: float
+) -> NDArray[np.float32]:
+    """Bilinearly resample logits onto another grid of cells; ``outside`` where they say nothing."""
+    out = np.full(shape, outside, np.float32)
+    h, w = logits.values.shape
+    r0, c0, r1, c1 = logits.frame
+    centers_r = frame[0] + (np.arange(shape[0]) + 0.5) * (frame[2] - frame[0]) / shape[0]
+    centers_c = frame[1] + (np.arange(shape[1]) + 0.5) * (frame[3] - frame[1]) / shape[1]
+    inside_r = np.flatnonzero((centers_r >= r0) & (centers_r <= r1))
+    inside_c = np.flatnonzero((centers_c >= c0) & (centers_c <= c1))
+    if inside_r.size == 0 or inside_c.size == 0:
+        return out
+    row_weights = _weights_at((centers_r[inside_r] - r0) * h / (r1 - r0) - 0.5, h)
+    col_weights = _weights_at((centers_c[inside_c] - c0) * w / (c1 - c0) - 0.5, w)
+    out[np.ix_(inside_r, inside_c)] = row_weights @ logits.values @ col_weights.T
+    return out
+
+
+def _weights_at(position: NDArray[np.float64], count: int) -> NDArray[np.float32]:
+    position = np.clip(position, 0, count - 1)
+    lower = position.astype(np.int64)
+    fraction = (position - lower).astype(np.float32)
+    weights = np.zeros((len(position), count), np.float32)
+    rows = np.arange(len(position))
+    weights[rows, lower] += 1 - fraction
+    weights[rows, np.minimum(lower + 1, count - 1)] += fraction
+    return weights
+
+
+def average_mask(obj: ObjectMask, frame: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Fraction of each cell of a grid that a mask covers, by point samples four to a cell side."""
+    fine = 4
+    rows = frame[0] + (np.arange(shape[0] * fine) + 0.5) * (frame[2] - frame[0]) / (shape[0] * fine)
+    cols = frame[1] + (np.arange(shape[1] * fine) + 0.5) * (frame[3] - frame[1]) / (shape[1] * fine)
+    r = np.floor(rows).astype(np.int64) - obj.origin[0]
+    c = np.floor(cols).astype(np.int64) - obj.origin[1]
+    h, w = obj.mask.shape
+    inside = ((r >= 0) & (r < h))[:, None] & ((c >= 0) & (c < w))[None]
+    if h == 0 or w == 0:
+        return np.zeros(shape, np.float32)
+    sampled = obj.mask[np.clip(r, 0, h - 1)[:, None], np.clip(c, 0, w - 1)[None]] & inside
+    mean: NDArray[np.float32] = sampled.reshape(shape[0], fine, shape[1], fine).mean((1, 3), dtype=np.float32)
+    return mean
+
+
+def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32) -> NDArray[np.bool_]:
+    """Keep the parts that hold a ``keep`` pixel (else the largest) and fill small holes.
+
+    Parameters
+    ----------
+    mask : (h, w) bool
+    keep : (K, 2) int
+        Pixels (row, col) that were clicked; those off the mask are ignored.
+    hole : int
+        Holes of at most this many pixels are filled.
+    """
+    parts, count = label_components(mask, np.ones((3, 3), bool))
+    if count > 1:
+        inside = ((keep >= 0) & (keep < mask.shape)).all(axis=1) if len(keep) else np.zeros(0, bool)
+        clicked = parts[keep[inside, 0], keep[inside, 1]] if inside.any() else np.zeros(0, int)
+        chosen = np.unique(clicked[clicked > 0])
+        if chosen.size == 0:
+            chosen = np.array([np.bincount(parts.ravel())[1:].argmax() + 1])
+        mask = np.isin(parts, chosen)
+    holes = binary_fill_holes(mask) & ~mask
+    if holes.any():
+        labelled, _ = label_components(holes)
+        sizes = np.bincount(labelled.ravel())
+        small = np.flatnonzero(sizes <= hole)
+        mask = mask | np.isin(labelled, small[small > 0])
+    return mask
+
+
+def suppress_overlaps(objects: Sequence[ObjectMask], threshold: float) -> list[ObjectMask]:
+    """Non-maximum suppression by mask IoU: best ``predicted_iou`` first, near duplicates dropped.
+
+    An object that lies almost wholly (90 %) within a better one is dropped as well.
+    """
+    order = sorted(objects, key=lambda o: (-o.predicted_iou * o.stability_score, o.origin))
+    kept: list[ObjectMask] = []
+    areas: list[int] = []
+    boxes = np.zeros((len(order), 4))
+    for obj in order:
+        area, n = obj.area, len(kept)
+        r0, c0, r1, c1 = obj.box
+        near = (boxes[:n, 0] < r1) & (boxes[:n, 2] > r0) & (boxes[:n, 1] < c1) & (boxes[:n, 3] > c0)
+        for i in np.flatnonzero(near):
+            shared = obj.intersection(kept[i])
+            if shared > threshold * (area + areas[i] - shared) or shared > 0.9 * min(area, areas[i]):
+                break
+        else:
+            boxes[n] = obj.box
+            kept.append(obj)
+            areas.append(area)
+    return kept

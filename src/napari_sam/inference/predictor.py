@@ -1,0 +1,344 @@
+"""Encode a crop, decode prompts: both functions of values, with no state between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from napari_sam.errors import PromptError
+from napari_sam.inference.embedding import Frame, ImageEmbedding
+from napari_sam.inference.mask_ops import (
+    average_mask,
+    clean_mask,
+    resample_logits,
+    stability_score,
+    upscale_logits,
+)
+from napari_sam.modeling.instance_decoder import activate
+from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, PAD
+from napari_sam.types import Box, LowResLogits, ObjectMask, Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_sam.inference.checkpoints import LoadedModel
+    from napari_sam.inference.transforms import Normalization
+    from napari_sam.modeling import SamConfig
+
+MASK_LOGIT = 6.0
+"""Logit that stands for "inside" when a mask without logits is a prompt."""
+CHUNK = 64
+"""Prompts decoded at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of an embedding in which a prompt is decoded, in tokens."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+class Predictor:
+    """Runs a model. Safe to share between threads: it keeps nothing but the model.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self.config: SamConfig = model.config
+
+    # -- encode -----------------------------------------------------------------------------------
+
+    def make_frame(self, crop: tuple[int, int, int, int], scale: float | None = None) -> Frame:
+        """The model's input frame for a crop; ``scale`` defaults to what the model expects."""
+        height, width = crop[2] - crop[0], crop[3] - crop[1]
+        side = self.config.image_size
+        if not self.config.any_frame_size:
+            return Frame(crop, side / max(height, width), (side, side))
+        scale = min(1.0, side / max(height, width)) if scale is None else scale
+        multiple = self.config.frame_multiple
+        least = self.config.decode_window * self.config.stride
+        size = [max(least, -(-max(1, round(n * scale)) // multiple) * multiple) for n in (height, width)]
+        return Frame(crop, scale, (size[0], size[1]))
+
+    def encode(
+        self, pixels: NDArray[Any], normalization: Normalization, frame: Frame, plane_shape: tuple[int, int]
+    ) -> ImageEmbedding:
+        """Encode the pixels of one crop.
+
+        Parameters
+        ----------
+        pixels : (h, w) or (h, w, C)
+            The crop's pixels, as in the image.
+        normalization : Normalization
+            Of the whole plane, so that neighbouring crops look alike.
+        frame : Frame
+            From ``make_frame``.
+        plane_shape : (H, W)
+        """
+        module, device = self.model.module, self.model.device
+        height, width = pixels.shape[:2]
+        inner = max(1, round(height * frame.scale)), max(1, round(width * frame.scale))
+        with torch.inference_mode():
+            x = torch.from_numpy(normalization.apply(pixels)).to(device).permute(2, 0, 1)[None] * 255
+            if inner != (height, width):
+                x = interpolate(x, inner, mode="bilinear", align_corners=False, antialias=True)
+            x = (x - module.pixel_mean) / module.pixel_std
+            x = _pad_frame(x, frame.size, mirror=self.config.any_frame_size)
+            features = module.encode(x.contiguous(memory_format=torch.channels_last))
+            maps = None
+            if features.maps is not None:
+                maps = _read_maps(features.maps, inner, (height, width), frame.scale)
+            return ImageEmbedding(
+                features.embedding.contiguous(),
+                features.detail,
+                maps,
+                frame,
+                (plane_shape[0], plane_shape[1]),
+            )
+
+    # -- decode -----------------------------------------------------------------------------------
+
+    def decode(self, embedding: ImageEmbedding, prompts: Prompts) -> ObjectMask:
+        """The best mask for one prompt, in plane coordinates."""
+        return self.decode_many(embedding, [prompts])[0]
+
+    def decode_many(self, embedding: ImageEmbedding, prompts: Sequence[Prompts]) -> list[ObjectMask]:
+        """The best mask for each of many prompts, decoded in batches."""
+        return [
+            choose_best(candidates, p)
+            for candidates, p in zip(self.decode_candidates(embedding, prompts), prompts, strict=True)
+        ]
+
+    def decode_candidates(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompts]
+    ) -> list[list[ObjectMask]]:
+        """All masks of each prompt: the single mask first, then the alternatives for ambiguity.
+
+        Raises
+        ------
+        PromptError
+            When a prompt says nowhere where the object is.
+        """
+        results: list[list[ObjectMask]] = [[] for _ in prompts]
+        pending = {i: self._first_window(embedding, p) for i, p in enumerate(prompts)}
+        while pending:
+            grown: dict[int, Window] = {}
+            for indices in _group(pending, prompts):
+                for start in range(0, len(indices), CHUNK):
+                    chunk = indices[start : start + CHUNK]
+                    windows = [pending[i] for i in chunk]
+                    answers = self._decode_chunk(embedding, [prompts[i] for i in chunk], windows)
+                    for i, window, (logits, iou) in zip(chunk, windows, answers, strict=True):
+                        larger = self._grow_window(embedding, window, logits, iou)
+                        if larger is not None:
+                            grown[i] = larger
+                        else:
+                            results[i] = self._read_answer(embedding, prompts[i], window, logits, iou)
+            pending = grown
+        return results
+
+    def _tokens(self, embedding: ImageEmbedding) -> tuple[int, int]:
+        return embedding.features.shape[-2], embedding.features.shape[-1]
+
+    def _first_window(self, embedding: ImageEmbedding, prompts: Prompts) -> Window:
+        height, width = self._tokens(embedding)
+        side = self.config.decode_window
+        extent = np.array(prompts.extent, np.float32).reshape(2, 2)
+        if not side:
+            return Window(0, 0, height, width)
+        corners = embedding.frame.to_frame(extent)[:, ::-1] / self.config.stride  # (row, col) in tokens
+        span = float((corners[1] - corners[0]).max())
+        while side < span + 4 and side < max(height, width):
+            side *= 2
+        return _place_window(corners.mean(axis=0), side, height, width)
+
+    def _grow_window(
+        self, embedding: ImageEmbedding, window: Window, logits: NDArray[np.float32], iou: NDArray[np.float32]
+    ) -> Window | None:
+        """A window twice as large when the mask runs into the window's edge, else None."""
+        height, width = self._tokens(embedding)
+        if (window.height, window.width) == (height, width):
+            return None
+        positive = logits[int(iou.argmax())] > 0
+        cut = (
+            (window.row > 0 and positive[0].any())
+            or (window.col > 0 and positive[:, 0].any())
+            or (window.row + window.height < height and positive[-1].any())
+            or (window.col + window.width < width and positive[:, -1].any())
+        )
+        if not cut:
+            return None
+        center = np.array([window.row + window.height / 2, window.col + window.width / 2])
+        return _place_window(center, 2 * max(window.height, window.width), height, width)
+
+    def _decode_chunk(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompts], windows: Sequence[Window]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        device, stride = self.model.device, self.config.stride
+        height, width = windows[0].height, windows[0].width
+        coords, labels = _read_sparse(prompts, windows, embedding.frame, stride)
+        masks = self._read_dense(prompts, windows, embedding.frame)
+        with torch.inference_mode():
+            features = _cut(embedding.features, [(w.row, w.col) for w in windows], height, width)
+            detail = embedding.detail
+            if detail is not None:
+                detail = _cut(detail, [(4 * w.row, 4 * w.col) for w in windows], 4 * height, 4 * width)
+            logits, iou = self.model.module.decode(
+                features,
+                torch.from_numpy(coords).to(device),
+                torch.from_numpy(labels).to(device),
+                None if masks is None else torch.from_numpy(masks).to(device),
+                detail,
+            )
+            values, scores = logits.float().cpu().numpy(), iou.float().clamp(0, 1).cpu().numpy()
+        return list(zip(values, scores, strict=True))
+
+    def _read_dense(
+        self, prompts: Sequence[Prompts], windows: Sequence[Window], frame: Frame
+    ) -> NDArray[np.float32] | None:
+        if prompts[0].mask is None:
+            return None
+        shape = 4 * windows[0].height, 4 * windows[0].width
+        planes = []
+        for p, window in zip(prompts, windows, strict=True):
+            edges = self._window_edges(frame, window)
+            if p.mask is None:
+                raise PromptError("Expected prompts of one kind in a batch, got some without a mask.")
+            if p.mask.logits is not None:
+                values = resample_logits(p.mask.logits, edges, shape, -MASK_LOGIT)
+            else:
+                values = (average_mask(p.mask, edges, shape) - 0.5) * 2 * MASK_LOGIT
+            planes.append(np.clip(values, -32, 32))
+        return np.stack(planes)[:, None].astype(np.float32)
+
+    def _window_edges(self, frame: Frame, window: Window) -> Box:
+        s = self.config.stride
+        rows, cols = (
+            (window.row * s, (window.row + window.height) * s),
+            (
+                window.col * s,
+                (window.col + window.width) * s,
+            ),
+        )
+        return frame.edges_to_plane((rows[0], cols[0], rows[1], cols[1]))
+
+    def _read_answer(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Prompts,
+        window: Window,
+        logits: NDArray[np.float32],
+        iou: NDArray[np.float32],
+    ) -> list[ObjectMask]:
+        edges = self._window_edges(embedding.frame, window)
+        clicks = prompts.points[prompts.labels == 1]
+        found = []
+        for values, score in zip(logits, iou, strict=True):
+            mask, origin = upscale_logits(values, edges, embedding.frame.crop)
+            if mask.any():
+                keep = np.round(clicks - np.array(origin, np.float32)).astype(np.int64)
+                mask = clean_mask(mask, keep)
+            obj = ObjectMask.from_plane(
+                mask,
+                origin,
+                predicted_iou=float(score),
+                stability_score=stability_score(values),
+                logits=LowResLogits(values, edges),
+            )
+            found.append(obj)
+        return found
+
+
+def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMask:
+    """The alternative of highest predicted IoU for one click; the single mask for a clearer prompt.
+
+    As in Kirillov et al. 2023, Sec. 3 ("Resolving ambiguity").
+    """
+    ambiguous = len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+    choice = candidates[1:] if ambiguous else candidates[:1]
+    nonempty = [c for c in choice if c.area] or [c for c in candidates if c.area] or list(choice)
+    return max(nonempty, key=lambda c: c.predicted_iou)
+
+
+def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
+    """Pad (1, 3, h, w) at bottom and right, by mirroring as often as it takes, or with zeros."""
+    if not mirror:
+        return pad(x, (0, size[1] - x.shape[-1], 0, size[0] - x.shape[-2]))
+    for axis, target in ((-2, size[0]), (-1, size[1])):
+        length = x.shape[axis]
+        ramp = torch.arange(target, device=x.device) % (2 * length)
+        x = x.index_select(axis, torch.where(ramp < length, ramp, 2 * length - 1 - ramp))
+    return x
+
+
+def _read_maps(
+    maps: Tensor, inner: tuple[int, int], size: tuple[int, int], scale: float
+) -> NDArray[np.float16]:
+    """Activated maps on the crop's pixels, offsets in plane pixels."""
+    active = activate(maps.float())[..., : inner[0], : inner[1]]
+    if inner != size:
+        active = interpolate(active, size, mode="bilinear", align_corners=False)
+        active[:, 3:] /= scale
+    half: NDArray[np.float16] = active[0].half().cpu().numpy()
+    return half
+
+
+def _place_window(center: NDArray[Any], side: int, height: int, width: int) -> Window:
+    rows, cols = min(side, height), min(side, width)
+    row = int(np.clip(round(float(center[0]) - rows / 2), 0, height - rows))
+    col = int(np.clip(round(float(center[1]) - cols / 2), 0, width - cols))
+    return Window(row, col, rows, cols)
+
+
+def _cut(maps: Tensor, origins: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
+    if maps.shape[-2:] == (height, width):
+        return maps
+    return torch.cat([maps[..., r : r + height, c : c + width] for r, c in origins])
+
+
+def _group(pending: dict[int, Window], prompts: Sequence[Prompts]) -> Iterable[list[int]]:
+    """Indices of prompts that can share a batch: same number of tokens, same window size."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, window in pending.items():
+        p = prompts[i]
+        key = (len(p.points), p.box is None, p.mask is None, window.height, window.width)
+        groups.setdefault(key, []).append(i)
+    return groups.values()
+
+
+def _read_sparse(
+    prompts: Sequence[Prompts], windows: Sequence[Window], frame: Frame, stride: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points and box corners as (N, P, 2) window (x, y) and their labels (N, P)."""
+    coords, labels = [], []
+    for p, window in zip(prompts, windows, strict=True):
+        origin = np.array([window.col, window.row], np.float32) * stride
+        points = frame.to_frame(p.points) - origin
+        codes = np.where(p.labels == 1, FOREGROUND, BACKGROUND)
+        # A background click far outside the window says nothing about what is in it.
+        size = np.array([window.width, window.height], np.float32) * stride
+        far = ((points < -0.25 * size) | (points > 1.25 * size)).any(axis=1)
+        codes = np.where(far, PAD, codes)
+        if p.box is not None:
+            corners = frame.to_frame(np.array(p.box, np.float32).reshape(2, 2)) - origin
+            points, codes = np.concatenate([points, corners]), np.append(codes, [BOX_FIRST, BOX_SECOND])
+        else:
+            points = np.concatenate([points, np.zeros((1, 2), np.float32)])
+            codes = np.append(codes, PAD)
+        coords.append(points)
+        labels.append(codes)
+    return np.stack(coords).astype(np.float32), np.stack(labels).astype(np.int64)
