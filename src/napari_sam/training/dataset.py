@@ -1,0 +1,155 @@
+"""Labelled images for training: read once, cropped and augmented anew for every step."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from skimage.io import imread
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from napari_sam.errors import SamError
+from napari_sam.inference.transforms import measure_normalization
+from napari_sam.training.augment import augment_geometry, augment_intensity
+from napari_sam.training.instance_targets import make_instance_targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SUFFIXES = (".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """One normalised image with its instance labels.
+
+    Attributes
+    ----------
+    name, group : str
+        ``group`` is the kind of image, "" where unknown.
+    pixels : (H, W, 3) float16
+        0 to 1.
+    labels : (H, W) int32
+        0 is background.
+    """
+
+    name: str
+    group: str
+    pixels: NDArray[np.float16]
+    labels: NDArray[np.int32]
+
+
+def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledImage]:
+    """Read ``folder/images`` and ``folder/labels``, paired by file name without suffix.
+
+    Parameters
+    ----------
+    folder : Path
+        May hold ``index.csv`` with columns ``id`` and optionally ``split`` and ``kind``; then only
+        rows of the wanted split are read.
+    split : str
+
+    Raises
+    ------
+    SamError
+        When nothing can be paired.
+    """
+    rows = _read_index(folder)
+    images = {p.stem: p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES}
+    labels = {p.stem: p for p in sorted((folder / "labels").glob("*")) if p.suffix.lower() in SUFFIXES}
+    found = []
+    for name in sorted(images.keys() & labels.keys()):
+        row = rows.get(name, {})
+        if rows and row.get("split", split) != split:
+            continue
+        image = np.asarray(imread(images[name]))
+        pixels = measure_normalization(image).apply(image).astype(np.float16)
+        found.append(
+            LabelledImage(
+                name, row.get("kind", ""), pixels, np.asarray(imread(labels[name])).astype(np.int32)
+            )
+        )
+    if not found:
+        raise SamError(
+            f"Expected pairs of {folder / 'images'}/NAME.png and {folder / 'labels'}/NAME.png (or .tif) "
+            f"of split {split!r}, found none."
+        )
+    return found
+
+
+def _read_index(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / "index.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def split_holdout(
+    images: list[LabelledImage], fraction: float
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Split into images to train on and images held out: of each group those with the lowest hash."""
+    groups: dict[str, list[LabelledImage]] = {}
+    for image in images:
+        groups.setdefault(image.group, []).append(image)
+    held: set[str] = set()
+    for members in groups.values():
+        ranked = sorted(members, key=lambda i: hashlib.sha256(i.name.encode()).hexdigest())
+        held.update(i.name for i in ranked[: math.ceil(fraction * len(ranked))])
+    return [i for i in images if i.name not in held], [i for i in images if i.name in held]
+
+
+class CropDataset(Dataset[dict[str, Tensor]]):
+    """An endless sequence of augmented crops: item ``i`` depends on the seed and ``i`` alone.
+
+    So a run that was interrupted goes on with just the crops that it would have seen.
+    """
+
+    def __init__(
+        self, images: list[LabelledImage], crop: int, length: int, seed: int, group_power: float = 0.5
+    ) -> None:
+        self.images = images
+        self.crop = crop
+        self.length = length
+        self.seed = seed
+        self.probabilities = _balance(images, crop, group_power)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, index))
+        image = self.images[rng.choice(len(self.images), p=self.probabilities)]
+        for _ in range(3):  # a crop without objects teaches little
+            pixels, labels = augment_geometry(image.pixels, image.labels, self.crop, rng)
+            if labels.any():
+                break
+        pixels = augment_intensity(pixels, rng)
+        targets, weight = make_instance_targets(labels)
+        return {
+            "pixels": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),  # (3, H, W)
+            "labels": torch.from_numpy(labels),  # (H, W)
+            "targets": torch.from_numpy(targets),  # (5, H, W)
+            "weight": torch.from_numpy(weight),  # (H, W)
+        }
+
+
+def _balance(images: list[LabelledImage], crop: int, power: float) -> NDArray[np.float64]:
+    """Chance of each image: groups by their count to ``power``, within one by the number of crops."""
+    groups: dict[str, list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(image.group, []).append(i)
+    chance = np.zeros(len(images))
+    for members in groups.values():
+        crops = np.array([max(1.0, images[i].labels.size / crop**2) ** 0.5 for i in members])
+        chance[members] = len(members) ** power * crops / crops.sum()
+    chance /= chance.sum()
+    return chance

@@ -1,0 +1,396 @@
+"""The training loop: one file to read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+from torch.nn.functional import avg_pool2d, interpolate
+from torch.utils.data import DataLoader
+
+from napari_sam.errors import CheckpointError
+from napari_sam.modeling import Features, build_sam
+from napari_sam.training.config import Phase, TrainConfig, read_config
+from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.losses import instance_loss, prompt_loss
+from napari_sam.training.prompt_sampler import (
+    draw_corrections,
+    make_rough_logits,
+    sample_first_prompts,
+    take_windows,
+)
+from napari_sam.types import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+SAVE_EVERY = 100
+LOG_EVERY = 20
+
+
+def train(
+    data: Path,
+    config: str | TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    processes: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+    scale: float = 1.0,
+) -> Path:
+    """Train a model and write ``out/NAME.safetensors``.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with ``images`` and ``labels``, see ``dataset.read_labelled_images``.
+    config : str or TrainConfig
+        A recipe's name (``training.config.CONFIGS``), or a recipe.
+    out : Path
+        Gets ``last.pt`` to resume from, ``log.jsonl`` and the finished model.
+    resume : bool
+        Go on from ``out/last.pt``.
+    processes : int
+        Data-parallel processes, one thread each; on a CPU one per core.
+    seed : int
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    scale : float
+        Multiplies the steps of every phase.
+
+    Returns
+    -------
+    Path
+        Of the finished model.
+
+    Raises
+    ------
+    SamError
+        When the recipe or the data are missing.
+    CheckpointError
+        When ``last.pt`` cannot be read, or exists and ``resume`` is False.
+    """
+    name = config if isinstance(config, str) else "model"
+    recipe = read_config(config) if isinstance(config, str) else config
+    phases = tuple(replace(p, steps=max(1, round(p.steps * scale))) for p in recipe.phases)
+    recipe = replace(recipe, phases=phases)
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / "last.pt").exists() and not resume:
+        raise CheckpointError(f"Expected no earlier run in {out}; pass --resume to go on, or another --out.")
+    images = read_labelled_images(data)
+    arguments = (images, recipe, name, out, seed, device, processes)
+    if processes == 1:
+        _train_process(0, *arguments)
+    else:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", str(29500 + os.getpid() % 1000))
+        spawn(_train_process, arguments, nprocs=processes)
+    return out / f"{name}.safetensors"
+
+
+def _train_process(
+    rank: int,
+    images: list[LabelledImage],
+    config: TrainConfig,
+    name: str,
+    out: Path,
+    seed: int,
+    device: str,
+    processes: int,
+) -> None:
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s")
+    if processes > 1:
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", rank=rank, world_size=processes)
+    trainer = Trainer(images, config, name, out, seed, torch.device(device), rank, processes)
+    trainer.load()
+    for progress in trainer.run():
+        if rank == 0 and progress.done % LOG_EVERY == 0:
+            logger.info("%s/%s %s", progress.done, progress.total, progress.description)
+    if rank == 0:
+        trainer.export()
+    if processes > 1:
+        dist.destroy_process_group()
+
+
+class Trainer:
+    """Holds model, averaged weights and optimizer; ``run`` is a job that can be stopped at any step."""
+
+    def __init__(
+        self,
+        images: list[LabelledImage],
+        config: TrainConfig,
+        name: str,
+        out: Path,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.config, self.name, self.out, self.seed = config, name, out, seed
+        self.device, self.rank, self.processes = device, rank, processes
+        self.images, self.held_out = split_holdout(images, config.holdout)
+        self.model = build_sam(config.architecture).to(device).to(memory_format=torch.channels_last)
+        self.averaged = build_sam(config.architecture).to(device)
+        self.averaged.load_state_dict(self.model.state_dict())
+        self.step = 0
+        self.seconds = 0.0
+        self.optimizer, self.encoder_group, self.decoder_group = self._make_optimizer()
+
+    def _make_optimizer(self) -> tuple[torch.optim.AdamW, list[Tensor], list[Tensor]]:
+        model = self.model
+        encoder = [*model.image_encoder.parameters(), *model.instance_decoder.parameters()]
+        decoder = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
+        groups: list[dict[str, Any]] = []
+        for role, parameters in (("encoder", encoder), ("decoder", decoder)):
+            for decays in (True, False):  # no decay of biases and norms
+                chosen = [p for p in parameters if (p.ndim > 1) == decays]
+                decay = self.config.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "weight_decay": decay, "role": role})
+        return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)), list(encoder), list(decoder)
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the end of the last phase, yielding after every step."""
+        start = 0
+        for phase in self.config.phases:
+            if self.step < start + phase.steps:
+                yield from self._run_phase(phase, start)
+            start += phase.steps
+
+    def _run_phase(self, phase: Phase, start: int) -> Iterator[Progress]:
+        self.model.train()
+        if not phase.dense:
+            self.model.image_encoder.eval()
+            self.model.instance_decoder.eval()
+        for p in self.encoder_group:
+            p.requires_grad_(phase.dense)
+        for p in self.decoder_group:
+            p.requires_grad_(phase.prompts)
+        batches = iter(self._make_loader(phase, start))
+        recent: dict[str, float] = {}
+        while self.step < start + phase.steps:
+            began = time.perf_counter()
+            self._set_learning_rate(phase, self.step - start)
+            losses = self._train_step(phase, next(batches))
+            self.step += 1
+            self.seconds += time.perf_counter() - began
+            for key, value in losses.items():
+                recent[key] = 0.95 * recent.get(key, value) + 0.05 * value
+            if self.step % SAVE_EVERY == 0 or self.step == start + phase.steps:
+                self.save(recent | {"phase": phase.name})
+            left = (self.config.steps - self.step) * self.seconds / self.step
+            text = " ".join(f"{key} {value:.4f}" for key, value in recent.items())
+            yield Progress(self.step, self.config.steps, f"{phase.name}: {text}, {left / 60:.0f} min left")
+
+    def _make_loader(self, phase: Phase, start: int) -> DataLoader[dict[str, Tensor]]:
+        seed = self.seed * 1000 + self.rank
+        length = phase.steps * phase.images
+        dataset = CropDataset(self.images, self.config.crop, length, seed + start, self.config.group_power)
+        remaining = range((self.step - start) * phase.images, length)
+        workers = 0 if self.device.type == "cpu" else min(8, (os.cpu_count() or 2) - 1)
+        return DataLoader(dataset, phase.images, sampler=remaining, num_workers=workers, drop_last=True)
+
+    def _set_learning_rate(self, phase: Phase, step: int) -> None:
+        warm = min(1.0, (step + 1) / self.config.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * step / phase.steps))
+        factor = warm * (0.02 + 0.98 * cosine)
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * (phase.encoder_lr if group["role"] == "encoder" else phase.decoder_lr)
+
+    def _train_step(self, phase: Phase, batch: dict[str, Tensor]) -> dict[str, float]:
+        rng = np.random.default_rng((self.seed, self.rank, self.step, 7))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        frames = (batch["pixels"] * 255 - self.model.pixel_mean) / self.model.pixel_std
+        losses: dict[str, Tensor] = {}
+        with torch.set_grad_enabled(phase.dense):
+            features = self.model.encode(frames.contiguous(memory_format=torch.channels_last))
+        if phase.dense and features.maps is not None:
+            losses["dense"] = instance_loss(features.maps, batch["targets"], batch["weight"])
+        if phase.prompts:
+            losses |= self._prompt_losses(features, batch["labels"], rng, generator)
+        total = sum(loss for key, loss in losses.items() if key in ("dense", "prompts"))
+        self.optimizer.zero_grad(set_to_none=True)
+        if isinstance(total, Tensor):
+            total.backward()
+        self._reduce_gradients()
+        trained = [p for p in (*self.encoder_group, *self.decoder_group) if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
+        self.optimizer.step()
+        self._update_average()
+        return {key: float(loss.detach()) for key, loss in losses.items()}
+
+    def _prompt_losses(
+        self, features: Features, labels: Tensor, rng: np.random.Generator, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        stride = self.model.config.stride
+        tokens = labels.shape[-1] // stride
+        window = min(self.model.config.decode_window or tokens, tokens)
+        if rng.random() < 0.15:  # the window grows with the object, so larger ones must work as well
+            window = min(2 * window, tokens)
+        first = sample_first_prompts(
+            labels.cpu().numpy(), max(2, self.config.objects // (window // 16) ** 2), window, stride, rng
+        )
+        if first is None:
+            return {}
+        image, origin = first.image.to(self.device), first.origin.to(self.device)
+        embedding = take_windows(features.embedding, image, origin, window)
+        detail = None
+        if features.detail is not None:
+            detail = take_windows(features.detail, image, origin * 4, window * 4)
+        ids = take_windows(labels.unsqueeze(1), image, origin * stride, window * stride)[:, 0]
+        object_id = first.object_id.to(self.device)
+        target = (ids == object_id[:, None, None]) & (object_id > 0)[:, None, None]  # (N, px, px)
+        soft = avg_pool2d(target.float().unsqueeze(1), stride // 4)  # (N, 1, 4w, 4w)
+        coords, codes = first.coords.to(self.device), first.labels.to(self.device)
+        rough = first.rough.to(self.device)[:, None, None, None]
+        masks: Tensor | None = None
+        if bool(rough.any()):
+            masks = torch.where(rough, make_rough_logits(soft, generator), torch.zeros_like(soft))
+        losses, ious = [], []
+        rounds = int(rng.integers(1, self.config.rounds + 1))
+        for n in range(rounds):
+            logits, iou = self._decode(embedding, coords, codes, masks, rough, n, detail)
+            actual = measure_iou(logits.detach(), target, stride // 4)
+            losses.append(prompt_loss(logits, iou, soft, actual, self.config))
+            best = iou.detach().argmax(dim=1)
+            rows = torch.arange(len(best), device=best.device)
+            ious.append(actual[rows, best][object_id > 0].mean())
+            if n + 1 == rounds:
+                break
+            chosen = logits.detach()[rows, best].unsqueeze(1)  # (N, 1, 4w, 4w)
+            masks = chosen.clamp(-32, 32)
+            full = interpolate(chosen, scale_factor=stride // 4, mode="bilinear", align_corners=False)
+            extra, extra_codes = draw_corrections(full[:, 0] > 0, target, generator)
+            coords, codes = torch.cat([coords, extra], 1), torch.cat([codes, extra_codes], 1)
+        return {
+            "prompts": torch.stack(losses).mean(),
+            "iou1": ious[0],
+            "iou_last": ious[-1],
+        }
+
+    def _decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        codes: Tensor,
+        masks: Tensor | None,
+        rough: Tensor,
+        n: int,
+        detail: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        model = self.model
+        height, width = embedding.shape[-2:]
+        sparse = model.prompt_encoder.encode_points(coords, codes)
+        dense = model.prompt_encoder.encode_masks(masks, height, width)
+        if n == 0 and masks is not None:  # only some of the first prompts are masks
+            dense = torch.where(rough, dense, model.prompt_encoder.encode_masks(None, height, width))
+        image_pe = model.prompt_encoder.dense_pe(height, width)
+        out: tuple[Tensor, Tensor] = model.mask_decoder(embedding, image_pe, sparse, dense, detail)
+        return out
+
+    def _reduce_gradients(self) -> None:
+        if self.processes == 1:
+            return
+        # Ranks may differ in which losses they had: a missing gradient counts as zero.
+        parameters = [p for p in (*self.encoder_group, *self.decoder_group) if p.requires_grad]
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+        dist.all_reduce(flat)
+        flat /= self.processes
+        for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            if p.grad is not None:
+                p.grad.copy_(piece.view_as(p.grad))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        ours, theirs = self.averaged.state_dict(), self.model.state_dict()
+        for key, value in ours.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[key], 1 - decay)
+            else:
+                value.copy_(theirs[key])
+
+    # -- files ------------------------------------------------------------------------------------
+
+    def save(self, losses: dict[str, Any]) -> None:
+        """Write ``last.pt`` (complete or not at all) and a line of ``log.jsonl``."""
+        if self.rank:
+            return
+        state = {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        partial = self.out / "last.pt.part"
+        torch.save(state, partial)
+        partial.replace(self.out / "last.pt")
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1)} | losses) + "\n")
+
+    def load(self) -> None:
+        """Go on from ``last.pt`` if there is one."""
+        path = self.out / "last.pt"
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        except (KeyError, RuntimeError, EOFError, OSError, ValueError) as error:
+            raise CheckpointError(
+                f"Cannot resume from {path}: {error}; start anew in another folder."
+            ) from error
+
+    def export(self) -> Path:
+        """Write the averaged weights as safetensors, with configuration and record."""
+        from napari_sam.inference.checkpoints import write_checkpoint
+
+        record = {
+            "config": asdict(self.config),
+            "seed": self.seed,
+            "processes": self.processes,
+            "seconds": round(self.seconds),
+            "images": len(self.images),
+            "held_out": [image.name for image in self.held_out],
+            "torch": torch.__version__,
+        }
+        path = self.out / f"{self.name}.safetensors"
+        write_checkpoint(self.averaged, path, name=self.name, record=record)
+        return path
+
+
+@torch.no_grad()
+def measure_iou(logits: Tensor, target: Tensor, factor: int) -> Tensor:
+    """IoU of (N, M, h, w) logits, upscaled by ``factor``, with (N, H, W) bool targets: (N, M).
+
+    An empty mask of an empty target counts 0: on background the predicted IoU shall be 0.
+    """
+    full = interpolate(logits, scale_factor=factor, mode="bilinear", align_corners=False) > 0
+    truth = target.unsqueeze(1)
+    shared = (full & truth).sum((-2, -1)).float()
+    union = (full | truth).sum((-2, -1)).float()
+    return shared / union.clamp(min=1.0)
