@@ -16,6 +16,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # pytest comes last, and its closing line with it
 .PHONY: help test env system lint format typecheck imports manifest unit build demo clean
 
 help: ## this list
