@@ -175,9 +175,9 @@ class Session:
             return
         moved = self._state is None or self._state.plane != plane
         self._become(PromptState(plane, prompts or Prompts()))
+        self._decode()
         if moved:
             self.warm_up()
-        self._decode()
 
     def forget(self) -> None:
         """Another image: what was done before can no longer be undone."""

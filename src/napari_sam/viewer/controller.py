@@ -67,6 +67,7 @@ class Controller:
         self._source: object = object()
         self._writer = LabelWriter()
         self._silent = 0
+        self._notes: tuple[str, ...] = ()
         self._connections: list[tuple[Any, Callable[..., None]]] = []
         self._image_connections: list[tuple[Any, Callable[..., None]]] = []
         self._prompt_connections: list[tuple[Any, Callable[..., None]]] = []
@@ -99,6 +100,8 @@ class Controller:
         for connections in (self._connections, self._image_connections, self._prompt_connections):
             _disconnect(connections)
         self._writer.close()
+        self._own.clear()
+        self._shown = None
         self._image = self._target = self._points = self._shapes = self._preview = None
 
     def hide_preview(self) -> None:
@@ -345,7 +348,9 @@ class Controller:
             self._points, self._shapes, self._image, plane, self.viewer.dims.point
         )
         for note in notes:
-            self.session.warned.emit(note)
+            if note not in self._notes:  # said once, not at every change after it
+                self.session.warned.emit(note)
+        self._notes = notes
         return prompts
 
     def _read_prompts(self) -> None:

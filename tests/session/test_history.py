@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from napari_sam.session.history import History, PromptState, Step
+from napari_sam.session.requests import Plane
+from napari_sam.types import ObjectMask, Prompts
+
+PLANE = Plane("image", (None, None), (8, 8), lambda: np.zeros((8, 8)))
+
+
+def state(*points: tuple[float, float]) -> PromptState:
+    return PromptState(PLANE, Prompts(points=np.array(points, np.float32).reshape(-1, 2)))
+
+
+def test_undo_gives_the_inverse_and_redo_the_step() -> None:
+    a, b = state(), state((1, 1))
+    history = History()
+    history.push(Step(a, b))
+    undone = history.undo()
+    assert (undone.before, undone.after) == (b, a)
+    assert not history.can_undo
+    assert history.can_redo
+    redone = history.redo()
+    assert (redone.before, redone.after) == (a, b)
+    assert history.can_undo
+    assert not history.can_redo
+
+
+def test_inverse_of_inverse_is_the_step() -> None:
+    step = Step(state(), state((1, 1)))
+    back = step.inverse().inverse()
+    assert (back.before, back.after) == (step.before, step.after)
+
+
+def test_empty_history_has_nothing() -> None:
+    assert History().undo() is None
+    assert History().redo() is None
+
+
+def test_a_new_step_forgets_what_was_undone() -> None:
+    history = History()
+    history.push(Step(state(), state((1, 1))))
+    history.undo()
+    history.push(Step(state(), state((2, 2))))
+    assert history.redo() is None
+    assert history.undo().before.prompts.points.tolist() == [[2, 2]]
+
+
+def test_limit_drops_the_oldest() -> None:
+    history = History(limit=2)
+    states = [state((i, i)) for i in range(4)]
+    for before, after in zip(states[:-1], states[1:], strict=True):
+        history.push(Step(before, after))
+    assert history.undo().after is states[2]
+    assert history.undo().after is states[1]
+    assert history.undo() is None
+
+
+def test_a_late_answer_is_put_into_both_neighbouring_steps() -> None:
+    a, b, c = state(), state((1, 1)), state((1, 1), (2, 2))
+    history = History()
+    history.push(Step(a, b))
+    history.push(Step(b, c))
+    answered = replace(b, mask=ObjectMask(np.ones((1, 1), bool), (1, 1)))
+    history.substitute(b, answered)
+    assert history.undo().after is answered
+    assert history.undo().before is answered

@@ -1,0 +1,512 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.layers import Labels, Points, Shapes
+
+from napari_sam.types import ObjectMask
+from napari_sam.viewer.bindings import KEYS, Bindings
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+SIZE = (64, 64)
+AREA = 29  # pixels of a disc of radius 3
+
+
+def gray(*shape: int) -> Any:
+    return np.random.default_rng(0).integers(0, 255, shape or SIZE, dtype=np.uint8)
+
+
+# ------------------------------------------------------------------ layers
+def test_opening_makes_three_layers_and_puts_the_points_tool_into_the_hand(bench: Bench) -> None:
+    image = bench.open(gray())
+    assert [layer.name for layer in bench.viewer.layers[1:]] == ["SAM preview", "SAM shapes", "SAM points"]
+    assert bench.controller.image_layer is image
+    assert bench.viewer.layers.selection.active is bench.points
+    assert bench.points.mode == "add"
+    assert bench.messages == []
+
+
+def test_without_an_image_nothing_is_made_until_there_is_one(bench: Bench) -> None:
+    bench.controller.enable()
+    assert len(bench.viewer.layers) == 0
+    image = bench.viewer.add_image(gray())
+    assert bench.controller.image_layer is image
+    bench.points.add((10, 10))
+    assert bench.shown.sum() == AREA
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scale": (2, 3)},
+        {"translate": (5, -7), "rotate": 40},
+        {"affine": [[0, 2, 1], [1, 0, 3], [0, 0, 1]]},
+    ],
+)
+def test_own_layers_coincide_with_the_image(bench: Bench, options: dict[str, Any]) -> None:
+    image = bench.open(gray(), **options)
+    bench.points.add((10, 20))
+    bench.session.accept()
+    for layer in bench.viewer.layers:
+        for position in ((0, 0), (10, 20)):
+            np.testing.assert_allclose(layer.data_to_world(position), image.data_to_world(position))
+    assert bench.viewer.layers["SAM objects"].data[10, 20] == 1
+
+
+def test_own_layers_follow_a_changed_scale(bench: Bench) -> None:
+    image = bench.open(gray())
+    bench.points.add((10, 20))
+    image.scale = (3, 3)
+    np.testing.assert_allclose(bench.points.scale, (3, 3))
+    assert bench.shown[10, 20] == 1
+
+
+def test_the_target_lies_under_own_layers_and_the_tool_stays_in_hand(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 20))
+    bench.session.accept()
+    names = [layer.name for layer in bench.viewer.layers]
+    assert names.index("SAM objects") == 1
+    assert bench.viewer.layers.selection.active is bench.points
+
+
+def test_a_second_image_of_the_same_frame_keeps_the_prompts(bench: Bench) -> None:
+    bench.open(gray())
+    other = bench.viewer.add_image(gray() + 1)
+    points = bench.points
+    points.add((10, 20))
+    bench.controller.image_layer = other
+    assert bench.points is points
+    assert bench.shown.sum() == AREA
+    np.testing.assert_array_equal(bench.engine.images[-1], other.data)
+
+
+def test_an_image_of_another_shape_gets_new_layers(bench: Bench) -> None:
+    bench.open(gray())
+    users = bench.viewer.add_points([(1, 1)], name="mine")
+    bench.points.add((10, 20))
+    bench.controller.image_layer = bench.viewer.add_image(gray(3, 32, 32))
+    assert bench.points.ndim == 3
+    assert len(bench.points.data) == 0
+    assert bench.preview.data.shape == (3, 32, 32)
+    assert users in bench.viewer.layers
+    assert sum(layer.name.startswith("SAM") for layer in bench.viewer.layers) == 3
+
+
+def test_deleted_own_layers_come_back_when_they_are_needed(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 20))
+    bench.viewer.layers.remove("SAM points")
+    assert bench.session.prompts.is_empty
+    assert bench.shown.sum() == 0
+    bench.viewer.layers.remove("SAM preview")
+    bench.controller.draw("points")
+    bench.points.add((10, 20))
+    assert bench.shown.sum() == AREA
+    assert bench.points.mode == "add"
+    bench.controller.draw("box")
+    assert bench.viewer.layers.selection.active is bench.shapes
+    assert bench.shapes.mode == "add_rectangle"
+
+
+def test_a_second_controller_adopts_the_layers_of_the_first(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 20))
+    names = [layer.name for layer in bench.viewer.layers]
+    bench.controller.hide_preview()
+    bench.controller.disable()
+    bench.controller.enable()
+    assert [layer.name for layer in bench.viewer.layers] == names
+    assert bench.shown.sum() == AREA
+
+
+# ------------------------------------------------------------------ prompts
+def test_adding_moving_and_removing_points_changes_the_preview(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 20))
+    assert bench.shown[10, 20] == 1
+    bench.points.data = [(40, 40)]
+    assert (bench.shown[10, 20], bench.shown[40, 40]) == (0, 1)
+    bench.points.selected_data = {0}
+    bench.points.remove_selected()
+    assert bench.shown.sum() == 0
+
+
+def test_one_change_is_one_request(bench: Bench) -> None:
+    bench.open(gray())
+    bench.engine.asked.clear()
+    bench.points.add((10, 20))
+    assert len(bench.engine.asked) == 1
+
+
+def test_a_background_click_corrects(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 20))
+    bench.controller.toggle_label()
+    bench.points.add((10, 22))
+    assert bench.asked().labels.tolist() == [1, 0]
+    assert bench.shown[10, 21] == 0
+
+
+def test_toggling_a_selected_point_asks_again(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.data = [(10, 20), (10, 22)]
+    bench.points.selected_data = {1}
+    bench.points.mode = "select"
+    bench.controller.toggle_label()
+    assert bench.asked().labels.tolist() == [1, 0]
+    assert bench.controller.next_label == "foreground"
+
+
+def test_setting_features_from_a_script_asks_again(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.data = [(10, 20), (10, 22)]
+    bench.points.features = {"label": ["foreground", "background"]}
+    assert bench.asked().labels.tolist() == [1, 0]
+
+
+def test_a_box_is_a_prompt(bench: Bench) -> None:
+    bench.open(gray())
+    bench.shapes.add_rectangles([np.array([(5, 6), (5, 16), (15, 16), (15, 6)])])
+    assert bench.asked().box == (5, 6, 15, 16)
+    assert bench.shown[5:15, 6:16].all()
+    assert bench.shown.sum() == 100
+
+
+def test_users_own_layers_as_prompts(bench: Bench) -> None:
+    bench.open(gray())
+    points = bench.viewer.add_points([(10, 10)], features={"label": ["foreground"]}, scale=(2, 2))
+    shapes = bench.viewer.add_shapes([np.array([(5, 6), (5, 16), (15, 16), (15, 6)])])
+    bench.controller.points_layer = points
+    assert bench.shown[20, 20] == 1
+    points.add((15, 15))
+    assert bench.shown[30, 30] == 1
+    bench.controller.shapes_layer = shapes
+    assert bench.asked().box == (5, 6, 15, 16)
+    bench.points.add((50, 50))
+    assert bench.shown[50, 50] == 0
+
+
+@pytest.mark.parametrize(
+    ("add", "words"),
+    [
+        pytest.param(lambda b: b.points.add((10, 99)), "Expected points inside", id="outside"),
+        pytest.param(
+            lambda b: (b.controller.toggle_label(), b.points.add((5, 5))),
+            "background points only",
+            id="background",
+        ),
+        pytest.param(
+            lambda b: b.shapes.add_rectangles([np.array([(5, 6), (5, 6), (15, 6), (15, 6)])]),
+            "without area",
+            id="zero area",
+        ),
+    ],
+)
+def test_bad_prompts_are_told_once_and_nothing_is_lost(bench: Bench, add: Any, words: str) -> None:
+    bench.open(gray())
+    bench.engine.asked.clear()
+    add(bench)
+    assert len(bench.messages) == 1
+    assert words in bench.messages[0]
+    assert bench.shown.sum() == 0
+    assert bench.engine.asked == []
+    assert len(bench.points.data) + len(bench.shapes.data) == 1
+
+
+# ------------------------------------------------------------------ slices
+def test_only_the_slice_that_is_shown_is_segmented(bench: Bench) -> None:
+    image = bench.open(gray(5, *SIZE), scale=(2, 1, 1))
+    bench.viewer.dims.set_point(0, 6)
+    bench.points.add((3, 10, 20))
+    np.testing.assert_array_equal(bench.engine.images[-1], image.data[3])
+    assert bench.shown[3].sum() == bench.shown.sum() == AREA
+    bench.viewer.dims.set_point(0, 2)
+    assert bench.shown.sum() == 0
+    bench.points.add((1, 30, 30))
+    assert bench.shown[1].sum() == bench.shown.sum() == AREA
+    bench.session.accept()
+    assert bench.points.data.tolist() == [[3, 10, 20]]
+    bench.viewer.dims.set_point(0, 6)
+    assert bench.shown[3].sum() == AREA
+    assert np.unique(bench.viewer.layers["SAM objects"].data[1]).tolist() == [0, 1]
+
+
+def test_a_point_added_on_another_slice_is_no_prompt(bench: Bench) -> None:
+    bench.open(gray(5, *SIZE))
+    bench.viewer.dims.set_point(0, 1)
+    bench.points.add((4, 10, 10))
+    assert bench.shown.sum() == 0
+    assert bench.messages == []
+
+
+def test_undo_moves_back_to_the_slice_of_the_prompt(bench: Bench) -> None:
+    bench.open(gray(5, *SIZE), scale=(2, 1, 1), translate=(10, 0, 0))
+    bench.viewer.dims.set_point(0, 12)
+    bench.points.add((1, 10, 10))
+    bench.viewer.dims.set_point(0, 18)
+    bench.points.add((4, 20, 20))
+    bench.session.undo()
+    assert bench.points.data.tolist() == [[1, 10, 10]]
+    bench.session.undo()
+    assert bench.viewer.dims.point[0] == 12
+    assert len(bench.points.data) == 0
+    bench.session.redo()
+    assert bench.points.data.tolist() == [[1, 10, 10]]
+    assert bench.shown[1].sum() == AREA
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (0, 2, 1), (1, 2, 0)])
+def test_any_two_axes_may_be_shown(bench: Bench, order: tuple[int, ...]) -> None:
+    data = gray(30, 40, 50)
+    bench.open(data)
+    bench.viewer.dims.order = order
+    bench.viewer.dims.point = (7, 8, 9)
+    bench.points.add((7, 8, 9))
+    sliced = order[0]
+    np.testing.assert_array_equal(bench.engine.images[-1], data.take((7, 8, 9)[sliced], axis=sliced))
+    assert bench.shown[7, 8, 9] == 1
+    assert bench.shown.sum() == bench.shown.take((7, 8, 9)[sliced], axis=sliced).sum() == AREA
+    bench.session.accept()
+    assert bench.viewer.layers["SAM objects"].data[7, 8, 9] == 1
+
+
+def test_a_3d_view_is_told_once_and_going_back_continues(bench: Bench) -> None:
+    bench.open(gray(5, *SIZE))
+    bench.points.add((2, 10, 10))
+    bench.viewer.dims.ndisplay = 3
+    assert len(bench.messages) == 1
+    assert "switch to 2-D" in bench.messages[0]
+    bench.viewer.dims.ndisplay = 2
+    assert bench.shown[2].sum() == AREA
+
+
+def test_dask_multiscale_and_rgb_images(bench: Bench) -> None:
+    data = gray(4, *SIZE)
+    bench.open(da.from_array(data, chunks=(1, 32, 32)))
+    bench.points.add((2, 10, 10)) if bench.viewer.dims.set_point(0, 2) is None else None
+    np.testing.assert_array_equal(bench.engine.images[-1], data[2])
+    bench.controller.image_layer = bench.viewer.add_image(
+        [gray(), gray()[::2, ::2]], multiscale=True, name="levels"
+    )
+    bench.points.add((40, 50))
+    assert bench.engine.images[-1].shape == SIZE
+    assert bench.shown[40, 50] == 1
+    bench.controller.image_layer = bench.viewer.add_image(gray(*SIZE, 3), rgb=True, name="colours")
+    bench.points.add((40, 50))
+    assert bench.engine.images[-1].shape == (*SIZE, 3)
+    assert bench.shown.shape == SIZE
+
+
+# ------------------------------------------------------------------ accept
+def test_accept_fills_the_target_with_the_next_ids(bench: Bench) -> None:
+    bench.open(gray())
+    for position in ((10, 10), (40, 40)):
+        bench.points.add(position)
+        bench.session.accept()
+    target = bench.controller.target_layer
+    assert target.name == "SAM objects"
+    assert (target.data[10, 10], target.data[40, 40]) == (1, 2)
+    assert len(bench.points.data) == 0
+    assert bench.shown.sum() == 0
+    target.undo()
+    assert np.unique(target.data).tolist() == [0, 1]
+
+
+def test_a_chosen_target_keeps_its_objects(bench: Bench) -> None:
+    bench.open(gray())
+    labels = np.zeros(SIZE, int)
+    labels[8:11] = 7
+    target = bench.viewer.add_labels(labels.copy())
+    bench.controller.target_layer = target
+    bench.points.add((10, 10))
+    bench.session.accept()
+    assert (target.data[labels == 7] == 7).all()
+    assert target.data[12, 10] == 8
+    bench.controller.overwrite = True
+    bench.points.add((10, 40))
+    bench.session.accept()
+    assert target.data[10, 40] == 9
+
+
+def test_a_target_of_another_shape_is_told_and_nothing_is_lost(bench: Bench) -> None:
+    bench.open(gray())
+    target = bench.viewer.add_labels(np.zeros((10, 10), int))
+    bench.controller.target_layer = target
+    bench.points.add((10, 10))
+    bench.session.accept()
+    assert len(bench.messages) == 1
+    assert "image's shape (64, 64)" in bench.messages[0]
+    assert not target.data.any()
+    assert len(bench.points.data) == 1
+    assert bench.shown.sum() == AREA
+
+
+def test_a_deleted_target_is_replaced_by_a_new_one(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 10))
+    bench.session.accept()
+    bench.viewer.layers.remove("SAM objects")
+    assert bench.controller.target_layer is None
+    bench.points.add((40, 40))
+    bench.session.accept()
+    assert bench.controller.target_layer.data[40, 40] == 1
+
+
+def test_undo_after_accept_brings_the_prompts_and_accepting_again_corrects_the_object(bench: Bench) -> None:
+    bench.open(gray())
+    bench.points.add((10, 10))
+    bench.session.accept()
+    bench.session.undo()
+    target = bench.controller.target_layer
+    assert target.data[10, 10] == 1
+    assert bench.points.data.tolist() == [[10, 10]]
+    bench.points.add((10, 14))
+    bench.session.accept()
+    assert target.data[10, 14] == target.data[10, 10] == 1
+    assert np.unique(target.data).tolist() == [0, 1]
+
+
+def test_segment_everything_fills_a_new_layer(bench: Bench) -> None:
+    bench.open(gray(3, *SIZE), scale=(2, 1, 1))
+    bench.viewer.dims.set_point(0, 4)
+    bench.session.segment_everything()
+    layer = bench.viewer.layers["SAM labels"]
+    assert isinstance(layer, Labels)
+    assert layer.data.shape == (3, *SIZE)
+    assert np.unique(layer.data[2]).tolist() == [1, 2]
+    assert not layer.data[:2].any()
+    np.testing.assert_allclose(layer.scale, (2, 1, 1))
+    bench.session.segment_everything()
+    assert "SAM labels [1]" in bench.viewer.layers
+
+
+# ------------------------------------------------------------------ what users do meanwhile
+def test_an_image_that_is_deleted_while_a_job_runs(bench: Bench) -> None:
+    image = bench.open(gray())
+    bench.runner._automatic = False
+    bench.points.add((10, 10))
+    bench.session.accept()
+    bench.session.segment_everything()
+    bench.runner.run(steps=2)
+    bench.viewer.layers.remove(image)
+    bench.runner.run()
+    assert bench.controller.image_layer is None
+    assert [layer.name for layer in bench.viewer.layers] == ["SAM preview", "SAM shapes", "SAM points"]
+    assert len(bench.messages) <= 1
+    bench.points.add((20, 20))
+    bench.session.accept()
+    bench.session.segment_everything()
+
+
+def test_an_image_that_is_renamed_while_a_job_runs(bench: Bench) -> None:
+    image = bench.open(gray(), name="before")
+    bench.runner._automatic = False
+    bench.session.segment_everything()
+    bench.runner.run(steps=2)
+    image.name = "after"
+    bench.runner.run()
+    assert "SAM labels" in bench.viewer.layers
+    assert bench.messages == []
+
+
+def test_replaced_pixels_end_the_history_and_are_read_anew(bench: Bench) -> None:
+    image = bench.open(gray())
+    bench.points.add((10, 10))
+    image.data = np.zeros(SIZE, np.uint8)
+    assert not bench.session.history.can_undo
+    assert not bench.engine.images[-1].any()
+    image.data = np.zeros((32, 32), np.uint8)
+    assert bench.preview.data.shape == (32, 32)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(np.zeros((64, 64)), id="constant"),
+        pytest.param(np.full((64, 64), np.nan), id="NaN"),
+        pytest.param(np.zeros((64, 1)), id="one pixel wide"),
+        pytest.param(np.eye(64, dtype=bool), id="bool"),
+        pytest.param(np.full((64, 64), 2**63, np.uint64), id="uint64"),
+        pytest.param(np.ones((64, 64), np.float16), id="float16"),
+        pytest.param(np.zeros((2, 3, 4, 64, 64), np.uint8), id="5-D"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*(encountered|NaN).*:RuntimeWarning")  # napari's contrast limits
+def test_odd_images_are_segmented_like_any_other(bench: Bench, data: Any) -> None:
+    image = bench.open(data, contrast_limits=(0, 1))
+    where = np.round(bench.viewer.dims.point).astype(int)
+    where[-2:] = (10, 0)
+    bench.points.add(where)
+    assert bench.engine.images[-1].dtype == image.data.dtype
+    assert bench.shown[tuple(where)] == 1
+    bench.session.accept()
+    assert bench.controller.target_layer.data[tuple(where)] == 1
+    assert bench.messages == []
+
+
+def test_disable_disconnects_everything(bench: Bench) -> None:
+    image = bench.viewer.add_image(gray())
+    points, shapes = Points(ndim=2), Shapes(ndim=2)
+    for layer in (points, shapes):
+        bench.viewer.add_layer(layer)
+
+    def count() -> dict[str, int]:
+        groups = {"layers": bench.viewer.layers.events, "dims": bench.viewer.dims.events}
+        groups |= {layer.name: layer.events for layer in (image, points, shapes)}
+        return {
+            f"{name}.{event}": len(emitter.callbacks)
+            for name, group in groups.items()
+            for event, emitter in group.emitters.items()
+        }
+
+    before = count()
+    bench.controller.enable()
+    bench.controller.points_layer, bench.controller.shapes_layer = points, shapes
+    assert count() != before
+    for name in ("SAM preview", "SAM shapes", "SAM points"):
+        bench.viewer.layers.remove(name)
+    bench.controller.disable()
+    assert count() == before
+    bench.viewer.layers.clear()
+
+
+# ------------------------------------------------------------------ keys
+def test_keys_are_bound_and_given_back(bench: Bench) -> None:
+    def before(_viewer: Any) -> None:
+        """Bound by somebody else."""
+
+    bench.viewer.bind_key(KEYS["accept"], before)
+    keymap = dict(bench.viewer.keymap)
+    called: list[str] = []
+    bindings = Bindings(bench.viewer, {name: (lambda name=name: called.append(name)) for name in KEYS})
+    bindings.enable()
+    for function in bench.viewer.keymap.values():
+        function(bench.viewer)
+    assert sorted(called) == sorted(KEYS)
+    bindings.disable()
+    assert bench.viewer.keymap == keymap
+
+
+def test_keys_do_not_clash_with_naparis(bench: Bench) -> None:
+    from napari.layers import Image
+    from napari.utils.key_bindings import coerce_keybinding
+
+    theirs = {coerce_keybinding(key) for kind in (Image, Labels, Points) for key in kind.class_keymap}
+    theirs |= {coerce_keybinding(key) for key in type(bench.viewer).class_keymap}
+    assert not theirs & {coerce_keybinding(key) for key in KEYS.values()}
+
+
+def test_masks_that_lie_partly_outside_are_written_inside(bench: Bench) -> None:
+    bench.open(gray())
+    bench.engine.radius = 8
+    bench.points.add((0, 0))
+    bench.session.accept()
+    expected = ObjectMask.from_plane(bench.controller.target_layer.data)
+    assert expected.box == (0, 0, 9, 9)

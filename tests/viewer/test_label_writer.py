@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.layers import Labels
+
+from napari_sam.errors import ImageError, PromptError
+from napari_sam.session.requests import Plane
+from napari_sam.types import ObjectMask
+from napari_sam.viewer import label_writer
+from napari_sam.viewer.label_writer import LabelWriter, write_plane
+
+SHAPE = (10, 12)
+
+
+def plane(*index: int | None) -> Plane:
+    return Plane("s", index or (None, None), SHAPE, lambda: np.zeros(SHAPE))
+
+
+def square(r: int, c: int, size: int = 3) -> ObjectMask:
+    return ObjectMask(np.ones((size, size), bool), (r, c))
+
+
+def write(layer: Labels, mask: ObjectMask, where: Plane | None = None, **options: Any) -> Any:
+    writer = options.pop("writer", None) or LabelWriter()
+    return writer.write(layer, where or plane(), mask, shape=tuple(layer.data.shape), **options)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.uint64])
+def test_the_next_free_id_is_used(dtype: Any) -> None:
+    data = np.zeros(SHAPE, dtype)
+    data[9, 9] = 41
+    layer, writer = Labels(data), LabelWriter()
+    assert write(layer, square(0, 0), writer=writer).label == 42
+    assert write(layer, square(4, 4), writer=writer).label == 43
+    assert (layer.data[:3, :3] == 42).all()
+    assert np.count_nonzero(layer.data) == 19
+
+
+def test_the_array_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    maximum = label_writer._maximum
+    monkeypatch.setattr(label_writer, "_maximum", lambda data: calls.append(1) or maximum(data))
+    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    for i in range(4):
+        write(layer, square(0, 3 * i), writer=writer)
+    assert len(calls) == 1
+
+
+def test_ids_that_the_user_painted_or_a_script_set_are_not_used_again() -> None:
+    layer, writer = Labels(np.zeros((3, *SHAPE), int)), LabelWriter()
+    where = plane(0, None, None)
+    assert write(layer, square(0, 0), where, writer=writer).label == 1
+    layer.data_setitem((np.array([2]), np.array([9]), np.array([9])), 7)  # as napari's brush does
+    assert write(layer, square(0, 4), where, writer=writer).label == 8
+    layer.data[0, 9, 9] = 20  # no event tells of this
+    assert write(layer, square(0, 8), where, writer=writer).label == 21
+    layer.data = np.full((3, *SHAPE), 0)
+    layer.data[1] = 50
+    assert write(layer, square(4, 0), where, writer=writer).label == 51
+
+
+def test_existing_objects_are_kept_unless_overwritten() -> None:
+    data = np.zeros(SHAPE, int)
+    data[:2] = 5
+    layer, writer = Labels(data), LabelWriter()
+    ref = write(layer, square(0, 0), writer=writer)
+    assert ref.mask.area == 3
+    assert (layer.data[:2] == 5).all()
+    assert (layer.data[2, :3] == 6).all()
+    write(layer, square(0, 4), writer=writer, overwrite=True)
+    assert (layer.data[:3, 4:7] == 7).all()
+
+
+def test_an_object_without_free_pixels_is_refused_and_nothing_is_written() -> None:
+    layer = Labels(np.ones(SHAPE, int))
+    with pytest.raises(PromptError, match="tick 'Overwrite existing objects'"):
+        write(layer, square(0, 0))
+    assert (layer.data == 1).all()
+
+
+def test_one_native_undo_takes_the_object_back_and_redo_brings_it() -> None:
+    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    write(layer, square(0, 0), writer=writer)
+    write(layer, square(4, 4), writer=writer)
+    layer.undo()
+    assert np.unique(layer.data).tolist() == [0, 1]
+    layer.redo()
+    assert np.unique(layer.data).tolist() == [0, 1, 2]
+
+
+def test_a_replaced_object_moves_and_is_one_undo_item() -> None:
+    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    ref = write(layer, square(0, 0), writer=writer)
+    again = write(layer, square(1, 1), writer=writer, replaces=ref)
+    assert again.label == ref.label == 1
+    expected = np.zeros(SHAPE, int)
+    expected[1:4, 1:4] = 1
+    np.testing.assert_array_equal(layer.data, expected)
+    layer.undo()
+    expected[:] = 0
+    expected[:3, :3] = 1
+    np.testing.assert_array_equal(layer.data, expected)
+
+
+def test_a_replacement_in_another_layer_is_a_new_object() -> None:
+    one, two, writer = Labels(np.zeros(SHAPE, int)), Labels(np.full(SHAPE, 0)), LabelWriter()
+    two.data[9, 9] = 3
+    ref = write(one, square(0, 0), writer=writer)
+    assert write(two, square(0, 0), writer=writer, replaces=ref).label == 4
+    assert (one.data[:3, :3] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("index", "where"),
+    [
+        pytest.param((1, None, None), (1, slice(2, 5), slice(3, 6)), id="rows and columns"),
+        pytest.param((None, 1, None), (slice(2, 5), 1, slice(3, 6)), id="middle axis sliced"),
+        pytest.param((None, None, 1), (slice(2, 5), slice(3, 6), 1), id="last axis sliced"),
+    ],
+)
+def test_objects_of_a_stack_lie_on_their_plane(index: tuple[int | None, ...], where: Any) -> None:
+    shape = tuple({None: 12}.get(i, 4) for i in index)
+    layer = Labels(np.zeros(shape, int))
+    here = Plane("s", index, (12, 12), lambda: np.zeros((12, 12)))
+    write(layer, square(2, 3), here)
+    assert (layer.data[where] == 1).all()
+    assert np.count_nonzero(layer.data) == 9
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        pytest.param(lambda: Labels(np.zeros((3, 3), int)), r"shape \(10, 12\), got .* \(3, 3\)", id="shape"),
+        pytest.param(lambda: Labels(np.zeros((2, *SHAPE), int)), "image's shape", id="dimensions"),
+        pytest.param(lambda: Labels(da.zeros(SHAPE, dtype=int)), "can be written", id="dask"),
+        pytest.param(
+            lambda: Labels([np.zeros(SHAPE, int), np.zeros((5, 6), int)], multiscale=True),
+            "single-scale",
+            id="multiscale",
+        ),
+        pytest.param(lambda: Labels(np.broadcast_to(np.zeros(12, int), SHAPE)), "read-only", id="read-only"),
+        pytest.param(lambda: Labels(np.full(SHAPE, 255, np.uint8)), "free id", id="ids used up"),
+    ],
+)
+def test_targets_that_cannot_be_written_are_refused(layer: Any, words: str) -> None:
+    layer = layer()
+    with pytest.raises(ImageError, match=words):
+        LabelWriter().write(layer, plane(), square(0, 0), shape=SHAPE, overwrite=True)
+
+
+def test_close_disconnects() -> None:
+    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    before = len(layer.events.paint.callbacks)
+    write(layer, square(0, 0), writer=writer)
+    assert len(layer.events.paint.callbacks) == before + 1
+    writer.close()
+    assert len(layer.events.paint.callbacks) == before
+
+
+def test_write_plane_fills_one_plane() -> None:
+    labels = np.arange(120, dtype=np.int32).reshape(SHAPE)
+    full = write_plane((3, *SHAPE), plane(1, None, None), labels)
+    np.testing.assert_array_equal(full[1], labels)
+    assert not full[[0, 2]].any()
