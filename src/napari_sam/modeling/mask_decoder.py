@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_sam.modeling.layers import MLP, LayerNorm2d
 from napari_sam.modeling.transformer import TwoWayTransformer
+from napari_sam.modeling.votes import FREQUENCIES
 
 if TYPE_CHECKING:
     from napari_sam.modeling.config import SamConfig
@@ -33,8 +34,9 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
             nn.GELU(),
         )
+        votes = 2 * FREQUENCIES if config.detail_channels else 0
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(dim, dim, dim // 8, 3) for _ in range(self.num_mask_tokens)
+            MLP(dim, dim, dim // 8 + votes, 3) for _ in range(self.num_mask_tokens)
         )
         self.iou_prediction_head = MLP(
             dim, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth
@@ -43,7 +45,13 @@ class MaskDecoder(nn.Module):
             self.detail_proj = nn.Conv2d(config.detail_channels, dim // 8, kernel_size=1)
 
     def forward(
-        self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, detail: Tensor | None = None
+        self,
+        image: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        detail: Tensor | None = None,
+        votes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts.
 
@@ -56,6 +64,8 @@ class MaskDecoder(nn.Module):
         dense : (N or 1, C, h, w)
         detail : (N or 1, D, 4 h, 4 w) or None
             The instance decoder's detail features for the same window.
+        votes : (N or 1, V, 4 h, 4 w) or None
+            Encoded votes of the pixels, see ``votes.VoteEncoder``.
 
         Returns
         -------
@@ -72,9 +82,11 @@ class MaskDecoder(nn.Module):
         tokens, source = self.transformer(source, image_pe, tokens)
         source = source.transpose(1, 2).unflatten(2, (height, width))  # (N, C, h, w)
         upscaled = self._upscale(source, detail)
+        if votes is not None:
+            upscaled = torch.cat([upscaled, votes.expand(count, -1, -1, -1)], dim=1)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )  # (N, M, C / 8)
+        )  # (N, M, C / 8, and V more with votes)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         return logits, iou

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from napari_sam.modeling.config import ConvConfig, SamConfig, ViTConfig
 from napari_sam.modeling.conv_encoder import ConvEncoder
 from napari_sam.modeling.image_encoder import ImageEncoderViT
-from napari_sam.modeling.instance_decoder import InstanceDecoder
+from napari_sam.modeling.instance_decoder import OFFSET_UNIT, InstanceDecoder
 from napari_sam.modeling.mask_decoder import MaskDecoder
 from napari_sam.modeling.prompt_encoder import PromptEncoder
 from napari_sam.modeling.tiny_vit import TinyViT
+from napari_sam.modeling.votes import VoteEncoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +25,8 @@ class Features:
     Attributes
     ----------
     embedding : (B, C, H / stride, W / stride)
-    detail : (B, D, 4 H / stride, 4 W / stride) or None
+    detail : (B, D + 2, 4 H / stride, 4 W / stride) or None
+        Features for sharp boundaries; the last two channels are the offsets to the centre in pixels.
     maps : (B, 5, H, W) or None
         Raw dense maps, in the order of ``instance_decoder.MAPS``.
     """
@@ -50,6 +53,8 @@ class Sam(nn.Module):
             self.instance_decoder = InstanceDecoder(
                 config.embed_dim, config.stride, skips, config.detail_channels
             )
+        if config.detail_channels:
+            self.vote_encoder = VoteEncoder(config.embed_dim)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
 
@@ -60,7 +65,11 @@ class Sam(nn.Module):
         if not self.config.instance_decoder or not (dense or self.config.detail_channels):
             return Features(embedding)
         maps, detail = self.instance_decoder(embedding, skips)
-        return Features(embedding, detail if self.config.detail_channels else None, maps)
+        if not self.config.detail_channels:
+            return Features(embedding, None, maps)
+        # The dense loss alone teaches the offsets; prompts only read them.
+        offsets = avg_pool2d(maps[:, 3:].detach() * OFFSET_UNIT, self.config.stride // 4)
+        return Features(embedding, torch.cat([detail, offsets], dim=1), maps)
 
     def decode(
         self,
@@ -81,7 +90,7 @@ class Sam(nn.Module):
             As ``PromptEncoder`` reads them.
         masks : (N, 1, 4 h, 4 w) or None
             Logits of rough masks.
-        detail : (N or 1, D, 4 h, 4 w) or None
+        detail : (N or 1, D + 2, 4 h, 4 w) or None
 
         Returns
         -------
@@ -91,8 +100,25 @@ class Sam(nn.Module):
         """
         height, width = embedding.shape[-2:]
         sparse, dense = self.prompt_encoder(coords, labels, masks, height, width)
-        image_pe = self.prompt_encoder.dense_pe(height, width)
-        out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail)
+        return self.decode_tokens(embedding, coords, labels, sparse, dense, detail)
+
+    def decode_tokens(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        detail: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """``decode`` with the prompts already encoded as (N, P, C) and (N or 1, C, h, w)."""
+        image_pe = self.prompt_encoder.dense_pe(*embedding.shape[-2:])
+        votes = None
+        if detail is not None:
+            detail, offsets = detail[:, :-2], detail[:, -2:]
+            votes, tokens = self.vote_encoder(offsets, coords, labels, self.config.stride / 4)
+            sparse = sparse + tokens
+        out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail, votes)
         return out
 
 

@@ -154,7 +154,10 @@ class Trainer:
     def _make_optimizer(self) -> tuple[torch.optim.AdamW, list[Tensor], list[Tensor]]:
         model = self.model
         encoder = [*model.image_encoder.parameters(), *model.instance_decoder.parameters()]
-        decoder = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
+        parts = [model.prompt_encoder, model.mask_decoder]
+        if model.config.detail_channels:
+            parts.append(model.vote_encoder)
+        decoder = [p for part in parts for p in part.parameters()]
         groups: list[dict[str, Any]] = []
         for role, parameters in (("encoder", encoder), ("decoder", decoder)):
             for decays in (True, False):  # no decay of biases and norms
@@ -301,9 +304,7 @@ class Trainer:
         dense = model.prompt_encoder.encode_masks(masks, height, width)
         if n == 0 and masks is not None:  # only some of the first prompts are masks
             dense = torch.where(rough, dense, model.prompt_encoder.encode_masks(None, height, width))
-        image_pe = model.prompt_encoder.dense_pe(height, width)
-        out: tuple[Tensor, Tensor] = model.mask_decoder(embedding, image_pe, sparse, dense, detail)
-        return out
+        return model.decode_tokens(embedding, coords, codes, sparse, dense, detail)
 
     def _reduce_gradients(self) -> None:
         if self.processes == 1:
