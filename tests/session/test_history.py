@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def test_a_new_step_forgets_what_was_undone() -> None:
 def test_limit_drops_the_oldest() -> None:
     history = History(limit=2)
     states = [state((i, i)) for i in range(4)]
-    for before, after in zip(states[:-1], states[1:], strict=True):
+    for before, after in pairwise(states):
         history.push(Step(before, after))
     assert history.undo().after is states[2]
     assert history.undo().after is states[1]

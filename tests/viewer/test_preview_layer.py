@@ -64,7 +64,8 @@ def test_no_undo_history_piles_up(layer: Any) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        (2,), (1,), (2, slice(1, 6)), (slice(None), 4), (2, 4), (2, 4, 5), (..., 5), (slice(1, 3), slice(2, 5), slice(0, 9)),
+        (2,), (1,), (2, slice(1, 6)), (slice(None), 4), (2, 4), (2, 4, 5), (..., 5),
+        (slice(1, 3), slice(2, 5), slice(0, 9)),
         (slice(None, None, 2), slice(None, None, 3)), ...,
     ],
     ids=str,

@@ -106,6 +106,11 @@ class Session:
         """True while anything is queued or runs."""
         return self._runner.is_busy
 
+    @property
+    def is_closed(self) -> bool:
+        """True once ``close`` was called."""
+        return self._closed
+
     # ---------------------------------------------------------------- models
     def list_models(self) -> None:
         """Ask the engine which models and devices there are; ``models_listed`` answers."""

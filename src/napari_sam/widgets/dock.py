@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Points, Shapes
-from napari.utils import progress as activity
 from psygnal import Signal
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -15,6 +14,7 @@ from napari_sam.session.requests import Engine, ModelChoice
 from napari_sam.session.session import Session
 from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
+from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.auto_panel import AutoPanel
 from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.job_runner import QtJobRunner
@@ -58,9 +58,8 @@ class SamWidget(QWidget):
                 "clear": self.clear,
             },
         )
-        self._activity: Any = None
+        self._activity = ActivityBar("SAM: segment everything")
         self._docked = False
-        self._open = True
         self._model_panel = ModelPanel(DEFAULT_MODEL)
         self._prompt_panel = PromptPanel()
         self._auto_panel = AutoPanel()
@@ -165,10 +164,9 @@ class SamWidget(QWidget):
     # ------------------------------------------------------------- life
     def shutdown(self) -> None:
         """Cancel everything, disconnect everything and let the worker end; layers stay."""
-        if not self._open:
+        if self._session.is_closed:
             return
-        self._open = False
-        self._end_activity()
+        self._activity.close()
         self._controller.hide_preview()
         _take_apart(self._session, self._controller, self._bindings)
         for combo in self._combos():
@@ -260,8 +258,6 @@ class SamWidget(QWidget):
 
     # ------------------------------------------------------------- handlers
     def _on_layers_changed(self, *_: Any) -> None:
-        if not self._open:
-            return
         controller, prompt = self._controller, self._prompt_panel
         layers = list(controller.viewer.layers)
         self._model_panel.image.show_layers(controller.images(), controller.image_layer)
@@ -289,18 +285,7 @@ class SamWidget(QWidget):
 
     def _on_session_progressed(self, progress: Progress | None) -> None:
         self._auto_panel.show_progress(progress)
-        if progress is None:
-            self._end_activity()
-            return
-        if self._activity is None or (self._activity.total or 0) != progress.total:
-            self._end_activity()
-            self._activity = activity(total=progress.total, desc="SAM: segment everything")
-        self._activity.update(progress.done - self._activity.n)
-
-    def _end_activity(self) -> None:
-        if self._activity is not None:
-            self._activity.close()
-            self._activity = None
+        self._activity.show(progress)
 
     def _on_models_listed(self, models: Any, devices: Any) -> None:
         self._model_panel.show_available(models, devices, self._session.model)

@@ -1,0 +1,139 @@
+"""The plugin at work.
+
+With a display: a window with a sample image and the SAM widget, one nucleus clicked already.
+With ``--screenshot PATH``, or without a display: a scripted session that clicks, draws a box, accepts,
+segments everything, says how long each step took, saves a picture of the window, and exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HELP = "Click a nucleus.  N accepts it,  T toggles object / not object,  U undoes,  Shift-C clears."
+
+
+def find_nuclei(image: Any, count: int) -> list[tuple[float, float]]:
+    """(row, col) of the brightest blobs, where somebody would click."""
+    from skimage.feature import peak_local_max
+    from skimage.filters import gaussian
+
+    peaks = peak_local_max(
+        gaussian(image.astype(float), 5), min_distance=20, exclude_border=25, num_peaks=count
+    )
+    return [(float(row), float(col)) for row, col in peaks]
+
+
+def open_window(theme: str) -> tuple[Any, Any, Any]:
+    """A viewer with a sample image and the docked widget."""
+    import napari
+
+    from napari_sam.sample_data import load_nuclei_2d
+    from napari_sam.widgets.dock import SamWidget
+
+    viewer = napari.Viewer(title="napari-sam", show=True)
+    viewer.theme = theme
+    viewer.window.resize(1500, 950)
+    data, options, _ = load_nuclei_2d()[0]
+    image = viewer.add_image(data, **options)
+    widget = SamWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="SAM", area="right")
+    viewer.reset_view()
+    return viewer, image, widget
+
+
+def click(viewer: Any, widget: Any, position: tuple[float, float]) -> int:
+    """Click, wait for the mask, and return its pixels."""
+    viewer.layers["SAM points"].add(position)
+    widget.wait(120)
+    return int(np.count_nonzero(viewer.layers["SAM preview"].data))
+
+
+def run_script(viewer: Any, image: Any, widget: Any, path: str) -> int:
+    """The scripted session; the exit code is 1 when the model gave no mask."""
+    clicks = find_nuclei(image.data, 6)
+
+    def step(text: str, action: Callable[[], Any]) -> Any:
+        begin = time.perf_counter()
+        result = action()
+        widget.wait(300)
+        seconds = time.perf_counter() - begin
+        print(f"{seconds:8.3f} s  {text}" + ("" if result is None else f": {result}"), flush=True)
+        return result
+
+    step("load the model and encode the image", lambda: widget.wait(300) or None)
+    print(f"            status: {widget.status}")
+    found = []
+    for position in clicks[:4]:
+        place = f"row {position[0]:.0f}, column {position[1]:.0f}"
+        found.append(
+            step(f"click at {place}, pixels in the mask", lambda at=position: click(viewer, widget, at))
+        )
+        step("accept", widget.accept)
+    row, col = clicks[4]
+    corners = np.array(
+        [(row - 14, col - 14), (row - 14, col + 14), (row + 14, col + 14), (row + 14, col - 14)]
+    )
+    step("draw a box", lambda: viewer.layers["SAM shapes"].add_rectangles([corners]) and None)
+    step("accept", widget.accept)
+    step("segment everything", widget.segment_everything)
+    print(f"            status: {widget.status}")
+    step("click once more and leave the preview", lambda: click(viewer, widget, clicks[5]))
+    target = widget.target_layer
+    count = 0 if target is None else len(np.unique(target.data)) - 1
+    print(
+        f"{count} objects accepted into {getattr(target, 'name', None)!r}; layers: {[x.name for x in viewer.layers]}"
+    )
+    if "SAM labels" in viewer.layers:
+        viewer.layers["SAM labels"].contour = 1  # outlines, so that the nuclei and the objects stay visible
+    for _ in range(20):
+        widget.wait(0)
+        time.sleep(0.02)
+    viewer.screenshot(path, canvas_only=False, flash=False)
+    print(f"saved {path}")
+    viewer.close()
+    return 0 if count and all(found) else 1
+
+
+def main() -> int:
+    """Run the demonstration."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--screenshot", "--save", metavar="PATH", help="run the scripted session and save a picture"
+    )
+    parser.add_argument("--theme", default="dark", choices=("dark", "light"))
+    options = parser.parse_args()
+    has_display = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    path = options.screenshot or (None if has_display else "demo.png")
+    if not has_display:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    begin = time.perf_counter()
+    viewer, image, widget = open_window(options.theme)
+    print(
+        f"{time.perf_counter() - begin:8.3f} s  open napari with a sample image and the SAM widget",
+        flush=True,
+    )
+    if path:
+        return run_script(viewer, image, widget, path)
+    import napari
+
+    viewer.layers["SAM points"].add(find_nuclei(image.data, 1)[0])
+    viewer.text_overlay.text = HELP
+    viewer.text_overlay.visible = True
+    print(HELP)
+    napari.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.session.jobs import LONG, Job
+from napari_sam.types import Progress
+from napari_sam.widgets.job_runner import QtJobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+
+@pytest.fixture
+def runner(qapp: Any) -> Iterator[QtJobRunner]:
+    runner = QtJobRunner()
+    yield runner
+    runner.close()
+    assert runner.join(10)
+
+
+def job(steps: Any, **options: Any) -> Job:
+    return Job("job", steps, **options)
+
+
+def test_jobs_run_in_another_thread_and_answer_in_this_one(runner: QtJobRunner) -> None:
+    threads: dict[str, int] = {}
+
+    def steps() -> Generator[Progress, None, str]:
+        threads["worker"] = threading.get_ident()
+        yield Progress(0, 1)
+        return "result"
+
+    def on_done(value: str) -> None:
+        threads[value] = threading.get_ident()
+
+    runner.submit(job(steps, on_done=on_done))
+    assert runner.is_busy
+    assert runner.wait(10)
+    assert not runner.is_busy
+    assert threads["result"] == threading.get_ident() != threads["worker"]
+
+
+def test_wait_returns_false_when_time_runs_out(runner: QtJobRunner) -> None:
+    release = threading.Event()
+
+    def steps() -> Generator[Progress, None, None]:
+        yield Progress(0, 1)
+        release.wait(10)
+
+    runner.submit(job(steps))
+    assert runner.wait(0.05) is False
+    release.set()
+    assert runner.wait(10) is True
+
+
+def test_a_runtime_error_arrives_as_a_message(runner: QtJobRunner) -> None:
+    messages: list[str] = []
+
+    def steps() -> Generator[Progress, None, None]:
+        raise RuntimeError("boom")
+        yield Progress(0, 1)
+
+    runner.submit(job(steps, on_failed=lambda message: messages.append(message)))
+    assert runner.wait(10)
+    assert messages == ["job: RuntimeError: boom"]
+
+
+def test_answers_come_in_order_even_when_a_callback_pumps_the_loop(runner: QtJobRunner) -> None:
+    log: list[str] = []
+
+    def steps() -> Generator[Progress, None, None]:
+        for i in range(5):
+            yield Progress(i, 5)
+
+    def on_progress(progress: Progress) -> None:
+        log.append(f"begin {progress.done}")
+        for _ in range(5):  # as napari's progress bars do
+            time.sleep(0.005)
+            QApplication.processEvents()
+        log.append(f"end {progress.done}")
+
+    runner.submit(job(steps, on_progress=on_progress, on_done=lambda _: log.append("done")))
+    assert runner.wait(10)
+    assert log == [f"{word} {i}" for i in range(5) for word in ("begin", "end")] + ["done"]
+
+
+def test_a_job_submitted_by_a_callback_keeps_the_runner_busy(runner: QtJobRunner) -> None:
+    log: list[str] = []
+
+    def steps() -> Generator[Progress, None, None]:
+        yield Progress(0, 1)
+
+    second = job(steps, on_done=lambda _: log.append("second"))
+    runner.submit(job(steps, on_done=lambda _: runner.submit(second)))
+    assert runner.wait(10)
+    assert log == ["second"]
+
+
+def test_close_does_not_block_and_ends_the_thread(runner: QtJobRunner) -> None:
+    delivered: list[Any] = []
+
+    def steps() -> Generator[Progress, None, None]:
+        for i in range(1000):
+            time.sleep(0.05)
+            yield Progress(i, 1000)
+
+    runner.submit(job(steps, priority=LONG, on_progress=lambda p: delivered.append(p)))
+    begin = time.monotonic()
+    runner.close()
+    assert time.monotonic() - begin < 1
+    assert runner.join(10)
+    count = len(delivered)
+    QApplication.processEvents()
+    assert len(delivered) == count
+    runner.submit(job(steps))
+    assert not runner.is_busy
