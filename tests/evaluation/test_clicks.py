@@ -51,7 +51,7 @@ class Staircase:
 
     def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
         answer = self.answer(prompts)
-        widths = [2, 6, 4, 10]  # the fourth is not one of three
+        widths = [10, 2, 6, 4]  # the first is the mask of a clear prompt, not one of the three
         return [replace(answer, mask=np.ones((10, w), bool)) for w in widths]
 
 

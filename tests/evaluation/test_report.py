@@ -77,7 +77,10 @@ def test_objects_are_pooled_not_images() -> None:
 
 
 def test_only_what_was_measured() -> None:
-    assert summarize([ImageScores("a", "x")]) == {"images": Estimate(1, 1, 1)}
+    summary = summarize([ImageScores("a", "x")])
+    assert list(summary) == ["images"]
+    assert summary["images"].value == 1
+    assert math.isnan(summary["images"].low)
 
 
 def test_unknown_times_do_not_count() -> None:
@@ -97,21 +100,14 @@ def test_groups_after_all() -> None:
 
 def test_table() -> None:
     nan = float("nan")
-    table = format_table(
-        {
-            "all": {"images": Estimate(90, 90, 90), "mSA": Estimate(0.5, 0.4, 0.6)},
-            "one": {
-                "images": Estimate(1, 1, 1),
-                "mSA": Estimate(0.5, nan, nan),
-                "recall": Estimate(nan, nan, nan),
-            },
-        }
-    )
+    every = {"images": Estimate(90, nan, nan), "mSA": Estimate(0.5, 0.4, 0.6), "F1": Estimate(0, 0, 0)}
+    one = {"images": Estimate(1, nan, nan), "mSA": Estimate(0.5, nan, nan), "F1": Estimate(nan, nan, nan)}
+    table = format_table({"all": every, "one": one})
     assert table.splitlines() == [
         "        all                   one",
         "images  90                    1",
         "mSA     0.500 [0.400, 0.600]  0.500",
-        "recall  -                     -",
+        "F1      0.000 [0.000, 0.000]  -",
     ]
 
 

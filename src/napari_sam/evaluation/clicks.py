@@ -37,7 +37,7 @@ class ClickPredictor(Protocol):
         ...
 
     def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
-        """The alternative masks of one ambiguous prompt."""
+        """All masks of one prompt; the last three are the alternatives of an ambiguous one."""
         ...
 
 
@@ -62,7 +62,7 @@ class ClickScores:
     box_iou : (n,) float64
         IoU of the answer to the object's tight box.
     best_iou : (n,) float64
-        IoU of the best of the first three candidate masks of the first click, chosen by an oracle.
+        IoU of the best of the three alternative masks of the first click, chosen by an oracle.
     iou_error : (n,) float64
         ``|predicted IoU - IoU|`` after the first click.
     """
@@ -166,7 +166,7 @@ def evaluate_clicks(
     clicks: list[dict[Pixel, int]] = [{first_click(obj): 1} for obj in objects]
     for i, obj in enumerate(objects):
         candidates = predictor.predict_candidates(image, _make_prompts(clicks[i]))
-        best_iou[i] = max((obj.iou(candidate) for candidate in candidates[:3]), default=0.0)
+        best_iou[i] = max((obj.iou(candidate) for candidate in candidates[-3:]), default=0.0)
         yield Progress(1, rounds, f"candidates of object {i + 1} of {len(objects)}")
     yield Progress(2, rounds, "candidates")
 

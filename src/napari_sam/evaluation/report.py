@@ -153,7 +153,8 @@ def format_table(summaries: Mapping[str, Mapping[str, Estimate]]) -> str:
 
     Examples
     --------
-    >>> print(format_table({"fluo": {"images": Estimate(72, 72, 72), "mSA": Estimate(0.5, 0.4, 0.625)}}))
+    >>> nan = float("nan")
+    >>> print(format_table({"fluo": {"images": Estimate(72, nan, nan), "mSA": Estimate(0.5, 0.4, 0.625)}}))
             fluo
     images  72
     mSA     0.500 [0.400, 0.625]
@@ -161,18 +162,20 @@ def format_table(summaries: Mapping[str, Mapping[str, Estimate]]) -> str:
     names = list(dict.fromkeys(name for summary in summaries.values() for name in summary))
     rows = [["", *summaries]]
     for name in names:
-        cells = [_format(summary[name]) if name in summary else "-" for summary in summaries.values()]
+        cells = [_format(name, summary[name]) if name in summary else "-" for summary in summaries.values()]
         rows.append([name, *cells])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _format(estimate: Estimate) -> str:
+def _format(name: str, estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return "-"
-    if estimate.low == estimate.value == estimate.high:
-        return f"{estimate.value:.4g}"
+    if name in ("images", "objects"):
+        return f"{estimate.value:.0f}"
+    if name.startswith("ms "):
+        return f"{estimate.value:.1f}"
     if math.isnan(estimate.low):
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
@@ -180,4 +183,4 @@ def _format(estimate: Estimate) -> str:
 
 def _plain(value: float) -> Estimate:
     """A count or a median: a number without an interval."""
-    return Estimate(value, value, value)
+    return Estimate(value, float("nan"), float("nan"))
