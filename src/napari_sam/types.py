@@ -278,16 +278,24 @@ class Prompts:
         return replace(self, points=moved, box=box, mask=mask)
 
 
+def _read_numbers(values: Any, what: str) -> NDArray[np.float64]:
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"Expected {what}, got {values!r}.") from error
+
+
 def _read_points(points: Any) -> NDArray[np.float32]:
-    array = np.asarray(points, dtype=np.float32)
+    array = _read_numbers(points, "points of shape (N, 2) as (row, col)")
     if array.size == 0:
         return np.zeros((0, 2), np.float32)
     if array.ndim != 2 or array.shape[1] != 2:
         raise PromptError(f"Expected points of shape (N, 2) as (row, col), got {array.shape}.")
-    if not np.isfinite(array).all():
-        index = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+    usable = np.abs(array) <= np.finfo(np.float32).max  # False for NaN as well
+    if not usable.all():
+        index = int(np.flatnonzero(~usable.all(axis=1))[0])
         raise PromptError(f"Expected finite point coordinates, got {array[index].tolist()} at index {index}.")
-    return array
+    return array.astype(np.float32)
 
 
 def _read_labels(labels: Any, count: int) -> NDArray[np.int8]:
@@ -308,7 +316,7 @@ def _read_labels(labels: Any, count: int) -> NDArray[np.int8]:
 def _read_box(box: Sequence[float] | None) -> Box | None:
     if box is None:
         return None
-    values = np.asarray(box, dtype=np.float64)
+    values = _read_numbers(box, "a box of four finite numbers (r0, c0, r1, c1)")
     if values.shape != (4,) or not np.isfinite(values).all():
         raise PromptError(f"Expected a box of four finite numbers (r0, c0, r1, c1), got {box!r}.")
     r0, r1 = sorted((float(values[0]), float(values[2])))
