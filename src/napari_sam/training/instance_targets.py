@@ -39,8 +39,8 @@ def make_instance_targets(labels: NDArray[np.int32]) -> tuple[NDArray[np.float32
     >>> labels = np.zeros((5, 5), np.int32)
     >>> labels[1:4, 1:4] = 1
     >>> targets, weight = make_instance_targets(labels)
-    >>> targets[0].sum(), targets[1, 2, 2], targets[2, 2, 2], targets[3, 1, 1]
-    (np.float32(9.0), np.float32(0.0), np.float32(1.0), np.float32(0.0625))
+    >>> [float(v) for v in (targets[0].sum(), targets[1, 2, 2], targets[2, 2, 2], targets[3, 1, 1])]
+    [9.0, 0.0, 1.0, 0.0625]
     """
     height, width = labels.shape
     targets = np.zeros((len(MAPS), height, width), np.float32)
@@ -54,7 +54,9 @@ def make_instance_targets(labels: NDArray[np.int32]) -> tuple[NDArray[np.float32
     offset_row = (np.bincount(flat, rows) / area)[flat] - rows
     offset_col = (np.bincount(flat, cols) / area)[flat] - cols
     center = np.hypot(offset_row, offset_col)
-    boundary = (distance_transform_edt(inside & ~find_inner_boundary(labels)) + 0.5)[inside]
+    deep = inside & ~find_inner_boundary(labels)
+    # One object may fill the whole crop: then there is no boundary to measure from.
+    boundary = (np.ones(labels.shape) if deep.all() else distance_transform_edt(deep) + 0.5)[inside]
     targets[0][inside] = 1.0
     targets[1][inside] = center / np.maximum(_max_by_label(center, flat, len(ids)), 1.0)[flat]
     targets[2][inside] = boundary / _max_by_label(boundary, flat, len(ids))[flat]
