@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Final
 
 from napari_sam.errors import CheckpointError
+
+LARGEST: Final = 16384
+"""No side, width or count in a configuration that is read from a file may exceed this ..."""
+DEEPEST: Final = 128
+"""... nor any number of layers this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,14 @@ class SamConfig:
             raise ValueError(
                 f"Expected image_size to be a multiple of the stride {self.stride}, got {self.image_size}."
             )
+        if self.decode_window * self.stride > self.image_size:
+            raise ValueError(
+                f"Expected a decode_window of at most image_size / stride, got {self.decode_window} tokens "
+                f"of {self.stride} pixels with an image_size of {self.image_size}."
+            )
+        for name, divisor in (("embed_dim", 8), ("mask_in_chans", 4)):
+            if getattr(self, name) % divisor:
+                raise ValueError(f"Expected {name} to be a multiple of {divisor}, got {getattr(self, name)}.")
         if self.detail_channels and not self.instance_decoder:
             raise ValueError("Expected instance_decoder=True with detail_channels, which come from it.")
 
@@ -128,10 +142,12 @@ class SamConfig:
             When a field is missing, unknown, or has an impossible value.
         """
         try:
-            values = {name: _tupled(value) for name, value in data.items()}
-            encoder = dict(values.pop("encoder"))
+            values = {name: _tupled(value) for name, value in dict(data).items()}
+            encoder = {name: _tupled(value) for name, value in dict(values.pop("encoder")).items()}
             kind = _ENCODERS[encoder.pop("kind")]
-            return cls(encoder=kind(**{name: _tupled(value) for name, value in encoder.items()}), **values)
+            _check_values(kind, encoder)
+            _check_values(cls, values)
+            return cls(encoder=kind(**encoder), **values)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"Expected the configuration of a napari_sam model, got one that does not fit ({error}); "
@@ -145,6 +161,32 @@ _ENCODERS: dict[str, type[ViTConfig] | type[TinyViTConfig] | type[ConvConfig]] =
     "conv": ConvConfig,
 }
 _KIND_OF = {kind: name for name, kind in _ENCODERS.items()}
+
+
+_MAY_BE_ZERO = ("blocks", "global_attn_indexes", "decode_window", "detail_channels", "window_size")
+
+
+def _check_values(kind: type[Any], values: dict[str, Any]) -> None:
+    """Refuse what no model has, before anything of that size is built: a file may say anything."""
+    for member in fields(kind):
+        if member.name not in values or member.default is MISSING:
+            continue
+        value, default = values[member.name], member.default
+        items, example = (value, default[0]) if isinstance(default, tuple) else ((value,), default)
+        if not isinstance(items, tuple) or not 0 < len(items) <= DEEPEST:
+            raise ValueError(f"{member.name} is {value!r}")
+        most = DEEPEST if "depth" in member.name or member.name == "blocks" else LARGEST
+        for item in items:
+            if isinstance(example, bool):
+                good = isinstance(item, bool)
+            elif isinstance(example, int):
+                least = 0 if member.name in _MAY_BE_ZERO else 1
+                good = isinstance(item, int) and not isinstance(item, bool) and least <= item <= most
+            else:
+                good = isinstance(item, int | float) and math.isfinite(item) and 0 <= item <= most
+                good = good and (item > 0 or member.name == "pixel_mean")
+            if not good:
+                raise ValueError(f"{member.name} is {value!r}")
 
 
 def _tupled(value: Any) -> Any:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_sam.modeling.layers import MLP, LayerNorm2d
+from napari_sam.modeling.prompt_maps import CHANNELS
 from napari_sam.modeling.transformer import TwoWayTransformer
-from napari_sam.modeling.votes import FREQUENCIES
 
 if TYPE_CHECKING:
     from napari_sam.modeling.config import SamConfig
@@ -34,15 +34,20 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
             nn.GELU(),
         )
-        votes = 2 * FREQUENCIES if config.detail_channels else 0
+        maps = CHANNELS if config.detail_channels else 0
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(dim, dim, dim // 8 + votes, 3) for _ in range(self.num_mask_tokens)
+            MLP(dim, dim, dim // 8 + maps, 3) for _ in range(self.num_mask_tokens)
         )
         self.iou_prediction_head = MLP(
             dim, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth
         )
         if config.detail_channels:
-            self.detail_proj = nn.Conv2d(config.detail_channels, dim // 8, kernel_size=1)
+            self.map_downscaling = nn.Conv2d(CHANNELS, dim, kernel_size=4, stride=4)
+            self.detail_proj = nn.Sequential(
+                nn.Conv2d(config.detail_channels + 1 + CHANNELS, dim // 4, kernel_size=1),
+                nn.GELU(),
+                nn.Conv2d(dim // 4, dim // 8, kernel_size=1),
+            )
 
     def forward(
         self,
@@ -51,7 +56,7 @@ class MaskDecoder(nn.Module):
         sparse: Tensor,
         dense: Tensor,
         detail: Tensor | None = None,
-        votes: Tensor | None = None,
+        maps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts.
 
@@ -62,10 +67,10 @@ class MaskDecoder(nn.Module):
         image_pe : (1, C, h, w)
         sparse : (N, P, C)
         dense : (N or 1, C, h, w)
-        detail : (N or 1, D, 4 h, 4 w) or None
-            The instance decoder's detail features for the same window.
-        votes : (N or 1, V, 4 h, 4 w) or None
-            Encoded votes of the pixels, see ``votes.VoteEncoder``.
+        detail : (N, D + 1, 4 h, 4 w) or None
+            The instance decoder's detail features and foreground for the same window.
+        maps : (N, CHANNELS, 4 h, 4 w) or None
+            The prompts drawn as maps, see ``prompt_maps``; together with ``detail``.
 
         Returns
         -------
@@ -78,15 +83,18 @@ class MaskDecoder(nn.Module):
         output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output.expand(count, -1, -1), sparse], dim=1)  # (N, 1 + M + P, C)
         source = (image + dense).expand(count, -1, -1, -1)
+        if maps is not None and detail is not None:
+            source = source + self.map_downscaling(maps)
+            detail = self.detail_proj(torch.cat([detail, maps], dim=1))
         height, width = source.shape[-2:]
         tokens, source = self.transformer(source, image_pe, tokens)
         source = source.transpose(1, 2).unflatten(2, (height, width))  # (N, C, h, w)
         upscaled = self._upscale(source, detail)
-        if votes is not None:
-            upscaled = torch.cat([upscaled, votes.expand(count, -1, -1, -1)], dim=1)
+        if maps is not None:
+            upscaled = torch.cat([upscaled, maps], dim=1)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )  # (N, M, C / 8, and V more with votes)
+        )  # (N, M, C / 8 and the maps' channels)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         return logits, iou
@@ -96,6 +104,6 @@ class MaskDecoder(nn.Module):
         for layer in coarse:
             source = layer(source)
         if detail is not None:
-            source = source + self.detail_proj(detail)
+            source = source + detail
         out: Tensor = act(source)
         return out

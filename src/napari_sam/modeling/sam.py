@@ -14,8 +14,8 @@ from napari_sam.modeling.image_encoder import ImageEncoderViT
 from napari_sam.modeling.instance_decoder import OFFSET_UNIT, InstanceDecoder
 from napari_sam.modeling.mask_decoder import MaskDecoder
 from napari_sam.modeling.prompt_encoder import PromptEncoder
+from napari_sam.modeling.prompt_maps import draw_prompt_maps
 from napari_sam.modeling.tiny_vit import TinyViT
-from napari_sam.modeling.votes import VoteEncoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +25,9 @@ class Features:
     Attributes
     ----------
     embedding : (B, C, H / stride, W / stride)
-    detail : (B, D + 2, 4 H / stride, 4 W / stride) or None
-        Features for sharp boundaries; the last two channels are the offsets to the centre in pixels.
+    detail : (B, D + 3, 4 H / stride, 4 W / stride) or None
+        Features for sharp boundaries; the last three channels are the foreground and the offsets (row,
+        column) to the centre in pixels.
     maps : (B, 5, H, W) or None
         Raw dense maps, in the order of ``instance_decoder.MAPS``.
     """
@@ -53,8 +54,6 @@ class Sam(nn.Module):
             self.instance_decoder = InstanceDecoder(
                 config.embed_dim, config.stride, skips, config.detail_channels
             )
-        if config.detail_channels:
-            self.vote_encoder = VoteEncoder(config.embed_dim)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
 
@@ -67,9 +66,11 @@ class Sam(nn.Module):
         maps, detail = self.instance_decoder(embedding, skips)
         if not self.config.detail_channels:
             return Features(embedding, None, maps)
-        # The dense loss alone teaches the offsets; prompts only read them.
-        offsets = avg_pool2d(maps[:, 3:].detach() * OFFSET_UNIT, self.config.stride // 4)
-        return Features(embedding, torch.cat([detail, offsets], dim=1), maps)
+        # The dense loss alone teaches these maps; prompts only read them.
+        fixed = torch.cat([maps[:, :1].sigmoid(), maps[:, 3:] * OFFSET_UNIT], dim=1).detach()
+        return Features(
+            embedding, torch.cat([detail, avg_pool2d(fixed, self.config.stride // 4)], dim=1), maps
+        )
 
     def decode(
         self,
@@ -90,7 +91,7 @@ class Sam(nn.Module):
             As ``PromptEncoder`` reads them.
         masks : (N, 1, 4 h, 4 w) or None
             Logits of rough masks.
-        detail : (N or 1, D + 2, 4 h, 4 w) or None
+        detail : (N or 1, D + 3, 4 h, 4 w) or None
 
         Returns
         -------
@@ -113,12 +114,12 @@ class Sam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``decode`` with the prompts already encoded as (N, P, C) and (N or 1, C, h, w)."""
         image_pe = self.prompt_encoder.dense_pe(*embedding.shape[-2:])
-        votes = None
+        maps = None
         if detail is not None:
+            detail = detail.expand(len(coords), -1, -1, -1)
             detail, offsets = detail[:, :-2], detail[:, -2:]
-            votes, tokens = self.vote_encoder(offsets, coords, labels, self.config.stride / 4)
-            sparse = sparse + tokens
-        out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail, votes)
+            maps = draw_prompt_maps(offsets, coords, labels, self.config.stride / 4)
+        out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail, maps)
         return out
 
 

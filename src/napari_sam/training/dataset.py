@@ -60,7 +60,9 @@ def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledIma
     Raises
     ------
     SamError
-        When nothing can be paired.
+        When nothing can be paired, or labels do not fit their image.
+    ImageError
+        When an image is not one plane of real numbers.
     """
     rows = _read_index(folder)
     images = {p.stem: p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES}
@@ -72,17 +74,25 @@ def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledIma
             continue
         image = np.asarray(imread(images[name]))
         pixels = measure_normalization(image).apply(image).astype(np.float16)
-        found.append(
-            LabelledImage(
-                name, row.get("kind", ""), pixels, np.asarray(imread(labels[name])).astype(np.int32)
-            )
-        )
+        found.append(LabelledImage(name, row.get("kind", ""), pixels, _read_labels(labels[name], pixels)))
     if not found:
         raise SamError(
             f"Expected pairs of {folder / 'images'}/NAME.png and {folder / 'labels'}/NAME.png (or .tif) "
             f"of split {split!r}, found none."
         )
     return found
+
+
+def _read_labels(path: Path, pixels: NDArray[np.float16]) -> NDArray[np.int32]:
+    labels = np.asarray(imread(path))
+    if labels.shape != pixels.shape[:2] or labels.dtype.kind not in "bui":
+        raise SamError(
+            f"Expected whole numbers of shape {pixels.shape[:2]} in {path}, as its image has, "
+            f"got {labels.dtype} of shape {labels.shape}."
+        )
+    # Compact ids: augmentation moves them as float32, which holds whole numbers up to 2 ** 24 only.
+    ids, compact = np.unique(np.maximum(labels, 0), return_inverse=True)
+    return (compact.reshape(labels.shape) + int(ids[0] > 0)).astype(np.int32)
 
 
 def _read_index(folder: Path) -> dict[str, dict[str, str]]:
@@ -96,14 +106,17 @@ def _read_index(folder: Path) -> dict[str, dict[str, str]]:
 def split_holdout(
     images: list[LabelledImage], fraction: float
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Split into images to train on and images held out: of each group those with the lowest hash."""
+    """Split into images to train on and images held out: of each group those with the lowest hash.
+
+    One image of each group is always left to train on.
+    """
     groups: dict[str, list[LabelledImage]] = {}
     for image in images:
         groups.setdefault(image.group, []).append(image)
     held: set[str] = set()
     for members in groups.values():
         ranked = sorted(members, key=lambda i: hashlib.sha256(i.name.encode()).hexdigest())
-        held.update(i.name for i in ranked[: math.ceil(fraction * len(ranked))])
+        held.update(i.name for i in ranked[: min(math.ceil(fraction * len(ranked)), len(ranked) - 1)])
     return [i for i in images if i.name not in held], [i for i in images if i.name in held]
 
 

@@ -154,10 +154,7 @@ class Trainer:
     def _make_optimizer(self) -> tuple[torch.optim.AdamW, list[Tensor], list[Tensor]]:
         model = self.model
         encoder = [*model.image_encoder.parameters(), *model.instance_decoder.parameters()]
-        parts = [model.prompt_encoder, model.mask_decoder]
-        if model.config.detail_channels:
-            parts.append(model.vote_encoder)
-        decoder = [p for part in parts for p in part.parameters()]
+        decoder = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
         groups: list[dict[str, Any]] = []
         for role, parameters in (("encoder", encoder), ("decoder", decoder)):
             for decays in (True, False):  # no decay of biases and norms
@@ -247,9 +244,8 @@ class Trainer:
         window = min(self.model.config.decode_window or tokens, tokens)
         if rng.random() < 0.15:  # the window grows with the object, so larger ones must work as well
             window = min(2 * window, tokens)
-        first = sample_first_prompts(
-            labels.cpu().numpy(), max(2, self.config.objects // (window // 16) ** 2), window, stride, rng
-        )
+        objects = max(2, self.config.objects // max(1, window // 16) ** 2)
+        first = sample_first_prompts(labels.cpu().numpy(), objects, window, stride, rng)
         if first is None:
             return {}
         image, origin = first.image.to(self.device), first.origin.to(self.device)
@@ -274,7 +270,7 @@ class Trainer:
             losses.append(prompt_loss(logits, iou, soft, actual, self.config))
             best = iou.detach().argmax(dim=1)
             rows = torch.arange(len(best), device=best.device)
-            ious.append(actual[rows, best][object_id > 0].mean())
+            ious.append(actual[rows, best][object_id > 0])
             if n + 1 == rounds:
                 break
             chosen = logits.detach()[rows, best].unsqueeze(1)  # (N, 1, 4w, 4w)
@@ -282,11 +278,10 @@ class Trainer:
             full = interpolate(chosen, scale_factor=stride // 4, mode="bilinear", align_corners=False)
             extra, extra_codes = draw_corrections(full[:, 0] > 0, target, generator)
             coords, codes = torch.cat([coords, extra], 1), torch.cat([codes, extra_codes], 1)
-        return {
-            "prompts": torch.stack(losses).mean(),
-            "iou1": ious[0],
-            "iou_last": ious[-1],
-        }
+        found = {"prompts": torch.stack(losses).mean()}
+        if len(ious[0]):  # none where all prompts lie on background
+            found |= {"iou1": ious[0].mean(), "iou_last": ious[-1].mean()}
+        return found
 
     def _decode(
         self,
@@ -361,7 +356,7 @@ class Trainer:
             self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except (KeyError, RuntimeError, EOFError, OSError, ValueError) as error:
+        except Exception as error:  # what a damaged file makes the unpickler raise has no common base
             raise CheckpointError(
                 f"Cannot resume from {path}: {error}; start anew in another folder."
             ) from error
