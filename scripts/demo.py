@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,18 +22,19 @@ if TYPE_CHECKING:
 HELP = "Click a nucleus.  N accepts it,  T toggles object / not object,  U undoes,  Shift-C clears."
 
 
-def find_nuclei(image: Any, count: int) -> list[tuple[float, float]]:
-    """(row, col) of the brightest blobs, where somebody would click."""
-    from skimage.feature import peak_local_max
-    from skimage.filters import gaussian
+def find_nuclei(image: Any, count: int) -> list[tuple[tuple[float, float], tuple[int, int, int, int]]]:
+    """Centre (row, col) and box of some nuclei that stand alone, where somebody would click."""
+    from skimage.filters import gaussian, threshold_otsu
+    from skimage.measure import label, regionprops
+    from skimage.segmentation import clear_border
 
-    peaks = peak_local_max(
-        gaussian(image.astype(float), 5), min_distance=20, exclude_border=25, num_peaks=count
-    )
-    return [(float(row), float(col)) for row, col in peaks]
+    smooth = gaussian(image.astype(float), 2)
+    regions = regionprops(clear_border(label(smooth > threshold_otsu(smooth))))
+    alone = [region for region in regions if region.solidity > 0.94 and region.area > 200]
+    return [(region.centroid, region.bbox) for region in alone[:count]]
 
 
-def open_window(theme: str) -> tuple[Any, Any, Any]:
+def open_window(theme: str, model: str) -> tuple[Any, Any, Any]:
     """A viewer with a sample image and the docked widget."""
     import napari
 
@@ -45,8 +47,12 @@ def open_window(theme: str) -> tuple[Any, Any, Any]:
     data, options, _ = load_nuclei_2d()[0]
     image = viewer.add_image(data, **options)
     widget = SamWidget(viewer)
+    widget.model_name = model
     viewer.window.add_dock_widget(widget, name="SAM", area="right")
+    widget.wait(0)  # the canvas takes its final size before the view is fitted to it
     viewer.reset_view()
+    viewer.text_overlay.text = HELP
+    viewer.text_overlay.visible = True
     return viewer, image, widget
 
 
@@ -59,7 +65,7 @@ def click(viewer: Any, widget: Any, position: tuple[float, float]) -> int:
 
 def run_script(viewer: Any, image: Any, widget: Any, path: str) -> int:
     """The scripted session; the exit code is 1 when the model gave no mask."""
-    clicks = find_nuclei(image.data, 6)
+    nuclei = find_nuclei(image.data, 6)
 
     def step(text: str, action: Callable[[], Any]) -> Any:
         begin = time.perf_counter()
@@ -69,31 +75,29 @@ def run_script(viewer: Any, image: Any, widget: Any, path: str) -> int:
         print(f"{seconds:8.3f} s  {text}" + ("" if result is None else f": {result}"), flush=True)
         return result
 
-    step("load the model and encode the image", lambda: widget.wait(300) or None)
+    step("load the model and encode the image", lambda: None)
     print(f"            status: {widget.status}")
+    if not widget.status.startswith("Ready"):
+        viewer.close()
+        return 1
     found = []
-    for position in clicks[:4]:
+    for position, _ in nuclei[:4]:
         place = f"row {position[0]:.0f}, column {position[1]:.0f}"
-        found.append(
-            step(f"click at {place}, pixels in the mask", lambda at=position: click(viewer, widget, at))
-        )
+        found.append(step(f"click at {place}, pixels", partial(click, viewer, widget, position)))
         step("accept", widget.accept)
-    row, col = clicks[4]
-    corners = np.array(
-        [(row - 14, col - 14), (row - 14, col + 14), (row + 14, col + 14), (row + 14, col - 14)]
-    )
+    r0, c0, r1, c1 = nuclei[4][1]
+    corners = np.array([(r0, c0), (r0, c1), (r1, c1), (r1, c0)])
     step("draw a box", lambda: viewer.layers["SAM shapes"].add_rectangles([corners]) and None)
     step("accept", widget.accept)
     step("segment everything", widget.segment_everything)
     print(f"            status: {widget.status}")
-    step("click once more and leave the preview", lambda: click(viewer, widget, clicks[5]))
+    step("click once more and leave the preview", lambda: click(viewer, widget, nuclei[5][0]))
     target = widget.target_layer
     count = 0 if target is None else len(np.unique(target.data)) - 1
-    print(
-        f"{count} objects accepted into {getattr(target, 'name', None)!r}; layers: {[x.name for x in viewer.layers]}"
-    )
+    print(f"{count} objects accepted; layers: {[layer.name for layer in viewer.layers]}")
     if "SAM labels" in viewer.layers:
         viewer.layers["SAM labels"].contour = 1  # outlines, so that the nuclei and the objects stay visible
+    viewer.reset_view()
     for _ in range(20):
         widget.wait(0)
         time.sleep(0.02)
@@ -112,13 +116,14 @@ def main() -> int:
         "--screenshot", "--save", metavar="PATH", help="run the scripted session and save a picture"
     )
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
+    parser.add_argument("--model", default="nuclei", help="a model's name, or the path of a checkpoint")
     options = parser.parse_args()
     has_display = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     path = options.screenshot or (None if has_display else "demo.png")
     if not has_display:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     begin = time.perf_counter()
-    viewer, image, widget = open_window(options.theme)
+    viewer, image, widget = open_window(options.theme, options.model)
     print(
         f"{time.perf_counter() - begin:8.3f} s  open napari with a sample image and the SAM widget",
         flush=True,
@@ -127,9 +132,7 @@ def main() -> int:
         return run_script(viewer, image, widget, path)
     import napari
 
-    viewer.layers["SAM points"].add(find_nuclei(image.data, 1)[0])
-    viewer.text_overlay.text = HELP
-    viewer.text_overlay.visible = True
+    viewer.layers["SAM points"].add(find_nuclei(image.data, 1)[0][0])
     print(HELP)
     napari.run()
     return 0

@@ -197,7 +197,8 @@ def test_every_control_has_a_tooltip_and_fits_320_pixels(window: Window) -> None
     assert len(named) > 15
     assert [control for control in named if not control.toolTip()] == []
     assert window.widget.minimumSizeHint().width() <= 320
-    inner = window.widget.findChild(type(window.widget._status)).parentWidget()
+    window.widget._on_status_changed("Cannot read " + "/a_very_long_name_of_a_folder" * 9)
+    inner = window.widget._status.parentWidget()
     assert inner.minimumSizeHint().width() <= 320
 
 

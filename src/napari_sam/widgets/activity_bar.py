@@ -32,7 +32,7 @@ class ActivityBar:
             return
         self._showing = True
         try:
-            shown: Progress | None | bool = False
+            shown: Progress | bool | None = False
             while shown is not self._newest:
                 shown = self._newest
                 self._update(self._newest)

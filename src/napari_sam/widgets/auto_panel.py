@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QProgressBar, QPushButton, QWidget
 
-from napari_sam.widgets.layer_combo import narrow
+from napari_sam.widgets.layer_combo import form_label, narrow
 
 if TYPE_CHECKING:
     from napari_sam.types import Progress
@@ -40,7 +40,7 @@ class AutoPanel(QWidget):
         self.progress.setMaximumHeight(8)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("Method"), 0, 0)
+        layout.addWidget(form_label("Method"), 0, 0)
         layout.addWidget(self.method, 0, 1)
         layout.addWidget(self.segment, 1, 0, 1, 2)
         layout.addWidget(self.progress, 2, 0, 1, 2)

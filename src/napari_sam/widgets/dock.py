@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Points, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam.session.requests import Engine, ModelChoice
 from napari_sam.session.session import Session
@@ -20,6 +20,7 @@ from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_panel import PromptPanel
+from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from napari_sam.types import Progress
@@ -63,7 +64,7 @@ class SamWidget(QWidget):
         self._model_panel = ModelPanel(DEFAULT_MODEL)
         self._prompt_panel = PromptPanel()
         self._auto_panel = AutoPanel()
-        self._status = QLabel("Open an image to begin.")
+        self._status = StatusLine("Open an image to begin.")
         self._lay_out()
         self._connect()
         # a closed window takes its widgets along without a close event for each
@@ -116,7 +117,7 @@ class SamWidget(QWidget):
     @property
     def status(self) -> str:
         """The status line."""
-        return self._status.text()
+        return self._status.said
 
     def accept(self) -> None:
         """Write the current object into the target layer, as soon as its mask is there."""
@@ -189,18 +190,13 @@ class SamWidget(QWidget):
 
     # ------------------------------------------------------------- wiring
     def _lay_out(self) -> None:
-        self._status.setWordWrap(True)
-        self._status.setToolTip("What is going on.")
-        self._status.setMinimumHeight(3 * self._status.fontMetrics().height())
-        self._status.setAlignment(Qt.AlignmentFlag.AlignTop)
         inner = QWidget()
         layout = QVBoxLayout(inner)
         layout.setContentsMargins(6, 6, 6, 6)
         for panel in (self._model_panel, self._prompt_panel, self._auto_panel):
             layout.addWidget(panel)
             layout.addWidget(_line())
-        layout.addWidget(self._status)
-        layout.addStretch(1)
+        layout.addWidget(self._status, 1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -281,7 +277,7 @@ class SamWidget(QWidget):
         )
 
     def _on_status_changed(self, text: str) -> None:
-        self._status.setText(text)
+        self._status.say(text)
 
     def _on_session_progressed(self, progress: Progress | None) -> None:
         self._auto_panel.show_progress(progress)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LayerCombo", "narrow"]
+__all__ = ["LayerCombo", "form_label", "make_form", "narrow"]
 
 
 def narrow(combo: QComboBox) -> QComboBox:
@@ -19,6 +19,21 @@ def narrow(combo: QComboBox) -> QComboBox:
     combo.setMinimumContentsLength(6)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return combo
+
+
+def make_form() -> QFormLayout:
+    """A form without margins whose fields take the width there is."""
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    return form
+
+
+def form_label(text: str) -> QLabel:
+    """A label as wide as the longest of the dock, so that the fields of all forms are in line."""
+    label = QLabel(text)
+    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("Write to") + 8)
+    return label
 
 
 class LayerCombo(QComboBox):

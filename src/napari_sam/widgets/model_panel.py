@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
 
 from napari_sam.session.requests import ModelChoice
-from napari_sam.widgets.layer_combo import LayerCombo, narrow
+from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form, narrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,12 +45,11 @@ class ModelPanel(QWidget):
         models.setContentsMargins(0, 0, 0, 0)
         models.addWidget(self.model, 1)
         models.addWidget(self.browse)
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Image", self.image)
-        form.addRow("Model", models)
-        form.addRow("Device", self.device)
+        form = make_form()
+        form.addRow(form_label("Image"), self.image)
+        form.addRow(form_label("Model"), models)
+        form.addRow(form_label("Device"), self.device)
+        self.setLayout(form)
 
         self.model.activated.connect(self._on_choice_activated)
         self.device.activated.connect(self._on_choice_activated)

@@ -6,7 +6,6 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
-    QFormLayout,
     QGridLayout,
     QHBoxLayout,
     QPushButton,
@@ -15,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.viewer.bindings import KEYS
-from napari_sam.widgets.layer_combo import LayerCombo
+from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form
 
 __all__ = ["PromptPanel"]
 
@@ -62,28 +61,29 @@ class PromptPanel(QWidget):
         self._labels.buttonClicked.connect(self._on_labels_clicked)
 
     def _lay_out(self) -> None:
-        layers = QFormLayout()
-        layers.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        layers.addRow("Points", self.points)
-        layers.addRow("Boxes", self.shapes)
         tools = QGridLayout()
         for column, button in enumerate((self.click_tool, self.box_tool)):
             tools.addWidget(button, 0, column)
         for column, toggle in enumerate((self.foreground, self.background)):
             tools.addWidget(toggle, 1, column)
-        target = QFormLayout()
-        target.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        target.addRow("Write to", self.target)
-        target.addRow(self.overwrite)
         steps = QHBoxLayout()
         for button in (self.undo, self.redo, self.clear):
             steps.addWidget(button)
+        accept_font = self.accept.font()
+        accept_font.setBold(True)
+        self.accept.setFont(accept_font)
+        form = make_form()
+        form.addRow(form_label("Write to"), self.target)
+        form.addRow(self.overwrite)
+        form.addRow(form_label("Points"), self.points)
+        form.addRow(form_label("Boxes"), self.shapes)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (tools, layers, target):
-            layout.addLayout(part)
+        layout.addLayout(tools)
         layout.addWidget(self.accept)
         layout.addLayout(steps)
+        layout.addSpacing(6)
+        layout.addLayout(form)
 
     def show_label(self, label: str) -> None:
         """Mark what the next point will be; emits nothing."""

@@ -1,0 +1,88 @@
+"""The real engine behind the session, with a small model of random weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_sam.session.jobs import SynchronousRunner
+from napari_sam.session.requests import ModelChoice, Plane
+from napari_sam.session.session import Session
+from napari_sam.types import ObjectMask, Prompts
+from napari_sam.widgets.engine import InferenceEngine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from napari_sam.inference.checkpoints import write_checkpoint
+    from napari_sam.modeling import build_sam
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    write_checkpoint(build_sam("conv_test"), path, name="random", record={})
+    return path
+
+
+def open_session(choice: ModelChoice) -> tuple[Session, list[str]]:
+    session = Session(InferenceEngine(), SynchronousRunner(), choice)
+    messages: list[str] = []
+    session.warned.connect(lambda message: messages.append(message))
+    image = np.random.default_rng(0).integers(0, 255, (48, 56), dtype=np.uint8)
+    session.show_plane(Plane("image", (None, None), image.shape, lambda: image))
+    return session, messages
+
+
+def test_a_click_reaches_the_real_predictor(checkpoint: Path) -> None:
+    session, messages = open_session(ModelChoice(str(checkpoint), "cpu"))
+    answers: list[Any] = []
+    session.preview_changed.connect(lambda preview: answers.append(preview))
+    session.set_prompts(Prompts(points=np.array([(20, 30)], np.float32)))
+    assert messages == []
+    if session.preview is not None:  # random weights may find nothing
+        assert isinstance(session.preview.mask, ObjectMask)
+        assert session.preview.mask.logits is not None
+    session.set_prompts(
+        Prompts(points=np.array([(20, 30), (5, 5)], np.float32), labels=np.array([1, 0], np.int8))
+    )
+    assert messages == []
+
+
+def test_everything_is_segmented_by_the_real_job(checkpoint: Path) -> None:
+    session, messages = open_session(ModelChoice(str(checkpoint), "cpu"))
+    done: list[Any] = []
+    session.labels_made.connect(lambda plane, labels: done.append(labels))
+    session.segment_everything()
+    assert not session.is_segmenting
+    if done:
+        assert (done[0].shape, done[0].dtype) == ((48, 56), np.int32)
+    else:
+        assert messages == ["No objects were found in 'image'; no layer was added."]
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"), [(b"", ".safetensors"), (b"no checkpoint", ".pt"), (None, ".pt")],
+    ids=["empty", "not a checkpoint", "missing"],
+)  # fmt: skip
+def test_a_checkpoint_that_cannot_be_used_gives_one_message(
+    tmp_path: Path, content: bytes | None, suffix: str
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    if content is not None:
+        path.write_bytes(content)
+    session, messages = open_session(ModelChoice(str(path), "cpu"))
+    assert len(messages) == 1
+    assert "model" in messages[0]
+    session.close()
+
+
+def test_models_and_devices_are_listed() -> None:
+    engine = InferenceEngine()
+    assert "nuclei" in [name for name, _ in engine.list_models()]
+    assert engine.list_devices()[0] == "auto"
