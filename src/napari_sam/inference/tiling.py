@@ -64,13 +64,15 @@ def cover_plane(shape: tuple[int, int], field: int, halo: int) -> list[tuple[Cro
     field : int
         Side of a crop.
     halo : int
-        Pixels at a crop's inner borders that are left to its neighbour.
+        Pixels at a crop's inner borders that are left to its neighbour; at most a quarter of ``field``
+        is, so that something remains.
 
     Returns
     -------
     list of (crop, core)
         The cores are disjoint and cover the plane.
     """
+    halo = min(halo, field // 4)
     rows, cols = (_cover_axis(n, field, halo) for n in shape[:2])
     return [((r[0], c[0], r[1], c[1]), (r[2], c[2], r[3], c[3])) for r in rows for c in cols]
 
