@@ -26,13 +26,19 @@ def draw_objects(objects: Iterable[ObjectMask], shape: tuple[int, int]) -> NDArr
     Returns
     -------
     (H, W) int32
-        0 is background; ids are compact, in the order of descending score.
+        0 is background; ids are compact, in the order of descending score. What lies outside ``shape``
+        is left out.
     """
     labels = np.zeros(shape, np.int32)
     number = 0
+    height, width = shape
     for obj in sorted(objects, key=lambda o: -o.predicted_iou):
-        region = labels[obj.slices]
-        free = obj.mask & (region == 0)
+        r0, c0, r1, c1 = obj.box
+        top, left, bottom, right = max(r0, 0), max(c0, 0), min(r1, height), min(c1, width)
+        if top >= bottom or left >= right:
+            continue
+        region = labels[top:bottom, left:right]
+        free = obj.mask[top - r0 : bottom - r0, left - c0 : right - c0] & (region == 0)
         if free.any():
             number += 1
             region[free] = number

@@ -66,10 +66,13 @@ def upscale_logits(
 def _interpolation(
     count: int, start: float, stop: float, positive: NDArray[np.int64], low: int, high: int
 ) -> tuple[int, NDArray[np.float32]]:
-    """First pixel and (pixels, count) bilinear weights of the pixels that positive cells can reach."""
+    """First pixel and (pixels, count) bilinear weights of the pixels that positive cells can reach.
+
+    Only of pixels whose centre the cells cover: beyond them the logits say nothing.
+    """
     cell = (stop - start) / count
-    first = max(low, int(np.floor(start + (positive[0] - 0.5) * cell)))
-    last = min(high, int(np.ceil(start + (positive[-1] + 1.5) * cell)))
+    first = max(low, int(np.ceil(start - 0.5)), int(np.floor(start + (positive[0] - 0.5) * cell)))
+    last = min(high, int(np.floor(stop - 0.5)) + 1, int(np.ceil(start + (positive[-1] + 1.5) * cell)))
     pixels = np.arange(first, max(first, last))
     position = np.clip((pixels + 0.5 - start) / cell - 0.5, 0, count - 1)
     lower = np.minimum(position.astype(np.int64), count - 1)
@@ -157,9 +160,10 @@ def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32)
 
 
 def suppress_overlaps(objects: Sequence[ObjectMask], threshold: float) -> list[ObjectMask]:
-    """Non-maximum suppression by mask IoU: best ``predicted_iou`` first, near duplicates dropped.
+    """Non-maximum suppression by mask IoU: the best first, near duplicates dropped.
 
-    An object that lies almost wholly (90 %) within a better one is dropped as well.
+    The best has the highest product of predicted IoU and stability score. An object that lies almost
+    wholly (90 %) within a better one, or holds one, is dropped as well.
     """
     order = sorted(objects, key=lambda o: (-o.predicted_iou * o.stability_score, o.origin))
     kept: list[ObjectMask] = []
