@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLE_SIDE = 512
-"""Percentiles are taken over at most this many rows and columns, evenly spaced."""
+"""Percentiles are taken over evenly spaced rows and columns, fewer than twice as many as this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Normalization:
                 out[..., i] = out[..., i - 1]
                 continue
             # Subtract in double: uint64 and large offsets would lose their differences in float32.
-            values = (stack[..., channel].astype(np.float64) - self.low[i]) / span
+            with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64
+                values = (stack[..., channel].astype(np.float64) - self.low[i]) / span
             out[..., i] = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
         return out
 
