@@ -45,5 +45,4 @@ class InferenceEngine:
         """Segment every object, as a job."""
         from napari_sam.inference.segment_image import iter_segment_image
 
-        labels = yield from iter_segment_image(image, cast("Any", predictor), method=method)
-        return cast("NDArray[np.int32]", labels)
+        return (yield from iter_segment_image(image, cast("Any", predictor), method=method))
