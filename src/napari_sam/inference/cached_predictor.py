@@ -136,8 +136,9 @@ class CachedPredictor:
         return [choose_best(candidates, p) for candidates, p in zip(found, prompts, strict=True)]
 
     def is_cached(self, image: Any, prompts: Prompts) -> bool:
-        """Whether ``predict`` would answer without encoding."""
-        frame = self._choose_frame(image, prompts)
+        """Whether ``predict`` would answer without encoding; raises what ``predict`` would."""
+        height, width, _ = check_plane(image)
+        frame = self._choose_frame(image, _check_prompts(prompts, height, width))
         return self._make_key(self._read_crop(image, frame), self._normalize(image), frame) in self._cache
 
     def encode(self, image: Any, crop: tuple[int, int, int, int] | None = None) -> ImageEmbedding:
