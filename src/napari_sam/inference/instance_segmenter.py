@@ -45,14 +45,17 @@ class InstanceParams:
         Least height of a peak of smoothed votes, in votes per pixel.
     merge_distance : float
         Peaks closer than this, relative to the object's radius, are one object.
+    score : float
+        Objects whose mean foreground probability is lower are dropped.
     min_area : int
         Smaller objects are dropped, in pixels.
     """
 
-    foreground: float = 0.5
-    vote_sigma: float = 1.0
+    foreground: float = 0.6
+    vote_sigma: float = 2.5
     vote_peak: float = 1.0
     merge_distance: float = 0.5
+    score: float = 0.8
     min_area: int = 12
 
 
@@ -98,8 +101,19 @@ def segment_maps(maps: NDArray[np.float32], params: InstanceParams | None = None
     sure = distance < np.maximum(3.0, 0.35 * np.hypot(maps[3][foreground], maps[4][foreground]) + 2)
     markers = np.zeros(foreground.shape, np.int32)
     markers[rows[sure], cols[sure]] = nearest[sure] + 1
-    labels = watershed(-maps[2], markers, mask=foreground)
-    return tidy_labels(labels.astype(np.int32), params.min_area)
+    labels = watershed(-maps[2], markers, mask=foreground).astype(np.int32)
+    return tidy_labels(drop_doubtful(labels, maps[0], params.score), params.min_area)
+
+
+def drop_doubtful(
+    labels: NDArray[np.int32], foreground: NDArray[np.float32], score: float
+) -> NDArray[np.int32]:
+    """Set objects of a lower mean foreground probability than ``score`` to background."""
+    area = np.bincount(labels.ravel())
+    total = np.bincount(labels.ravel(), foreground.ravel())
+    kept = np.where(total >= score * area, np.arange(len(area)), 0)
+    kept[0] = 0
+    return kept.astype(np.int32)[labels]
 
 
 def find_seeds(
