@@ -51,11 +51,11 @@ class InstanceParams:
         Smaller objects are dropped, in pixels.
     """
 
-    foreground: float = 0.6
-    vote_sigma: float = 2.5
-    vote_peak: float = 1.0
+    foreground: float = 0.65
+    vote_sigma: float = 2.0
+    vote_peak: float = 1.25
     merge_distance: float = 0.5
-    score: float = 0.8
+    score: float = 0.85
     min_area: int = 12
 
 
