@@ -21,7 +21,7 @@ from torch import Tensor
 
 from napari_sam.errors import CheckpointError
 from napari_sam.inference.device import choose_device
-from napari_sam.modeling import Sam, SamConfig, build_sam, get_config
+from napari_sam.modeling import Sam, SamConfig, build_sam, get_config, list_architectures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +131,10 @@ def write_checkpoint(module: Sam, path: Path, *, name: str, record: Mapping[str,
 
     The file is complete or absent: it is written beside ``path`` and then moved.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    state = {
+        key: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for key, value in module.state_dict().items()
+    }
     metadata = {
         "name": name,
         "config": json.dumps(module.config.to_dict()),
@@ -144,14 +147,17 @@ def write_checkpoint(module: Sam, path: Path, *, name: str, record: Mapping[str,
 
 def _load_file(path: Path, name: str, device: torch.device) -> LoadedModel:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}.") from error
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         state, config, record = _read_safetensors(path)
     else:
         state = _read_pickle(path)
         config, record = _recognise(state, path), {}
+    if config not in map(get_config, list_architectures()):
+        _check_size(config, state, path)
     module = build_sam(config)
     try:
         module.load_state_dict(state)
@@ -159,6 +165,22 @@ def _load_file(path: Path, name: str, device: torch.device) -> LoadedModel:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"The weights in {path} do not fit their architecture: {first}") from error
     return LoadedModel(name, digest, config, device, module.eval().to(device), record)
+
+
+def _check_size(config: SamConfig, state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a configuration that asks for more than the file holds, before memory is taken for it."""
+    try:
+        with torch.device("meta"):  # shapes without memory
+            expected = build_sam(config).state_dict()
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"The configuration in {path} describes no possible model: {error}") from error
+    for key, value in expected.items():
+        if key not in state or state[key].shape != value.shape:
+            got = f"one of {tuple(state[key].shape)}" if key in state else "none"
+            raise CheckpointError(
+                f"The weights in {path} do not fit their architecture: expected a tensor {key!r} of "
+                f"{tuple(value.shape)}, got {got}."
+            )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], SamConfig, dict[str, Any]]:
@@ -174,8 +196,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], SamConfig, dict[st
         return state, _recognise(state, path), {}
     try:
         config, record = json.loads(metadata["config"]), json.loads(metadata.get("record", "{}"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"The configuration in {path} is damaged ({error}); get it again.") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"Expected a training record in {path}, got {record!r:.40}; get it again.")
     return state, SamConfig.from_dict(config), record
 
 
@@ -187,7 +211,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"The checkpoint {path} holds more than weights, or is damaged, and was not opened: "
             "loading it could run code. Convert it to safetensors, or get it from its authors again."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what a damaged stream makes the unpickler raise has no common base
         raise CheckpointError(f"The checkpoint {path} is damaged or cut off; get it again.") from error
     for wrapper in ("model_state", "state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -201,7 +225,7 @@ def _recognise(state: Mapping[str, Tensor], path: Path) -> SamConfig:
     """Tell the architecture of an original checkpoint from its weights."""
     position = state.get("image_encoder.pos_embed")
     widths = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-    if position is not None and position.shape[-1] in widths:
+    if position is not None and position.ndim == 4 and position.shape[-1] in widths:
         return get_config(widths[position.shape[-1]])
     if "image_encoder.patch_embed.seq.0.c.weight" in state:
         return get_config("vit_t")
