@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.errors import SamError
 from napari_sam.inference.label_image import draw_objects
 from napari_sam.inference.mask_ops import suppress_overlaps
 from napari_sam.inference.tiling import cover_plane
@@ -48,6 +49,10 @@ class GridParams:
     min_area: int = 12
     max_fraction: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.points_per_side < 1:
+            raise SamError(f"Expected points_per_side of 1 or more, got {self.points_per_side}.")
+
 
 def iter_grid_objects(
     image: Any, predictor: CachedPredictor, params: GridParams | None = None
@@ -68,6 +73,7 @@ def iter_grid_objects(
             for alternatives in predictor.predictor.decode_candidates(embedding, prompts):
                 candidates += [o for o in alternatives[1:] if _is_good(o, params, limit)]
             yield Progress(n * rows_per_tile + done, total, "prompting")
+    yield Progress(total, total, "objects found")  # tiles that are wider than high have fewer rows
     return suppress_overlaps(candidates, params.overlap)
 
 
