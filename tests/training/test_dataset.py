@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from skimage.io import imsave
+
+from napari_sam.errors import SamError
+from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def labelled(name: str, group: str = "", side: int = 8) -> LabelledImage:
+    return LabelledImage(name, group, np.zeros((side, side, 3), np.float16), np.zeros((side, side), np.int32))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Callable[..., Path]:
+    """Write one image with its labels; gives the folder."""
+
+    def write(name: str, image: NDArray[Any], labels: NDArray[Any], suffix: str = ".tif") -> Path:
+        for kind, array in (("images", image), ("labels", labels)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / kind / f"{name}{suffix}", array)
+        return tmp_path
+
+    return write
+
+
+# ---- reading ----------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_read(data_folder: Path) -> None:
+    images = read_labelled_images(data_folder)
+    assert [image.name for image in images] == ["cell0", "cell1", "cell2", "cell3"]
+    for image in images:
+        assert (image.pixels.shape, image.pixels.dtype) == ((128, 128, 3), np.float16)
+        assert (image.labels.shape, image.labels.dtype) == ((128, 128), np.int32)
+        assert 0 <= image.pixels.min() < image.pixels.max() <= 1
+        inside = image.pixels[..., 0][image.labels > 0].mean()
+        assert inside > image.pixels[..., 0][image.labels == 0].mean() + 0.2
+
+
+def test_images_without_labels_and_labels_without_images_are_left_out(
+    pair: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = pair("both", np.eye(9), np.eye(9, dtype=np.uint8))
+    tifffile.imwrite(tmp_path / "images" / "lonely.tif", np.eye(9))
+    tifffile.imwrite(tmp_path / "labels" / "widowed.tif", np.eye(9))
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    assert [image.name for image in read_labelled_images(folder)] == ["both"]
+
+
+def test_image_and_labels_may_differ_in_format(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    imsave(tmp_path / "images" / "a.png", np.eye(9, dtype=np.uint8), check_contrast=False)
+    tifffile.imwrite(tmp_path / "labels" / "a.TIFF", np.eye(9, dtype=np.uint16))
+    assert len(read_labelled_images(tmp_path)) == 1
+
+
+def test_the_index_tells_split_and_kind(pair: Callable[..., Path], tmp_path: Path) -> None:
+    for name in "abc":
+        folder = pair(name, np.eye(9), np.eye(9, dtype=np.uint8))
+    (tmp_path / "index.csv").write_text("id,split,kind\na,train,fluo\nb,test,fluo\nc,train,histology\n")
+    assert [(i.name, i.group) for i in read_labelled_images(folder)] == [("a", "fluo"), ("c", "histology")]
+    assert [i.name for i in read_labelled_images(folder, "test")] == ["b"]
+    with pytest.raises(SamError, match="split 'other', found none"):
+        read_labelled_images(folder, "other")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        pytest.param(np.array([[0, 7], [3, 7]], np.uint8), [[0, 2], [1, 2]], id="gaps"),
+        pytest.param(
+            np.array([[0, 2**24 + 1], [2**24 + 2, 2**31 + 5]], np.uint32),
+            [[0, 1], [2, 3]],
+            id="beyond float32",
+        ),
+        pytest.param(np.array([[5, 5], [5, 6]], np.uint16), [[1, 1], [1, 2]], id="no background"),
+        pytest.param(np.array([[-1, -2], [0, 4]], np.int16), [[0, 0], [0, 1]], id="negative is background"),
+        pytest.param(np.zeros((2, 2), np.uint8), [[0, 0], [0, 0]], id="nothing"),
+    ],
+)
+def test_ids_are_made_compact(
+    pair: Callable[..., Path], labels: NDArray[Any], expected: list[list[int]]
+) -> None:
+    folder = pair("a", np.eye(2), labels)
+    assert read_labelled_images(folder)[0].labels.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        pytest.param(np.eye(9), np.eye(8, dtype=np.uint8), r"shape \(9, 9\).*\(8, 8\)", id="other size"),
+        pytest.param(np.eye(9), np.eye(9), "float64", id="fractions"),
+        pytest.param(np.eye(9), np.zeros((9, 9, 3), np.uint8), r"\(9, 9, 3\)", id="coloured labels"),
+        pytest.param(np.zeros((2, 2, 9, 9)), np.eye(9, dtype=np.uint8), "4-D", id="a stack"),
+    ],
+)
+def test_unusable_pairs(
+    pair: Callable[..., Path], image: NDArray[Any], labels: NDArray[Any], message: str
+) -> None:
+    with pytest.raises(SamError, match=message):
+        read_labelled_images(pair("a", image, labels))
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(SamError, match="found none"):
+        read_labelled_images(tmp_path)
+
+
+# ---- holding out ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "held"),
+    [
+        pytest.param({"a": 20, "b": 5}, 0.1, {"a": 2, "b": 1}, id="a tenth of each group, rounded up"),
+        pytest.param({"a": 1, "b": 2}, 0.1, {"b": 1}, id="one is left to train on"),
+        pytest.param({"a": 3}, 1.0, {"a": 2}, id="even where all are asked for"),
+        pytest.param({"a": 9}, 0.0, {}, id="none"),
+    ],
+)
+def test_split_holdout(sizes: dict[str, int], fraction: float, held: dict[str, int]) -> None:
+    images = [labelled(f"{group}{i}", group) for group, size in sizes.items() for i in range(size)]
+    train, out = split_holdout(images, fraction)
+    count: dict[str, int] = {}
+    for image in out:
+        count[image.group] = count.get(image.group, 0) + 1
+    assert count == held
+    assert sorted(i.name for i in train + out) == sorted(i.name for i in images)
+    again = split_holdout(images[::-1], fraction)[1]
+    assert {i.name for i in again} == {i.name for i in out}
+
+
+# ---- crops ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dataset(data_folder: Path) -> CropDataset:
+    return CropDataset(read_labelled_images(data_folder), 64, 20, seed=3)
+
+
+def test_a_crop_depends_on_seed_and_index_alone(dataset: CropDataset, data_folder: Path) -> None:
+    forward = [dataset[i] for i in range(6)]
+    backward = [dataset[i] for i in reversed(range(6))][::-1]
+    anew = CropDataset(read_labelled_images(data_folder), 64, 999, seed=3)
+    for i, (one, two) in enumerate(zip(forward, backward, strict=True)):
+        for key, value in one.items():
+            assert torch.equal(value, two[key]), key
+            assert torch.equal(value, anew[i][key]), key
+    assert not torch.equal(forward[0]["pixels"], forward[1]["pixels"])
+    other = CropDataset(dataset.images, 64, 20, seed=4)
+    assert not torch.equal(forward[0]["pixels"], other[0]["pixels"])
+
+
+def test_what_a_crop_holds(dataset: CropDataset) -> None:
+    assert len(dataset) == 20
+    item = dataset[0]
+    found = {key: (tuple(value.shape), value.dtype) for key, value in item.items()}
+    assert found == {
+        "pixels": ((3, 64, 64), torch.float32),
+        "labels": ((64, 64), torch.int32),
+        "targets": ((5, 64, 64), torch.float32),
+        "weight": ((64, 64), torch.float32),
+    }
+    assert torch.equal(item["targets"][0] > 0, item["labels"] > 0)
+
+
+def test_groups_are_balanced() -> None:
+    """16 of one kind and 4 of another: by the square root, 2 to 1; within a group larger images more."""
+    images = [labelled(f"a{i}", "a") for i in range(16)] + [labelled(f"b{i}", "b") for i in range(3)]
+    images.append(labelled("large", "b", side=16))
+    chance = CropDataset(images, 8, 1, 0).probabilities
+    np.testing.assert_allclose(chance.sum(), 1)
+    np.testing.assert_allclose(chance[:16], 2 / 3 / 16)
+    np.testing.assert_allclose(chance[16:], np.array([1, 1, 1, 2]) / 5 / 3)
