@@ -148,7 +148,7 @@ def test_one_change_is_one_request(bench: Bench) -> None:
 def test_a_background_click_corrects(bench: Bench) -> None:
     bench.open(gray())
     bench.points.add((10, 20))
-    bench.controller.toggle_label()
+    bench.controller.prompts.toggle_label()
     bench.points.add((10, 22))
     assert bench.asked().labels.tolist() == [1, 0]
     assert bench.shown[10, 21] == 0
@@ -159,9 +159,9 @@ def test_toggling_a_selected_point_asks_again(bench: Bench) -> None:
     bench.points.data = [(10, 20), (10, 22)]
     bench.points.selected_data = {1}
     bench.points.mode = "select"
-    bench.controller.toggle_label()
+    bench.controller.prompts.toggle_label()
     assert bench.asked().labels.tolist() == [1, 0]
-    assert bench.controller.next_label == "foreground"
+    assert bench.controller.prompts.next_label == "foreground"
 
 
 def test_setting_features_from_a_script_asks_again(bench: Bench) -> None:
@@ -183,11 +183,11 @@ def test_users_own_layers_as_prompts(bench: Bench) -> None:
     bench.open(gray())
     points = bench.viewer.add_points([(10, 10)], features={"label": ["foreground"]}, scale=(2, 2))
     shapes = bench.viewer.add_shapes([np.array([(5, 6), (5, 16), (15, 16), (15, 6)])])
-    bench.controller.points_layer = points
+    bench.controller.use_points(points)
     assert bench.shown[20, 20] == 1
     points.add((15, 15))
     assert bench.shown[30, 30] == 1
-    bench.controller.shapes_layer = shapes
+    bench.controller.use_shapes(shapes)
     assert bench.asked().box == (5, 6, 15, 16)
     bench.points.add((50, 50))
     assert bench.shown[50, 50] == 0
@@ -198,7 +198,7 @@ def test_users_own_layers_as_prompts(bench: Bench) -> None:
     [
         pytest.param(lambda b: b.points.add((10, 99)), "Expected points inside", id="outside"),
         pytest.param(
-            lambda b: (b.controller.toggle_label(), b.points.add((5, 5))),
+            lambda b: (b.controller.prompts.toggle_label(), b.points.add((5, 5))),
             "background points only",
             id="background",
         ),
@@ -468,7 +468,8 @@ def test_disable_disconnects_everything(bench: Bench) -> None:
 
     before = count()
     bench.controller.enable()
-    bench.controller.points_layer, bench.controller.shapes_layer = points, shapes
+    bench.controller.use_points(points)
+    bench.controller.use_shapes(shapes)
     assert count() != before
     for name in ("SAM preview", "SAM shapes", "SAM points"):
         bench.viewer.layers.remove(name)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import SamError
+from napari_sam.session.decoding import Decoding
 from napari_sam.session.history import History, PromptState, Step
-from napari_sam.session.jobs import CLICK, LONG, WARM_UP, Job, JobRunner
+from napari_sam.session.models import Models
 from napari_sam.session.predictors import PredictorPool
 from napari_sam.session.requests import (
-    DecodeRequest,
     Engine,
     ModelChoice,
     ObjectSink,
@@ -27,12 +26,14 @@ from napari_sam.session.requests import (
     check_prompts,
     same_prompts,
 )
+from napari_sam.session.segmenting import Segmenting
 from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
+    import numpy as np
     from numpy.typing import NDArray
+
+    from napari_sam.session.jobs import JobRunner
 
 __all__ = ["Session"]
 
@@ -62,22 +63,30 @@ class Session:
     def __init__(self, engine: Engine, runner: JobRunner, model: ModelChoice) -> None:
         self.sink: ObjectSink | None = None
         self.history = History()
-        self._engine = engine
         self._runner = runner
-        self._pool = PredictorPool(engine)
-        self._model = model
         self._state: PromptState | None = None
-        self._request_id = 0
-        self._pending: dict[int, tuple[PromptState, Job]] = {}  # requests that have no answer yet
-        self._accepting: set[int] = set()  # those among them to be accepted when answered
-        self._segmenting = False
         self._closed = False
+        pool = PredictorPool(engine)
+        self._models = Models(engine, runner, pool, model)
+        self._models.listed.connect(self._on_models_listed)
+        self._models.warmed.connect(self._on_models_warmed)
+        self._models.progressed.connect(self._on_step_begun)
+        self._models.failed.connect(self._on_failed)
+        self._decoding = Decoding(runner, pool)
+        self._decoding.answered.connect(self._on_decoding_answered)
+        self._decoding.failed.connect(self._on_failed)
+        self._decoding.progressed.connect(self._on_step_begun)
+        self._segmenting = Segmenting(engine, runner, pool)
+        self._segmenting.progressed.connect(self._on_segmenting_progressed)
+        self._segmenting.done.connect(self._on_segmenting_done)
+        self._segmenting.failed.connect(self._on_failed)
+        self._segmenting.cancelled.connect(self._on_segmenting_cancelled)
 
     # ---------------------------------------------------------------- what is
     @property
     def model(self) -> ModelChoice:
         """Which model answers."""
-        return self._model
+        return self._models.choice
 
     @property
     def plane(self) -> Plane | None:
@@ -99,7 +108,7 @@ class Session:
     @property
     def is_segmenting(self) -> bool:
         """True while everything is being segmented."""
-        return self._segmenting
+        return self._segmenting.is_running
 
     @property
     def is_busy(self) -> bool:
@@ -114,26 +123,13 @@ class Session:
     # ---------------------------------------------------------------- models
     def list_models(self) -> None:
         """Ask the engine which models and devices there are; ``models_listed`` answers."""
-
-        def steps() -> Generator[Progress, None, tuple[Any, Any]]:
-            yield Progress(0, 1, "Looking for models")
-            return tuple(self._engine.list_models()), tuple(self._engine.list_devices())
-
-        self._runner.submit(
-            Job(
-                "Looking for models",
-                steps,
-                priority=CLICK,
-                on_done=lambda found: self.models_listed.emit(*found),
-                on_failed=self._on_failed,
-            )
-        )
+        self._models.list_all()
 
     def set_model(self, model: ModelChoice) -> None:
         """Use another model, and answer the current prompts anew."""
-        if model == self._model:
+        if model == self.model:
             return
-        self._model = model
+        self._models.choice = model
         state = self._state
         if state is not None and not state.prompts.is_empty:
             self._become(replace(state, mask=None))
@@ -142,37 +138,12 @@ class Session:
 
     def warm_up(self, max_side: int = 1024) -> None:
         """Load the model in the background, and encode the plane if it is small enough."""
-        model, plane, pool = self._model, self.plane, self._pool
-
-        def steps() -> Generator[Progress, None, None]:
-            yield Progress(0, 2, f"Loading model {model.name}")
-            predictor = pool.predictor(model)
-            if plane is None or 0 in plane.shape or max(plane.shape) > max_side:
-                return
-            yield Progress(1, 2, "Preparing the image")
-            height, width = plane.shape
-            centre = Prompts(points=np.array([((height - 1) / 2, (width - 1) / 2)], np.float32))
-            try:
-                predictor.predict(pool.pixels(plane), centre)
-            except SamError:
-                return  # the user hears of an unusable image when he asks something of it
-
-        self._runner.submit(
-            Job(
-                f"Loading model {model.name}",
-                steps,
-                slot="warm up",
-                priority=WARM_UP,
-                on_progress=lambda progress: self._say(f"{progress.description} …"),
-                on_done=self._on_warm,
-                on_failed=self._on_failed,
-            )
-        )
+        self._models.warm_up(self.plane, max_side)
 
     # ---------------------------------------------------------------- prompts
     def show_plane(self, plane: Plane | None, prompts: Prompts | None = None) -> None:
         """Another plane is shown, with the prompts that lie on it; no step of the history."""
-        self._supersede()
+        self._decoding.supersede()
         if plane is None:
             self._state = None
             self.preview_changed.emit(None)
@@ -186,7 +157,7 @@ class Session:
 
     def forget(self) -> None:
         """Another image: what was done before can no longer be undone."""
-        self._supersede()
+        self._decoding.supersede()
         self.history.clear()
         self._state = None
         self.preview_changed.emit(None)
@@ -197,7 +168,7 @@ class Session:
         before = self._state
         if before is None or same_prompts(before.prompts, prompts):
             return
-        self._supersede()
+        self._decoding.supersede()
         after = PromptState(before.plane, prompts, accepted=None if prompts.is_empty else before.accepted)
         self.history.push(Step(before, after))
         self._become(after)
@@ -224,10 +195,7 @@ class Session:
         if state is None or state.prompts.is_empty:
             self.warned.emit("Nothing to accept yet: click on an object first.")
             return
-        request_id = next((i for i, (waiting, _) in self._pending.items() if waiting is state), None)
-        if request_id is not None:
-            self._pending[request_id][1].slot = None  # later clicks must not cancel it
-            self._accepting.add(request_id)
+        if self._decoding.accept_when_answered(state):
             self._start_next(state)
         elif state.mask is None:
             self.warned.emit("Nothing to accept: these prompts gave no mask; change or clear them.")
@@ -239,49 +207,27 @@ class Session:
     # ---------------------------------------------------------------- everything
     def segment_everything(self, method: str = "auto") -> None:
         """Segment every object of the plane that is shown; ``labels_made`` answers."""
-        plane, model, pool = self.plane, self._model, self._pool
+        plane = self.plane
         if plane is None:
             self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
-            return
-        if self._segmenting:
+        elif self._segmenting.is_running:
             self.warned.emit("Segmentation is running already: cancel it first.")
-            return
-
-        def steps() -> Generator[Progress, None, NDArray[np.int32]]:
-            check_plane(plane)
-            yield Progress(0, 0, f"Loading model {model.name}")
-            predictor = pool.predictor(model)
-            return (yield from self._engine.iter_segment(pool.pixels(plane), predictor, method))
-
-        self._segmenting = True
-        self._runner.submit(
-            Job(
-                "Segment everything",
-                steps,
-                slot="segment",
-                priority=LONG,
-                on_progress=self._on_segment_progress,
-                on_done=lambda labels: self._on_segment_done(plane, labels),
-                on_failed=self._on_segment_failed,
-                on_cancelled=lambda _: self._end_segmenting("Cancelled; nothing was changed."),
-            )
-        )
-        self.progressed.emit(Progress(0, 0, "Segment everything"))
-        self.state_changed.emit()
+        else:
+            self._segmenting.start(plane, self.model, method)
+            self.state_changed.emit()
 
     def cancel(self) -> None:
         """Cancel what runs, at its next step; prompts stay."""
-        self._runner.cancel("segment")
-        self._runner.cancel("decode")
-        self._runner.cancel("warm up")
+        self._segmenting.cancel()
+        self._decoding.cancel()
+        self._models.cancel()
 
     def close(self) -> None:
         """Cancel everything; no signal fires any more."""
         if not self._closed:
             self._closed = True
             self._runner.close()
-            self._pending.clear()
-            self._accepting.clear()
+            self._decoding.clear()
 
     # ---------------------------------------------------------------- steps
     def _become(self, state: PromptState) -> None:
@@ -300,9 +246,8 @@ class Session:
         if step is None:
             self._say("Nothing to undo or redo.")
             return
-        self._supersede()
-        for request_id in [i for i, (waiting, _) in self._pending.items() if waiting is step.after]:
-            self._accepting.discard(request_id)  # undone before it was written
+        self._decoding.supersede()
+        self._decoding.withdraw(step.after)  # undone before it was written
         self._become(step.after)
         self.prompts_restored.emit(step.after)
         if step.after.mask is None:
@@ -322,12 +267,6 @@ class Session:
         self.history.substitute(state, accepted)
         return accepted
 
-    def _supersede(self) -> None:
-        """Drop unanswered requests, except those that are to be accepted."""
-        self._runner.cancel("decode")
-        for request_id in self._pending.keys() - self._accepting:
-            del self._pending[request_id]
-
     def _decode(self, feedback: ObjectMask | None = None) -> None:
         state = self._state
         if state is None or state.prompts.is_empty:
@@ -340,103 +279,57 @@ class Session:
             self._say(str(error))
             self.warned.emit(str(error))
             return
-        prompts = state.prompts
-        if feedback is not None and feedback.logits is not None:
-            prompts = replace(prompts, mask=feedback)
-        self._request_id += 1
-        request = DecodeRequest(self._request_id, state.plane, prompts, self._model)
-        job = Job(
-            "Predicting the mask",
-            lambda: _decode_steps(self._pool, request),
-            slot="decode",
-            priority=CLICK,
-            on_progress=lambda progress: self._say(f"{progress.description} …"),
-            on_done=lambda mask: self._on_decoded(request.request_id, mask),
-            on_failed=lambda message: self._on_decode_failed(request.request_id, message),
-            on_cancelled=lambda _: self._on_decode_cancelled(request.request_id),
-        )
-        self._pending[request.request_id] = (state, job)
-        self._runner.submit(job)
+        self._decoding.ask(state, self.model, feedback)
 
     # ---------------------------------------------------------------- answers
-    def _on_decoded(self, request_id: int, mask: ObjectMask) -> None:
-        waiting = self._pending.pop(request_id, None)
-        if waiting is None:
-            return  # stale
-        old = waiting[0]
-        mask = _clip(mask, old.plane.shape)
+    def _on_decoding_answered(self, old: PromptState, mask: ObjectMask, accept: bool) -> None:
         state = replace(old, mask=mask if mask.area else None)
         self.history.substitute(old, state)
         if self._state is old:
             self._become(state)
-        if request_id in self._accepting:
-            self._accepting.discard(request_id)
-            if mask.area == 0:
-                self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
-            else:
-                self._commit(state)
+        if accept and mask.area == 0:
+            self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
+        elif accept:
+            self._commit(state)
         elif mask.area == 0:
             self._say("No object found here; add a point or draw a box.")
         else:
             self._say(f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it.")
 
-    def _on_decode_failed(self, request_id: int, message: str) -> None:
-        if self._pending.pop(request_id, None) is not None:
-            self._accepting.discard(request_id)
-            self._on_failed(message)
-
-    def _on_decode_cancelled(self, request_id: int) -> None:
-        self._pending.pop(request_id, None)
-        self._accepting.discard(request_id)
-
     def _on_failed(self, message: str) -> None:
         self._say(message)
         self.warned.emit(message)
 
-    def _on_warm(self, _: Any) -> None:
+    def _on_models_listed(self, models: Any, devices: Any) -> None:
+        self.models_listed.emit(models, devices)
+
+    def _on_models_warmed(self) -> None:
         if self.prompts.is_empty:
             self._say("Ready: click on an object." if self.plane is not None else "Ready.")
 
-    def _on_segment_progress(self, progress: Progress) -> None:
-        self.progressed.emit(progress)
-        self._say(f"{progress.description or 'Segmenting'} {progress.done}/{progress.total or '?'} …")
+    def _on_step_begun(self, progress: Progress) -> None:
+        self._say(f"{progress.description} …")
 
-    def _on_segment_done(self, plane: Plane, labels: NDArray[np.int32]) -> None:
+    def _on_segmenting_progressed(self, progress: Progress | None) -> None:
+        self.progressed.emit(progress)
+        if progress is None:
+            self.state_changed.emit()
+        else:
+            self._say(f"{progress.description or 'Segmenting'} {progress.done}/{progress.total or '?'} …")
+
+    def _on_segmenting_done(self, plane: Plane, labels: NDArray[np.int32]) -> None:
         count = int(labels.max(initial=0))
-        self._end_segmenting(f"{count} objects segmented.")
+        self._say(f"{count} objects segmented.")
         if count == 0:
             self.warned.emit(f"No objects were found in {plane.name!r}; no layer was added.")
         else:
             self.labels_made.emit(plane, labels)
 
-    def _on_segment_failed(self, message: str) -> None:
-        self._end_segmenting(message)
-        self.warned.emit(message)
-
-    def _end_segmenting(self, message: str) -> None:
-        self._segmenting = False
-        self._say(message)
-        self.progressed.emit(None)
-        self.state_changed.emit()
+    def _on_segmenting_cancelled(self) -> None:
+        self._say("Cancelled; nothing was changed.")
 
     def _say(self, text: str) -> None:
         self.status_changed.emit(text)
-
-
-def _decode_steps(pool: PredictorPool, request: DecodeRequest) -> Generator[Progress, None, ObjectMask]:
-    yield Progress(0, 2, f"Loading model {request.model.name}")
-    predictor = pool.predictor(request.model)
-    yield Progress(1, 2, "Predicting the mask")
-    return predictor.predict(pool.pixels(request.plane), request.prompts)
-
-
-def _clip(mask: ObjectMask, shape: tuple[int, int]) -> ObjectMask:
-    """The mask without pixels outside the plane, which no layer could show."""
-    r0, c0, r1, c1 = mask.box
-    if r0 >= 0 and c0 >= 0 and r1 <= shape[0] and c1 <= shape[1]:
-        return mask
-    inside = ObjectMask.from_plane(mask.paste(shape))
-    return replace(mask, mask=inside.mask, origin=inside.origin)
 
 
 def _extends(new: Prompts, old: Prompts) -> bool:

@@ -5,33 +5,32 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Image, Labels, Points, Shapes
-from napari.utils.events import EventEmitter
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_sam.errors import ImageError, SamError
-from napari_sam.viewer import prompt_layers as pl
-from napari_sam.viewer.label_writer import LabelWriter, write_plane
-from napari_sam.viewer.planes import layer_transform, locate_plane, spatial_shape
-from napari_sam.viewer.preview_layer import PREVIEW_NAME, make_preview, paint_preview
+from napari_sam.viewer.connections import Connections
+from napari_sam.viewer.label_writer import LabelWriter, make_labels, write_plane
+from napari_sam.viewer.own_layers import OwnLayers
+from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame, spatial_shape
+from napari_sam.viewer.prompt_source import PromptSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam.session.history import PromptState
     from napari_sam.session.requests import ObjectRef, Plane, Preview
     from napari_sam.session.session import Session
+    from napari_sam.types import Prompts
 
 __all__ = ["Controller"]
 
 OBJECTS_NAME = "SAM objects"
 LABELS_NAME = "SAM labels"
-OWN = "napari_sam"  # in the metadata of layers made here, by which the next widget knows them
-FINISHED = ("added", "removed", "changed")  # their -ing forms fire before anything has happened
 
 
 class Controller:
@@ -45,11 +44,15 @@ class Controller:
         The viewer.
     session : Session
         The session; its sink becomes this controller.
+
+    Attributes
+    ----------
+    prompts : PromptSource
+        The prompt layers in use.
     """
 
     image_changed = Signal(object)  # Image | None
     target_changed = Signal(object)  # Labels | None
-    prompts_changed = Signal()  # other prompt layers, or another label for the next point
     layers_changed = Signal()  # layers were added, removed, renamed or moved
 
     def __init__(self, viewer: Any, session: Session) -> None:
@@ -59,18 +62,13 @@ class Controller:
         self.overwrite = False
         self._image: Any = None
         self._target: Any = None
-        self._points: Any = None
-        self._shapes: Any = None
-        self._preview: Any = None
-        self._shown: Preview | None = None
-        self._own: set[int] = set()  # identities of layers made here
+        self._own = OwnLayers(viewer)
+        self.prompts = PromptSource()
         self._source: object = object()
         self._writer = LabelWriter()
         self._silent = 0
-        self._notes: tuple[str, ...] = ()
-        self._connections: list[tuple[Any, Callable[..., None]]] = []
-        self._image_connections: list[tuple[Any, Callable[..., None]]] = []
-        self._prompt_connections: list[tuple[Any, Callable[..., None]]] = []
+        self._connections = Connections()
+        self._image_connections = Connections()
 
     # ------------------------------------------------------------- life
     def enable(self) -> None:
@@ -88,25 +86,27 @@ class Controller:
             (session.prompts_restored, self._on_prompts_restored),
             (session.labels_made, self._on_labels_made),
             (session.warned, show_warning),
+            (self.prompts.prompts_changed, self._on_prompts_changed),
+            (self.prompts.warned, self._on_prompts_warned),
         ):
-            _connect(self._connections, signal, handler)
+            self._connections.add(signal, handler)
         for layer in layers:
-            _connect(self._connections, layer.events.name, self._on_layers_renamed)
+            self._connections.add(layer.events.name, self._on_layers_renamed)
         active = layers.selection.active
         self.image_layer = active if isinstance(active, Image) else next(self.images(), None)
 
     def disable(self) -> None:
         """Let go of everything; all layers stay."""
-        for connections in (self._connections, self._image_connections, self._prompt_connections):
-            _disconnect(connections)
+        self._connections.clear()
+        self._image_connections.clear()
+        self.prompts.release()
         self._writer.close()
-        self._own.clear()
-        self._shown = None
-        self._image = self._target = self._points = self._shapes = self._preview = None
+        self._own.forget()
+        self._image = self._target = None
 
     def hide_preview(self) -> None:
         """Empty the preview, for a widget that closes while its viewer stays."""
-        self._show(None)
+        self._own.show(None)
 
     # ------------------------------------------------------------- layers
     def images(self) -> Iterator[Image]:
@@ -115,13 +115,12 @@ class Controller:
 
     def targets(self) -> Iterator[Labels]:
         """Labels layers that the user may choose."""
-        return (
-            layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not self._preview
-        )
+        preview = self._own.preview
+        return (layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not preview)
 
     def owns(self, layer: Any) -> bool:
         """True for layers that were made here."""
-        return id(layer) in self._own
+        return self._own.owns(layer)
 
     @property
     def image_layer(self) -> Any:
@@ -132,8 +131,8 @@ class Controller:
     def image_layer(self, layer: Any) -> None:
         if layer is self._image:
             return
-        _disconnect(self._image_connections)
-        kept = self._image is not None and layer is not None and _same_frame(self._image, layer)
+        self._image_connections.clear()
+        kept = self._image is not None and layer is not None and same_frame(self._image, layer)
         self._image = layer
         self._source = object()
         self.session.forget()
@@ -141,10 +140,10 @@ class Controller:
             for signal in ("data", "scale", "translate", "rotate", "shear", "affine"):
                 emitter = getattr(layer.events, signal)
                 handler = self._on_image_data if signal == "data" else self._on_image_transform
-                _connect(self._image_connections, emitter, handler)
-            if not kept:
-                self._remove_own()
+                self._image_connections.add(emitter, handler)
             with self._silently():
+                if not kept:
+                    self._remove_own()
                 self._make_own()
         self.image_changed.emit(layer)
         self._show_plane(loud=layer is not None)
@@ -160,41 +159,13 @@ class Controller:
             self._target = layer
             self.target_changed.emit(layer)
 
-    @property
-    def points_layer(self) -> Any:
-        """The Points layer whose points are prompts."""
-        return self._points
+    def use_points(self, layer: Any) -> None:
+        """Take points of this layer as prompts; None for "SAM points"."""
+        self._complete(layer, self.prompts.shapes)
 
-    @points_layer.setter
-    def points_layer(self, layer: Any) -> None:
-        self._set_prompt_layers(layer, self._shapes)
-
-    @property
-    def shapes_layer(self) -> Any:
-        """The Shapes layer whose rectangles are prompts."""
-        return self._shapes
-
-    @shapes_layer.setter
-    def shapes_layer(self, layer: Any) -> None:
-        self._set_prompt_layers(self._points, layer)
-
-    @property
-    def next_label(self) -> str:
-        """What the next point will be, "foreground" or "background"."""
-        return pl.FOREGROUND if self._points is None else pl.next_label(self._points)
-
-    @next_label.setter
-    def next_label(self, label: str) -> None:
-        if self._points is not None:
-            pl.set_next_label(self._points, label)
-
-    def toggle_label(self) -> None:
-        """Flip the selected points in select mode, else what the next point will be."""
-        if self._points is None:
-            return
-        if str(self._points.mode) == "select" and pl.toggle_selected(self._points):
-            return
-        self.next_label = pl.BACKGROUND if self.next_label == pl.FOREGROUND else pl.FOREGROUND
+    def use_shapes(self, layer: Any) -> None:
+        """Take rectangles of this layer as prompts; None for "SAM shapes"."""
+        self._complete(self.prompts.points, layer)
 
     def draw(self, what: str) -> None:
         """Make "points" or "box" the tool in hand, with its layer made anew where it was deleted."""
@@ -202,20 +173,10 @@ class Controller:
             show_warning("Open or choose an image layer first.")
             return
         self._make_own()
-        layer = self._points if what == "points" else self._shapes
+        layer = self.prompts.points if what == "points" else self.prompts.shapes
         layer.visible = True
         self.viewer.layers.selection.active = layer
         layer.mode = "add" if what == "points" else "add_rectangle"
-
-    def own_points(self) -> None:
-        """Use the layer "SAM points" again."""
-        self._points = None
-        self._make_own()
-
-    def own_shapes(self) -> None:
-        """Use the layer "SAM shapes" again."""
-        self._shapes = None
-        self._make_own()
 
     # ------------------------------------------------------------- sink
     def write_object(self, preview: Preview, replaces: ObjectRef | None) -> ObjectRef:
@@ -238,7 +199,7 @@ class Controller:
             raise ImageError("Expected the image that the object was found in, got none: it was removed.")
         shape = spatial_shape(image)
         if self._target is None or self._target not in list(self.viewer.layers):
-            self.target_layer = self._add_labels(_zeros(shape), OBJECTS_NAME)
+            self.target_layer = self._own.add_labels(image, make_labels(shape), OBJECTS_NAME)
         return self._writer.write(
             self._target,
             preview.plane,
@@ -248,80 +209,21 @@ class Controller:
             replaces=replaces,
         )
 
-    # ------------------------------------------------------------- making layers
+    # ------------------------------------------------------------- our layers
     def _make_own(self) -> None:
-        """Add those of our layers that are missing, and put the points tool into the user's hand."""
-        image, layers = self._image, self.viewer.layers
-        if image is None:
-            return
-        made = []
-        with self._silently():
-            preview = self._preview or self._adopt(PREVIEW_NAME, Labels)
-            shapes = self._shapes or self._adopt(pl.SHAPES_NAME, Shapes)
-            points = self._points or self._adopt(pl.POINTS_NAME, Points)
-            if preview is None:
-                made.append(preview := make_preview(image))
-            if shapes is None:
-                made.append(shapes := pl.make_shapes(image))
-            if points is None:
-                made.append(points := pl.make_points(image))
-            self._preview = preview
-            for layer in made:
-                self._own.add(id(layer))
-                layer.metadata[OWN] = True
-                self.viewer.add_layer(layer)
-            if made:
-                points.mode = "add" if id(points) in self._own else points.mode
-                layers.selection.active = points
-        self._set_prompt_layers(points, shapes)
+        """Add those of our layers that are missing."""
+        self._complete(self.prompts.points, self.prompts.shapes)
 
-    def _adopt(self, name: str, kind: type) -> Any:
-        """A layer that an earlier widget left here, where it fits the image; else None."""
-        for layer in [layer for layer in self.viewer.layers if layer.name == name and OWN in layer.metadata]:
-            fits = isinstance(layer, kind) and _same_transform(layer, self._image)
-            if fits and (kind is not Labels or layer.data.shape == spatial_shape(self._image)):
-                self._own.add(id(layer))
-                return layer
-            self.viewer.layers.remove(layer)
-        return None
+    def _complete(self, points: Any, shapes: Any) -> None:
+        if self._image is not None:
+            with self._silently():
+                points, shapes = self._own.complete(self._image, points, shapes)
+        self.prompts.use(points, shapes)
 
     def _remove_own(self) -> None:
         """Take our layers of another image away; the user's stay."""
         with self._silently():
-            for layer in [layer for layer in self.viewer.layers if id(layer) in self._own]:
-                self.viewer.layers.remove(layer)
-        self._own.clear()
-        self._shown = None
-        self._preview = None
-        _disconnect(self._prompt_connections)
-        present = list(self.viewer.layers)
-        self._points = self._points if self._points in present else None
-        self._shapes = self._shapes if self._shapes in present else None
-
-    def _set_prompt_layers(self, points: Any, shapes: Any) -> None:
-        _disconnect(self._prompt_connections)
-        self._points, self._shapes = points, shapes
-        for layer in (points, shapes):
-            if layer is not None:
-                _connect(self._prompt_connections, layer.events.data, self._on_prompt_data)
-                _connect(self._prompt_connections, layer.events.features, self._on_prompt_features)
-        if points is not None:
-            _connect(self._prompt_connections, points.events.feature_defaults, self._on_points_defaults)
-            _connect(self._prompt_connections, points.events.current_properties, self._on_points_defaults)
-        self.prompts_changed.emit()
-        self._read_prompts()
-
-    def _add_labels(self, data: NDArray[np.int32], name: str) -> Labels:
-        """Add a Labels layer under our own layers, leaving the user's tool in his hand."""
-        layers = self.viewer.layers
-        active = layers.selection.active
-        layer = Labels(data, name=name, **layer_transform(self._image))
-        self.viewer.add_layer(layer)
-        below = [index for index, other in enumerate(layers) if id(other) in self._own]
-        if below:
-            layers.move(layers.index(layer), below[0])
-        layers.selection.active = active
-        return layer
+            self._own.remove()
 
     # ------------------------------------------------------------- showing
     def _show_plane(self, loud: bool = False) -> None:
@@ -338,35 +240,13 @@ class Controller:
                 self.session.warned.emit(str(error))
             return
         if plane != self.session.plane:
-            self.session.show_plane(plane, self._prompts(plane))
+            self.session.show_plane(plane, self._read_prompts(plane))
 
     def _plane(self) -> Plane:
         return locate_plane(self._image, self.viewer.dims, self._source)
 
-    def _prompts(self, plane: Plane) -> Any:
-        prompts, notes = pl.read_prompts(
-            self._points, self._shapes, self._image, plane, self.viewer.dims.point
-        )
-        for note in notes:
-            if note not in self._notes:  # said once, not at every change after it
-                self.session.warned.emit(note)
-        self._notes = notes
-        return prompts
-
-    def _read_prompts(self) -> None:
-        """Prompts changed: tell the session."""
-        if self._silent or self._image is None:
-            return
-        plane = self.session.plane
-        if plane is None:
-            self._show_plane(loud=True)
-            return
-        self.session.set_prompts(self._prompts(plane))
-
-    def _show(self, preview: Preview | None) -> None:
-        old, self._shown = self._shown, preview
-        if self._preview is not None:
-            paint_preview(self._preview, old, preview)
+    def _read_prompts(self, plane: Plane) -> Prompts:
+        return self.prompts.read(self._image, plane, self.viewer.dims.point)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
@@ -379,19 +259,17 @@ class Controller:
 
     # ------------------------------------------------------------- handlers
     def _on_preview_changed(self, preview: Preview | None) -> None:
-        if preview is not None and self._preview is None:
+        if preview is not None and self._own.preview is None:
             self._make_own()
-        self._show(preview)
+        self._own.show(preview)
 
     def _on_prompts_restored(self, state: PromptState) -> None:
         if self._image is None:
             return
-        if state.plane != self._current_plane():
-            self._go_to(state.plane)
         with self._silently():
-            pl.write_prompts(
-                self._points, self._shapes, self._image, state.plane, self.viewer.dims.point, state.prompts
-            )
+            if state.plane != self._current_plane():
+                go_to_plane(self._image, self.viewer.dims, state.plane)
+            self.prompts.write(self._image, state.plane, self.viewer.dims.point, state.prompts)
 
     def _current_plane(self) -> Plane | None:
         try:
@@ -399,35 +277,25 @@ class Controller:
         except SamError:
             return None
 
-    def _go_to(self, plane: Plane) -> None:
-        """Move the sliders to a plane, for prompts of another slice that come back."""
-        dims = self.viewer.dims
-        offset = dims.ndim - self._image.ndim
-        inside = np.asarray(self._image.world_to_data(np.asarray(dims.point, float)))
-        for axis, value in enumerate(plane.index):
-            inside[axis] = inside[axis] if value is None else value
-        world = self._image.data_to_world(inside)
-        with self._silently():
-            for axis, value in enumerate(plane.index):
-                if value is not None:
-                    dims.set_point(axis + offset, world[axis])
-
     def _on_labels_made(self, plane: Plane, labels: NDArray[np.int32]) -> None:
         if self._image is None or plane.source is not self._source:
             return
         shape = spatial_shape(self._image)
-        self._add_labels(labels if len(shape) == 2 else write_plane(shape, plane, labels), LABELS_NAME)
+        data = labels if len(shape) == 2 else write_plane(shape, plane, labels)
+        self._own.add_labels(self._image, data, LABELS_NAME)
 
-    def _on_prompt_data(self, event: Any) -> None:
-        action = getattr(event, "action", "changed")
-        if str(getattr(action, "value", action)) in FINISHED:
-            self._read_prompts()
+    def _on_prompts_changed(self) -> None:
+        """Prompts changed: tell the session."""
+        if self._silent or self._image is None:
+            return
+        plane = self.session.plane
+        if plane is None:
+            self._show_plane(loud=True)
+        else:
+            self.session.set_prompts(self._read_prompts(plane))
 
-    def _on_prompt_features(self, event: Any) -> None:
-        self._read_prompts()
-
-    def _on_points_defaults(self, event: Any) -> None:
-        self.prompts_changed.emit()
+    def _on_prompts_warned(self, note: str) -> None:
+        self.session.warned.emit(note)
 
     def _on_dims_moved(self, event: Any) -> None:
         if not self._silent:
@@ -436,7 +304,8 @@ class Controller:
     def _on_image_data(self, event: Any) -> None:
         """The image's pixels were replaced: what was found in them is stale."""
         self._source = object()
-        if self._preview is not None and self._preview.data.shape != spatial_shape(self._image):
+        preview = self._own.preview
+        if preview is not None and preview.data.shape != spatial_shape(self._image):
             self._remove_own()
             self._make_own()
         self.session.forget()
@@ -444,30 +313,24 @@ class Controller:
 
     def _on_image_transform(self, event: Any) -> None:
         with self._silently():
-            for layer in self.viewer.layers:
-                if id(layer) in self._own:
-                    for name, value in layer_transform(self._image).items():
-                        if name not in ("units", "axis_labels"):
-                            setattr(layer, name, value)
+            self._own.follow(self._image)
         self._show_plane()
 
     def _on_layers_inserted(self, event: Any) -> None:
-        _connect(self._connections, event.value.events.name, self._on_layers_renamed)
+        self._connections.add(event.value.events.name, self._on_layers_renamed)
         if self._image is None and isinstance(event.value, Image) and event.value.ndim >= 2:
             self.image_layer = event.value
         self.layers_changed.emit()
 
     def _on_layers_removed(self, event: Any) -> None:
         layer = event.value
-        _disconnect(self._connections, layer.events.name)
-        self._own.discard(id(layer))
-        if layer is self._preview:
-            self._preview = self._shown = None
+        self._connections.remove(layer.events.name)
+        self._own.discard(layer)
         if layer is self._target:
             self.target_layer = None
-        if layer is self._points or layer is self._shapes:
-            points = None if layer is self._points else self._points
-            self._set_prompt_layers(points, None if layer is self._shapes else self._shapes)
+        points, shapes = self.prompts.points, self.prompts.shapes
+        if layer is points or layer is shapes:
+            self.prompts.use(None if layer is points else points, None if layer is shapes else shapes)
         if layer is self._image:
             self.session.cancel()
             # the user chooses the next one: while a viewer closes, no layer may be added
@@ -476,43 +339,3 @@ class Controller:
 
     def _on_layers_renamed(self, event: Any) -> None:
         self.layers_changed.emit()
-
-
-def _zeros(shape: tuple[int, ...]) -> NDArray[np.int32]:
-    try:
-        return np.zeros(shape, np.int32)
-    except MemoryError:
-        raise ImageError(
-            f"Expected memory for labels of shape {shape}, got none; choose a Labels layer on disk (zarr)."
-        ) from None
-
-
-def _same_frame(one: Any, other: Any) -> bool:
-    """True when two images have the same pixels' places, such as two channels."""
-    if spatial_shape(one) != spatial_shape(other):
-        return False
-    return _same_transform(one, other)
-
-
-def _same_transform(one: Any, other: Any) -> bool:
-    if one.ndim != other.ndim:
-        return False
-    corners = np.vstack([np.zeros(one.ndim), np.eye(one.ndim)])
-    return all(np.allclose(one.data_to_world(c), other.data_to_world(c)) for c in corners)
-
-
-def _connect(
-    connections: list[tuple[Any, Callable[..., None]]], signal: Any, handler: Callable[..., None]
-) -> None:
-    if isinstance(signal, EventEmitter):
-        # napari calls the newest callback first; ours come after the viewer has done its own work
-        signal.connect(handler, position="last")
-    else:
-        signal.connect(handler)
-    connections.append((signal, handler))
-
-
-def _disconnect(connections: list[tuple[Any, Callable[..., None]]], only: Any = None) -> None:
-    for signal, handler in [pair for pair in connections if only is None or pair[0] is only]:
-        signal.disconnect(handler)
-        connections.remove((signal, handler))

@@ -14,7 +14,7 @@ from napari_sam.types import ObjectMask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelWriter", "write_plane"]
+__all__ = ["LabelWriter", "make_labels", "write_plane"]
 
 
 class LabelWriter:
@@ -158,6 +158,27 @@ class LabelWriter:
         """Somebody painted, perhaps with a new id: look again at the next accept."""
         if not self._writing and event.source in self._largest:
             self._largest[event.source] = (0, 0)
+
+
+def make_labels(shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Empty labels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The image's spatial shape.
+
+    Raises
+    ------
+    ImageError
+        When there is no memory for them.
+    """
+    try:
+        return np.zeros(shape, np.int32)
+    except MemoryError:
+        raise ImageError(
+            f"Expected memory for labels of shape {shape}, got none; choose a Labels layer on disk (zarr)."
+        ) from None
 
 
 def write_plane(shape: tuple[int, ...], plane: Plane, labels: NDArray[np.int32]) -> NDArray[np.int32]:

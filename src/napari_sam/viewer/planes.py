@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["PlaneReader", "full_resolution", "layer_map", "layer_transform", "locate_plane", "spatial_shape"]
+__all__ = [
+    "PlaneReader",
+    "full_resolution",
+    "go_to_plane",
+    "layer_map",
+    "layer_transform",
+    "locate_plane",
+    "same_frame",
+    "same_transform",
+    "spatial_shape",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +70,19 @@ def layer_transform(layer: Any) -> dict[str, Any]:
     """The keyword arguments that make another layer coincide with ``layer``."""
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+
+
+def same_transform(one: Any, other: Any) -> bool:
+    """True when the data coordinates of two layers mean the same places."""
+    if one.ndim != other.ndim:
+        return False
+    corners = np.vstack([np.zeros(one.ndim), np.eye(one.ndim)])
+    return all(np.allclose(one.data_to_world(c), other.data_to_world(c)) for c in corners)
+
+
+def same_frame(one: Any, other: Any) -> bool:
+    """True when two images have the same pixels' places, such as two channels."""
+    return spatial_shape(one) == spatial_shape(other) and same_transform(one, other)
 
 
 def locate_plane(layer: Any, dims: Any, source: Any) -> Plane:
@@ -114,6 +137,18 @@ def locate_plane(layer: Any, dims: Any, source: Any) -> Plane:
         lazy=not isinstance(data, np.ndarray),
         name=str(layer.name),
     )
+
+
+def go_to_plane(layer: Any, dims: Any, plane: Plane) -> None:
+    """Move the viewer's sliders to a plane of an image layer; the inverse of ``locate_plane``."""
+    offset = dims.ndim - layer.ndim
+    inside = np.asarray(layer.world_to_data(np.asarray(dims.point, float)))
+    for axis, value in enumerate(plane.index):
+        inside[axis] = inside[axis] if value is None else value
+    world = layer.data_to_world(inside)
+    for axis, value in enumerate(plane.index):
+        if value is not None:
+            dims.set_point(axis + offset, world[axis])
 
 
 def layer_map(source: Any, target: Any, world: ArrayLike) -> Callable[[ArrayLike], NDArray[np.float64]]:

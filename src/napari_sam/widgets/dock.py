@@ -52,7 +52,7 @@ class SamWidget(QWidget):
         self._bindings = Bindings(
             napari_viewer,
             {
-                "toggle_label": self._controller.toggle_label,
+                "toggle_label": self._controller.prompts.toggle_label,
                 "accept": self.accept,
                 "undo": self.undo,
                 "redo": self.redo,
@@ -137,7 +137,7 @@ class SamWidget(QWidget):
 
     def toggle_label(self) -> None:
         """Switch the next click between foreground and background."""
-        self._controller.toggle_label()
+        self._controller.prompts.toggle_label()
 
     def segment_everything(self) -> None:
         """Segment every object of the plane that is shown, into a new layer "SAM labels"."""
@@ -217,7 +217,7 @@ class SamWidget(QWidget):
         controller.layers_changed.connect(self._on_layers_changed)
         controller.image_changed.connect(self._on_layers_changed)
         controller.target_changed.connect(self._on_layers_changed)
-        controller.prompts_changed.connect(self._on_layers_changed)
+        controller.prompts.layers_changed.connect(self._on_layers_changed)
         model.image.chosen.connect(self._on_image_chosen)
         model.model_chosen.connect(self._on_model_chosen)
         prompt.points.chosen.connect(self._on_points_chosen)
@@ -259,12 +259,12 @@ class SamWidget(QWidget):
         self._model_panel.image.show_layers(controller.images(), controller.image_layer)
         prompt.target.show_layers(controller.targets(), controller.target_layer)
         for combo, kind, current in (
-            (prompt.points, Points, controller.points_layer),
-            (prompt.shapes, Shapes, controller.shapes_layer),
+            (prompt.points, Points, controller.prompts.points),
+            (prompt.shapes, Shapes, controller.prompts.shapes),
         ):
             users = [layer for layer in layers if isinstance(layer, kind) and not controller.owns(layer)]
             combo.show_layers(users, current)
-        prompt.show_label(controller.next_label)
+        prompt.show_label(controller.prompts.next_label)
 
     def _on_session_changed(self) -> None:
         session = self._session
@@ -297,19 +297,13 @@ class SamWidget(QWidget):
         self._controller.target_layer = layer
 
     def _on_points_chosen(self, layer: Any) -> None:
-        if layer is None:
-            self._controller.own_points()
-        else:
-            self._controller.points_layer = layer
+        self._controller.use_points(layer)
 
     def _on_shapes_chosen(self, layer: Any) -> None:
-        if layer is None:
-            self._controller.own_shapes()
-        else:
-            self._controller.shapes_layer = layer
+        self._controller.use_shapes(layer)
 
     def _on_label_chosen(self, label: str) -> None:
-        self._controller.next_label = label
+        self._controller.prompts.next_label = label
 
     def _on_overwrite_toggled(self, checked: bool) -> None:
         self._controller.overwrite = checked
@@ -317,7 +311,7 @@ class SamWidget(QWidget):
 
 def _take_apart(session: Session, controller: Controller, bindings: Bindings, *_: Any) -> None:
     """End everything that is not Qt; can run when the widget's Qt part is gone already."""
-    for signals in (session, controller):
+    for signals in (session, controller, controller.prompts):
         for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
             signal.disconnect()
     session.close()

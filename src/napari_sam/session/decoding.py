@@ -1,0 +1,141 @@
+"""The decode requests that have no answer yet: the latest wins, and those to be accepted are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.session.jobs import CLICK, Job, JobRunner
+from napari_sam.session.requests import DecodeRequest
+from napari_sam.types import ObjectMask, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_sam.session.history import PromptState
+    from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.requests import ModelChoice
+
+__all__ = ["Decoding"]
+
+SLOT = "decode"
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A request on its way: whose answer it is, and whether that is to be accepted."""
+
+    state: PromptState
+    job: Job
+    accept: bool = False
+
+
+class Decoding:
+    """Asks the model for masks and drops the answers that nobody waits for any more.
+
+    Parameters
+    ----------
+    runner : JobRunner
+        What computes.
+    pool : PredictorPool
+        Where the worker finds predictor and pixels.
+    """
+
+    answered = Signal(object, object, bool)  # PromptState that asked, ObjectMask, whether to accept it
+    failed = Signal(str)
+    progressed = Signal(object)  # Progress
+
+    def __init__(self, runner: JobRunner, pool: PredictorPool) -> None:
+        self._runner = runner
+        self._pool = pool
+        self._request_id = 0
+        self._waiting: dict[int, _Waiting] = {}
+
+    def ask(self, state: PromptState, model: ModelChoice, feedback: ObjectMask | None = None) -> None:
+        """Submit the prompts of a state; ``answered`` or ``failed`` follows unless it is superseded.
+
+        Parameters
+        ----------
+        state : PromptState
+            Whose prompts to answer.
+        model : ModelChoice
+            Which model answers.
+        feedback : ObjectMask or None
+            The answer that these prompts correct; its logits are fed back.
+        """
+        prompts = state.prompts
+        if feedback is not None and feedback.logits is not None:
+            prompts = replace(prompts, mask=feedback)
+        self._request_id += 1
+        request = DecodeRequest(self._request_id, state.plane, prompts, model)
+        job = Job(
+            "Predicting the mask",
+            lambda: _decode_steps(self._pool, request),
+            slot=SLOT,
+            priority=CLICK,
+            on_progress=self.progressed.emit,
+            on_done=lambda mask: self._on_decoded(request.request_id, mask),
+            on_failed=lambda message: self._on_failed(request.request_id, message),
+            on_cancelled=lambda _: self._on_cancelled(request.request_id),
+        )
+        self._waiting[request.request_id] = _Waiting(state, job)
+        self._runner.submit(job)
+
+    def supersede(self) -> None:
+        """Drop the requests that wait, except those that are to be accepted."""
+        self.cancel()
+        self._waiting = {number: waiting for number, waiting in self._waiting.items() if waiting.accept}
+
+    def accept_when_answered(self, state: PromptState) -> bool:
+        """Have the answer to a state accepted as soon as it is there; False when none is on its way."""
+        waiting = next((waiting for waiting in self._waiting.values() if waiting.state is state), None)
+        if waiting is None:
+            return False
+        waiting.job.slot = None  # later clicks must not cancel it
+        waiting.accept = True
+        return True
+
+    def withdraw(self, state: PromptState) -> None:
+        """Do not accept the answer to a state after all."""
+        for waiting in self._waiting.values():
+            if waiting.state is state:
+                waiting.accept = False
+
+    def cancel(self) -> None:
+        """Cancel what is computed, except what is to be accepted."""
+        self._runner.cancel(SLOT)
+
+    def clear(self) -> None:
+        """Wait for nothing any more."""
+        self._waiting.clear()
+
+    def _on_decoded(self, request_id: int, mask: ObjectMask) -> None:
+        waiting = self._waiting.pop(request_id, None)
+        if waiting is not None:  # else it is stale
+            clipped = _clip(mask, waiting.state.plane.shape)
+            self.answered.emit(waiting.state, clipped, waiting.accept)
+
+    def _on_failed(self, request_id: int, message: str) -> None:
+        if self._waiting.pop(request_id, None) is not None:
+            self.failed.emit(message)
+
+    def _on_cancelled(self, request_id: int) -> None:
+        self._waiting.pop(request_id, None)
+
+
+def _decode_steps(pool: PredictorPool, request: DecodeRequest) -> Generator[Progress, None, ObjectMask]:
+    yield Progress(0, 2, f"Loading model {request.model.name}")
+    predictor = pool.predictor(request.model)
+    yield Progress(1, 2, "Predicting the mask")
+    return predictor.predict(pool.pixels(request.plane), request.prompts)
+
+
+def _clip(mask: ObjectMask, shape: tuple[int, int]) -> ObjectMask:
+    """The mask without pixels outside the plane, which no layer could show."""
+    r0, c0, r1, c1 = mask.box
+    if r0 >= 0 and c0 >= 0 and r1 <= shape[0] and c1 <= shape[1]:
+        return mask
+    inside = ObjectMask.from_plane(mask.paste(shape))
+    return replace(mask, mask=inside.mask, origin=inside.origin)
