@@ -7,7 +7,7 @@ peaks of the votes are seeds, and each pixel goes to the seed that its vote is n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.ndimage import binary_fill_holes, find_objects, gaussian_filter, maximum_filter
@@ -18,6 +18,7 @@ from skimage.segmentation import watershed
 from napari_sam.errors import SamError
 from napari_sam.inference.tiling import cover_plane
 from napari_sam.inference.transforms import check_plane
+from napari_sam.modeling.prompt_encoder import BOX_FIRST, BOX_SECOND, FOREGROUND
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -57,6 +58,45 @@ class InstanceParams:
     merge_distance: float = 0.5
     score: float = 0.85
     min_area: int = 12
+
+
+PROPOSALS: Final = InstanceParams(score=0.0, min_area=1)
+"""How instances are found that are only proposed to the mask decoder: doubtful ones as well."""
+
+
+def find_proposals(
+    labels: NDArray[np.integer], coords: NDArray[np.float32], codes: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """The automatic instance that each prompt lies on.
+
+    Parameters
+    ----------
+    labels : (N, h, w) int
+        Instances in the window of each prompt.
+    coords : (N, P, 2) float32
+        (x, y) of points and box corners in pixels of the window.
+    codes : (N, P) int
+        As ``PromptEncoder`` reads them.
+
+    Returns
+    -------
+    (N,) int64
+        Label under the first foreground point, else under the box's middle; 0 for none.
+    """
+    found = np.zeros(len(labels), np.int64)
+    for n, (plane, points, kinds) in enumerate(zip(labels, coords, codes, strict=True)):
+        clicks = points[kinds == FOREGROUND]
+        corners = points[(kinds == BOX_FIRST) | (kinds == BOX_SECOND)]
+        if len(clicks):
+            x, y = clicks[0]
+        elif len(corners):
+            x, y = corners.mean(axis=0)
+        else:
+            continue
+        row, col = round(float(y)), round(float(x))
+        if 0 <= row < plane.shape[0] and 0 <= col < plane.shape[1]:
+            found[n] = plane[row, col]
+    return found
 
 
 def iter_instances(

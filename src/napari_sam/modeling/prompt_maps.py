@@ -18,10 +18,12 @@ from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND
 VOTE_WIDTHS: Final = (3.0, 8.0)
 CLICK_WIDTH: Final = 5.0
 """Standard deviations in pixels of the kernels around votes and clicks."""
-CHANNELS: Final = 2 * (len(VOTE_WIDTHS) + 1) + 2
+CHANNELS: Final = 2 * (len(VOTE_WIDTHS) + 1) + 3
 
 
-def draw_prompt_maps(offsets: Tensor, coords: Tensor, labels: Tensor, cell: float) -> Tensor:
+def draw_prompt_maps(
+    offsets: Tensor, coords: Tensor, labels: Tensor, masks: Tensor | None, cell: float
+) -> Tensor:
     """Draw prompts on the cells of their window.
 
     Parameters
@@ -32,6 +34,8 @@ def draw_prompt_maps(offsets: Tensor, coords: Tensor, labels: Tensor, cell: floa
         Prompt positions (x, y) in pixels of the window.
     labels : (N, P)
         As ``PromptEncoder`` reads them.
+    masks : (N, 1, h, w) or None
+        Logits of rough or previous masks.
     cell : float
         Pixels per cell.
 
@@ -39,7 +43,8 @@ def draw_prompt_maps(offsets: Tensor, coords: Tensor, labels: Tensor, cell: floa
     -------
     (N, CHANNELS, h, w)
         0 to 1: for foreground and then for background clicks the kernels of the votes' distance and of
-        the distance; then the inside of the box, and how near votes are to its middle.
+        the distance; then the inside of the box, and how near votes are to its middle; last the rough
+        mask, which the image tokens alone would know at a quarter of its resolution only.
     """
     height, width = offsets.shape[-2:]
     y = ((torch.arange(height, device=offsets.device) + 0.5) * cell - 0.5)[:, None].expand(height, width)
@@ -54,7 +59,8 @@ def draw_prompt_maps(offsets: Tensor, coords: Tensor, labels: Tensor, cell: floa
         by_vote = _nearest(votes, clicked, labels == code)
         maps += [torch.exp(-by_vote / (2 * sigma**2)) for sigma in VOTE_WIDTHS]
         maps.append(torch.exp(-_nearest(place, coords, labels == code) / (2 * CLICK_WIDTH**2)))
-    return torch.stack([*maps, *_draw_box(place, votes, coords, labels)], dim=1)
+    rough = torch.zeros_like(maps[0]) if masks is None else masks[:, 0].sigmoid()
+    return torch.stack([*maps, *_draw_box(place, votes, coords, labels), rough], dim=1)
 
 
 def _nearest(positions: Tensor, targets: Tensor, chosen: Tensor) -> Tensor:

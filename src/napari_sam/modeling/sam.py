@@ -101,7 +101,7 @@ class Sam(nn.Module):
         """
         height, width = embedding.shape[-2:]
         sparse, dense = self.prompt_encoder(coords, labels, masks, height, width)
-        return self.decode_tokens(embedding, coords, labels, sparse, dense, detail)
+        return self.decode_tokens(embedding, coords, labels, sparse, dense, masks, detail)
 
     def decode_tokens(
         self,
@@ -110,6 +110,7 @@ class Sam(nn.Module):
         labels: Tensor,
         sparse: Tensor,
         dense: Tensor,
+        masks: Tensor | None,
         detail: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """``decode`` with the prompts already encoded as (N, P, C) and (N or 1, C, h, w)."""
@@ -118,7 +119,7 @@ class Sam(nn.Module):
         if detail is not None:
             detail = detail.expand(len(coords), -1, -1, -1)
             detail, offsets = detail[:, :-2], detail[:, -2:]
-            maps = draw_prompt_maps(offsets, coords, labels, self.config.stride / 4)
+            maps = draw_prompt_maps(offsets, coords, labels, masks, self.config.stride / 4)
         out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail, maps)
         return out
 

@@ -19,11 +19,15 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import DataLoader
 
 from napari_sam.errors import CheckpointError
+from napari_sam.inference.instance_segmenter import PROPOSALS, find_proposals, segment_maps
 from napari_sam.modeling import Features, build_sam
+from napari_sam.modeling.instance_decoder import activate
 from napari_sam.training.config import Phase, TrainConfig, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.losses import instance_loss, prompt_loss
 from napari_sam.training.prompt_sampler import (
+    MASK_LOGIT,
+    PromptBatch,
     draw_corrections,
     make_rough_logits,
     sample_first_prompts,
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 100
 LOG_EVERY = 20
+PROPOSED = 0.7
+"""Share of first prompts that come with the automatic instance under them, where there is one."""
 
 
 def train(
@@ -258,14 +264,14 @@ class Trainer:
         target = (ids == object_id[:, None, None]) & (object_id > 0)[:, None, None]  # (N, px, px)
         soft = avg_pool2d(target.float().unsqueeze(1), stride // 4)  # (N, 1, 4w, 4w)
         coords, codes = first.coords.to(self.device), first.labels.to(self.device)
-        rough = first.rough.to(self.device)[:, None, None, None]
-        masks: Tensor | None = None
-        if bool(rough.any()):
-            masks = torch.where(rough, make_rough_logits(soft, generator), torch.zeros_like(soft))
+        proposed = self._propose(features, first, window)
+        given = first.rough.to(self.device)[:, None, None, None]
+        masks = torch.where(given, make_rough_logits(soft, generator), proposed)
+        given = given | (proposed.amax((-2, -1), keepdim=True) > 0)
         losses, ious = [], []
         rounds = int(rng.integers(1, self.config.rounds + 1))
         for n in range(rounds):
-            logits, iou = self._decode(embedding, coords, codes, masks, rough, n, detail)
+            logits, iou = self._decode(embedding, coords, codes, masks, given, detail)
             actual = measure_iou(logits.detach(), target, stride // 4)
             losses.append(prompt_loss(logits, iou, soft, actual, self.config))
             best = iou.detach().argmax(dim=1)
@@ -274,7 +280,7 @@ class Trainer:
             if n + 1 == rounds:
                 break
             chosen = logits.detach()[rows, best].unsqueeze(1)  # (N, 1, 4w, 4w)
-            masks = chosen.clamp(-32, 32)
+            masks, given = chosen.clamp(-32, 32), torch.ones_like(given)
             full = interpolate(chosen, scale_factor=stride // 4, mode="bilinear", align_corners=False)
             extra, extra_codes = draw_corrections(full[:, 0] > 0, target, generator)
             coords, codes = torch.cat([coords, extra], 1), torch.cat([codes, extra_codes], 1)
@@ -283,23 +289,45 @@ class Trainer:
             found |= {"iou1": ious[0].mean(), "iou_last": ious[-1].mean()}
         return found
 
+    def _propose(self, features: Features, first: PromptBatch, window: int) -> Tensor:
+        """Mask logits of the automatic instance under some of the prompts, as users get them.
+
+        Returns (N, 1, 4 w, 4 w); all negative where there is no proposal.
+        """
+        stride = self.model.config.stride
+        shape = (len(first.image), 1, 4 * window, 4 * window)
+        if features.maps is None:
+            return torch.full(shape, -MASK_LOGIT, device=self.device)
+        maps = activate(features.maps.detach().float()).cpu().numpy()
+        labels = torch.from_numpy(np.stack([segment_maps(m, PROPOSALS) for m in maps]))  # (B, H, W)
+        windows = take_windows(labels.unsqueeze(1), first.image, first.origin * stride, window * stride)[:, 0]
+        ids = torch.from_numpy(find_proposals(windows.numpy(), first.coords.numpy(), first.labels.numpy()))
+        covered = ((windows == ids[:, None, None]) & (ids > 0)[:, None, None]).float().unsqueeze(1)
+        logits = (avg_pool2d(covered, stride // 4) - 0.5) * 2 * MASK_LOGIT
+        left_out = torch.from_numpy(
+            np.random.default_rng((self.seed, self.rank, self.step, 9)).random(len(ids))
+        )
+        keep = (left_out < PROPOSED)[:, None, None, None]
+        return torch.where(keep, logits, torch.full_like(logits, -MASK_LOGIT)).to(self.device)
+
     def _decode(
         self,
         embedding: Tensor,
         coords: Tensor,
         codes: Tensor,
-        masks: Tensor | None,
-        rough: Tensor,
-        n: int,
+        masks: Tensor,
+        given: Tensor,
         detail: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        model = self.model
+        """Decode prompts of which only those ``given`` (N, 1, 1, 1) have a mask."""
+        encoder = self.model.prompt_encoder
         height, width = embedding.shape[-2:]
-        sparse = model.prompt_encoder.encode_points(coords, codes)
-        dense = model.prompt_encoder.encode_masks(masks, height, width)
-        if n == 0 and masks is not None:  # only some of the first prompts are masks
-            dense = torch.where(rough, dense, model.prompt_encoder.encode_masks(None, height, width))
-        return model.decode_tokens(embedding, coords, codes, sparse, dense, detail)
+        sparse = encoder.encode_points(coords, codes)
+        dense = torch.where(
+            given, encoder.encode_masks(masks, height, width), encoder.encode_masks(None, height, width)
+        )
+        masks = torch.where(given, masks, torch.full_like(masks, -32.0))
+        return self.model.decode_tokens(embedding, coords, codes, sparse, dense, masks, detail)
 
     def _reduce_gradients(self) -> None:
         if self.processes == 1:
@@ -357,8 +385,9 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except Exception as error:  # what a damaged file makes the unpickler raise has no common base
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise CheckpointError(
-                f"Cannot resume from {path}: {error}; start anew in another folder."
+                f"Cannot resume from {path}: {reason}; start anew in another folder."
             ) from error
 
     def export(self) -> Path:
