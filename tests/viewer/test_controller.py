@@ -8,7 +8,7 @@ import pytest
 from napari.layers import Labels, Points, Shapes
 
 from napari_sam.types import ObjectMask
-from napari_sam.viewer.bindings import KEYS, Bindings
+from napari_sam.viewer.bindings import KEYS, SHAPES_KEYS, Bindings
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -495,13 +495,37 @@ def test_keys_are_bound_and_given_back(bench: Bench) -> None:
     assert bench.viewer.keymap == keymap
 
 
-def test_keys_do_not_clash_with_naparis(bench: Bench) -> None:
-    from napari.layers import Image
-    from napari.utils.key_bindings import coerce_keybinding
+def test_keys_of_naparis_shapes_are_ours_in_our_layer_only(bench: Bench) -> None:
+    bench.open(gray())
+    users = bench.viewer.add_shapes(name="mine")
+    called: list[str] = []
+    bindings = Bindings(bench.viewer, {name: (lambda name=name: called.append(name)) for name in KEYS})
+    bindings.enable()
+    bindings.use_shapes(bench.shapes)
+    ((key, function),) = bench.shapes.keymap.items()
+    function(bench.shapes)
+    assert (str(key), called) == ("T", ["toggle_label"])
+    assert len(users.keymap) == 0
+    bindings.use_shapes(None)
+    assert len(bench.shapes.keymap) == 0
+    bindings.use_shapes(bench.shapes)
+    bindings.disable()
+    assert len(bench.shapes.keymap) == len(bench.viewer.keymap) == 0
 
-    theirs = {coerce_keybinding(key) for kind in (Image, Labels, Points) for key in kind.class_keymap}
-    theirs |= {coerce_keybinding(key) for key in type(bench.viewer).class_keymap}
-    assert not theirs & {coerce_keybinding(key) for key in KEYS.values()}
+
+def test_keys_clash_with_naparis_in_shapes_layers_only() -> None:
+    from napari.utils.key_bindings import coerce_keybinding
+    from napari.utils.shortcuts import default_shortcuts
+
+    ours = {coerce_keybinding(key): name for name, key in KEYS.items()}
+    clashes = {
+        (ours[coerce_keybinding(key)], action)
+        for action, keys in default_shortcuts.items()
+        for key in keys
+        if coerce_keybinding(key) in ours
+    }
+    assert clashes == {("toggle_label", "napari:activate_add_path_mode")}
+    assert SHAPES_KEYS == ("toggle_label",)
 
 
 def test_masks_that_lie_partly_outside_are_written_inside(bench: Bench) -> None:

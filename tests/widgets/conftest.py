@@ -75,9 +75,21 @@ class Window:
 
 
 @pytest.fixture
-def window(make_napari_viewer: Any) -> Iterator[Window]:
-    window = Window(make_napari_viewer())
-    runner = window.widget._runner
-    yield window
-    window.widget.shutdown()
-    assert runner.join(20), "the worker thread did not end"
+def open_window(make_napari_viewer: Any) -> Iterator[Callable[..., Window]]:
+    """Makes windows; the options are those of ``napari.Viewer``."""
+    opened: list[tuple[Window, Any]] = []
+
+    def open_one(**options: Any) -> Window:
+        window = Window(make_napari_viewer(**options))
+        opened.append((window, window.widget._runner))
+        return window
+
+    yield open_one
+    for window, runner in opened:
+        window.widget.shutdown()
+        assert runner.join(20), "the worker thread did not end"
+
+
+@pytest.fixture
+def window(open_window: Callable[..., Window]) -> Window:
+    return open_window()

@@ -1,7 +1,8 @@
-"""Keyboard shortcuts, through the viewer's public keymap, given back on closing.
+"""Keyboard shortcuts, through the public keymaps of viewer and layer, given back on closing.
 
-The keys are free in napari's own viewer, Points, Labels and Image bindings. ``T`` draws paths in a
-Shapes layer; there napari's binding wins, because a layer's keys go before the viewer's.
+The keys are free in napari's own viewer and layer bindings but for one: ``T`` takes the path tool in a
+Shapes layer, and a layer's keys go before the viewer's. A path is no prompt, so in our own Shapes layer
+the key does what it does elsewhere; in the user's layers napari's binding stays.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["KEYS", "Bindings"]
+__all__ = ["KEYS", "SHAPES_KEYS", "Bindings"]
 
 KEYS = {
     "toggle_label": "T",
@@ -20,10 +21,11 @@ KEYS = {
     "redo": "Shift-U",
     "clear": "Shift-C",
 }
+SHAPES_KEYS = ("toggle_label",)  # what napari uses otherwise in a Shapes layer
 
 
 class Bindings:
-    """The session's keys on one viewer.
+    """The session's keys on one viewer, and on one Shapes layer of ours.
 
     Parameters
     ----------
@@ -36,22 +38,43 @@ class Bindings:
     def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], object]]) -> None:
         self._viewer = viewer
         self._actions = actions
-        self._replaced: dict[str, Any] = {}
+        self._shapes: Any = None
+        self._replaced: list[tuple[Any, str, Any]] = []  # keymap's owner, key, what was bound before
 
     def enable(self) -> None:
         """Bind the keys, remembering what was bound before."""
-        for name, key in KEYS.items():
-            self._replaced[key] = self._viewer.bind_key(key, self._call(self._actions[name]), overwrite=True)
+        for name in KEYS:
+            self._bind(self._viewer, name)
+
+    def use_shapes(self, layer: Any) -> None:
+        """Bind the keys of a Shapes layer of ours too, and give those of the last one back; None for none."""
+        if layer is self._shapes:
+            return
+        if self._shapes is not None:
+            self._give_back(self._shapes)
+        self._shapes = layer
+        if layer is not None:
+            for name in SHAPES_KEYS:
+                self._bind(layer, name)
 
     def disable(self) -> None:
         """Give the keys back."""
-        for key, before in self._replaced.items():
-            self._viewer.bind_key(key, before, overwrite=True)
-        self._replaced.clear()
+        for owner in (self._viewer, self._shapes):
+            self._give_back(owner)
+        self._shapes = None
+
+    def _bind(self, owner: Any, name: str) -> None:
+        before = owner.bind_key(KEYS[name], self._call(self._actions[name]), overwrite=True)
+        self._replaced.append((owner, KEYS[name], before))
+
+    def _give_back(self, owner: Any) -> None:
+        for key, before in [(key, before) for bound, key, before in self._replaced if bound is owner]:
+            owner.bind_key(key, before, overwrite=True)
+        self._replaced = [replaced for replaced in self._replaced if replaced[0] is not owner]
 
     @staticmethod
     def _call(action: Callable[[], object]) -> Callable[[Any], None]:
-        def run(_viewer: Any) -> None:
+        def run(_owner: Any) -> None:
             action()
 
         return run

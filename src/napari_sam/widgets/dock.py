@@ -265,6 +265,8 @@ class SamWidget(QWidget):
             users = [layer for layer in layers if isinstance(layer, kind) and not controller.owns(layer)]
             combo.show_layers(users, current)
         prompt.show_label(controller.prompts.next_label)
+        shapes = controller.prompts.shapes
+        self._bindings.use_shapes(shapes if controller.owns(shapes) else None)
 
     def _on_session_changed(self) -> None:
         session = self._session

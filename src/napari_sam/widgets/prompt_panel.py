@@ -32,7 +32,10 @@ class PromptPanel(QWidget):
             "points are foreground."
         )
         self.shapes = LayerCombo("own: SAM shapes")
-        self.shapes.setToolTip("Shapes whose rectangles are box prompts.")
+        self.shapes.setToolTip(
+            "Shapes whose rectangles are box prompts. In a Shapes layer of your own "
+            f"{KEYS['toggle_label']} stays napari's path tool."
+        )
         self.click_tool = _button("Click", "Put points on the object (layer 'SAM points').")
         self.box_tool = _button("Box", "Drag a rectangle around the object (layer 'SAM shapes').")
         self.foreground = _toggle(
