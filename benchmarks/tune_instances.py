@@ -16,7 +16,7 @@ import numpy as np
 
 import napari_sam as ns
 from napari_sam.evaluation.matching import evaluate_labels
-from napari_sam.inference.instance_segmenter import InstanceParams, segment_maps
+from napari_sam.inference.instance_maps import InstanceParams, segment_maps
 from napari_sam.training.dataset import read_labelled_images, split_holdout
 
 CHOICES: dict[str, tuple[float, ...]] = {

@@ -214,7 +214,7 @@ def test_threads_get_what_one_alone_gets(
 
 def make_embedding(nbytes: int) -> ImageEmbedding:
     return ImageEmbedding(
-        torch.zeros(nbytes, dtype=torch.uint8), None, None, Frame((0, 0, 1, 1), 1.0, (1, 1)), (1, 1)
+        torch.zeros(nbytes, dtype=torch.uint8), None, None, None, Frame((0, 0, 1, 1), 1.0, (1, 1)), (1, 1)
     )
 
 

@@ -72,6 +72,7 @@ def test_frames_of_a_transformer_are_square(
 def test_nbytes_counts_everything(conv_model: LoadedModel) -> None:
     embedding = CachedPredictor(conv_model).encode(np.zeros((128, 160), np.uint8))
     assert embedding.detail is not None
-    # features (32, 16, 20), detail (D, 64, 80) as float32, maps (5, 128, 160) as float16
+    # features (32, 16, 20), detail (D, 64, 80) as float32, maps (5, 128, 160) as float16,
+    # instances (128, 160) as int32
     depth = embedding.detail.shape[1]
-    assert embedding.nbytes == 4 * 32 * 16 * 20 + 4 * depth * 64 * 80 + 2 * 5 * 128 * 160
+    assert embedding.nbytes == 4 * 32 * 16 * 20 + 4 * depth * 64 * 80 + (2 * 5 + 4) * 128 * 160

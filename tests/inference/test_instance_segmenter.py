@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_sam.inference.instance_segmenter import InstanceParams, segment_maps, tidy_labels
+from napari_sam.inference.instance_maps import InstanceParams, segment_maps, tidy_labels
 from napari_sam.inference.label_image import read_objects
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiling import cover_plane

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_sam.inference.instance_maps import Instances
     from napari_sam.types import Box
 
 
@@ -59,6 +60,8 @@ class ImageEmbedding:
     maps : (5, height, width) float16 or None
         The instance decoder's maps on the pixels of ``frame.crop``: foreground, distance to centre
         and boundary (0 to 1), row and column offset to the centre (plane pixels).
+    instances : Instances or None
+        What the maps say without a prompt, on the same pixels; proposed where a prompt brings no mask.
     frame : Frame
     plane_shape : (H, W)
     """
@@ -66,6 +69,7 @@ class ImageEmbedding:
     features: Tensor
     detail: Tensor | None
     maps: NDArray[np.float16] | None
+    instances: Instances | None
     frame: Frame
     plane_shape: tuple[int, int]
 
@@ -74,4 +78,5 @@ class ImageEmbedding:
         """Memory that it holds, in bytes."""
         tensors = [t for t in (self.features, self.detail) if t is not None]
         held = sum(t.element_size() * t.nelement() for t in tensors)
-        return held + (self.maps.nbytes if self.maps is not None else 0)
+        held += self.maps.nbytes if self.maps is not None else 0
+        return held + (self.instances.labels.nbytes if self.instances is not None else 0)

@@ -1,24 +1,15 @@
-"""Automatic segmentation from the instance decoder's dense maps.
-
-Every foreground pixel votes for the centre of its object (the offset maps, after Cheng et al. 2020);
-peaks of the votes are seeds, and each pixel goes to the seed that its vote is nearest to.
-"""
+"""Automatic segmentation of a plane from the instance decoder's maps, tile by tile."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, find_objects, gaussian_filter, maximum_filter
-from scipy.ndimage import label as label_components
-from scipy.spatial import cKDTree
-from skimage.segmentation import watershed
 
 from napari_sam.errors import SamError
+from napari_sam.inference.instance_maps import InstanceParams, segment_maps
 from napari_sam.inference.tiling import cover_plane
 from napari_sam.inference.transforms import check_plane
-from napari_sam.modeling.prompt_encoder import BOX_FIRST, BOX_SECOND, FOREGROUND
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -30,73 +21,6 @@ if TYPE_CHECKING:
 
 HALO = 64
 """Pixels of context at the seams of tiles."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceParams:
-    """Thresholds of the instance method; the defaults are those of the bundled model.
-
-    Attributes
-    ----------
-    foreground : float
-        Probability above which a pixel belongs to some object.
-    vote_sigma : float
-        Standard deviation in pixels by which votes are smoothed.
-    vote_peak : float
-        Least height of a peak of smoothed votes, in votes per pixel.
-    merge_distance : float
-        Peaks closer than this, relative to the object's radius, are one object.
-    score : float
-        Objects whose mean foreground probability is lower are dropped.
-    min_area : int
-        Smaller objects are dropped, in pixels.
-    """
-
-    foreground: float = 0.65
-    vote_sigma: float = 2.0
-    vote_peak: float = 1.25
-    merge_distance: float = 0.5
-    score: float = 0.85
-    min_area: int = 12
-
-
-PROPOSALS: Final = InstanceParams(score=0.0, min_area=1)
-"""How instances are found that are only proposed to the mask decoder: doubtful ones as well."""
-
-
-def find_proposals(
-    labels: NDArray[np.integer], coords: NDArray[np.float32], codes: NDArray[np.integer]
-) -> NDArray[np.int64]:
-    """The automatic instance that each prompt lies on.
-
-    Parameters
-    ----------
-    labels : (N, h, w) int
-        Instances in the window of each prompt.
-    coords : (N, P, 2) float32
-        (x, y) of points and box corners in pixels of the window.
-    codes : (N, P) int
-        As ``PromptEncoder`` reads them.
-
-    Returns
-    -------
-    (N,) int64
-        Label under the first foreground point, else under the box's middle; 0 for none.
-    """
-    found = np.zeros(len(labels), np.int64)
-    for n, (plane, points, kinds) in enumerate(zip(labels, coords, codes, strict=True)):
-        clicks = points[kinds == FOREGROUND]
-        corners = points[(kinds == BOX_FIRST) | (kinds == BOX_SECOND)]
-        if len(clicks):
-            x, y = clicks[0]
-        elif len(corners):
-            x, y = corners.mean(axis=0)
-        else:
-            continue
-        row, col = round(float(y)), round(float(x))
-        if 0 <= row < plane.shape[0] and 0 <= col < plane.shape[1]:
-            found[n] = plane[row, col]
-    return found
 
 
 def iter_instances(
@@ -125,85 +49,3 @@ def iter_instances(
     labels = segment_maps(maps.astype(np.float32), params)
     yield Progress(len(tiles) + 1, len(tiles) + 1, "objects separated")
     return labels
-
-
-def segment_maps(maps: NDArray[np.float32], params: InstanceParams | None = None) -> NDArray[np.int32]:
-    """Turn the five activated maps (5, H, W) into (H, W) int32 labels."""
-    params = params or InstanceParams()
-    foreground = maps[0] > params.foreground
-    seeds = find_seeds(maps, foreground, params)
-    if len(seeds) == 0:
-        return np.zeros(foreground.shape, np.int32)
-    rows, cols = np.nonzero(foreground)
-    votes = np.column_stack([rows + maps[3][foreground], cols + maps[4][foreground]])
-    distance, nearest = cKDTree(seeds).query(votes)
-    # Pixels whose vote is far from every seed are left to the watershed.
-    sure = distance < np.maximum(3.0, 0.35 * np.hypot(maps[3][foreground], maps[4][foreground]) + 2)
-    markers = np.zeros(foreground.shape, np.int32)
-    markers[rows[sure], cols[sure]] = nearest[sure] + 1
-    labels = watershed(-maps[2], markers, mask=foreground).astype(np.int32)
-    return tidy_labels(drop_doubtful(labels, maps[0], params.score), params.min_area)
-
-
-def drop_doubtful(
-    labels: NDArray[np.int32], foreground: NDArray[np.float32], score: float
-) -> NDArray[np.int32]:
-    """Set objects of a lower mean foreground probability than ``score`` to background."""
-    area = np.bincount(labels.ravel())
-    total = np.bincount(labels.ravel(), foreground.ravel())
-    kept = np.where(total >= score * area, np.arange(len(area)), 0)
-    kept[0] = 0
-    return kept.astype(np.int32)[labels]
-
-
-def find_seeds(
-    maps: NDArray[np.float32], foreground: NDArray[np.bool_], params: InstanceParams
-) -> NDArray[np.float64]:
-    """Centres (N, 2) of the objects: peaks of the smoothed votes, near duplicates merged."""
-    height, width = foreground.shape
-    rows, cols = np.nonzero(foreground)
-    if rows.size == 0:
-        return np.zeros((0, 2))
-    vote_rows = np.clip(np.round(rows + maps[3][foreground]), 0, height - 1).astype(np.int64)
-    vote_cols = np.clip(np.round(cols + maps[4][foreground]), 0, width - 1).astype(np.int64)
-    votes = np.bincount(vote_rows * width + vote_cols, minlength=height * width).reshape(height, width)
-    smooth = gaussian_filter(votes.astype(np.float32), params.vote_sigma)
-    peaks = (smooth == maximum_filter(smooth, 3)) & (smooth > params.vote_peak)
-    found = np.argwhere(peaks)
-    if len(found) == 0:
-        return found.astype(np.float64)
-    # Size around each peak: mean length of the offsets that lead to it.
-    length = np.hypot(maps[3][foreground], maps[4][foreground])
-    _, nearest = cKDTree(found).query(np.column_stack([vote_rows, vote_cols]))
-    count = np.bincount(nearest, minlength=len(found))
-    radius = 1.5 * np.bincount(nearest, length, minlength=len(found)) / np.maximum(count, 1)
-    order = np.argsort(-count, kind="stable")
-    kept: list[int] = []
-    for i in order:
-        if kept:
-            gaps = np.hypot(*(found[kept] - found[i]).T)
-            reach = params.merge_distance * np.maximum(radius[kept], radius[i])
-            if (gaps < np.maximum(reach, 1.5)).any():
-                continue
-        kept.append(int(i))
-    seeds: NDArray[np.float64] = found[np.sort(kept)].astype(np.float64)
-    return seeds
-
-
-def tidy_labels(labels: NDArray[np.int32], min_area: int) -> NDArray[np.int32]:
-    """Keep the largest part of each object, fill its holes, drop small ones, number 1, 2, ..."""
-    out = np.zeros_like(labels)
-    number = 0
-    for i, box in enumerate(find_objects(labels), 1):
-        if box is None:
-            continue
-        mask = labels[box] == i
-        parts, count = label_components(mask)
-        if count > 1:
-            mask = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-        if np.count_nonzero(mask) < min_area:
-            continue
-        mask = binary_fill_holes(mask) & ((labels[box] == i) | (labels[box] == 0))
-        number += 1
-        out[box][mask] = number
-    return out

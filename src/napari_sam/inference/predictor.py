@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate, pad
 
 from napari_sam.errors import PromptError
 from napari_sam.inference.embedding import Frame, ImageEmbedding
+from napari_sam.inference.instance_maps import Instances
 from napari_sam.inference.mask_ops import (
     average_mask,
     clean_mask,
@@ -106,6 +107,7 @@ class Predictor:
                 features.embedding.contiguous(),
                 features.detail,
                 maps,
+                None if maps is None else Instances.from_maps(maps.astype(np.float32)),
                 frame,
                 (plane_shape[0], plane_shape[1]),
             )
@@ -133,6 +135,7 @@ class Predictor:
         PromptError
             When a prompt says nowhere where the object is.
         """
+        prompts = [_propose(embedding, p) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
         pending = {i: self._first_window(embedding, p) for i, p in enumerate(prompts)}
         while pending:
@@ -261,6 +264,22 @@ class Predictor:
             )
             found.append(obj)
         return found
+
+
+def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
+    """Prompts without a mask get the automatic instance under the first click, else in the box's middle."""
+    if prompts.mask is not None or embedding.instances is None:
+        return prompts
+    clicks = prompts.points[prompts.labels == 1]
+    if len(clicks):
+        row, col = clicks[0]
+    elif prompts.box is not None:
+        row, col = (prompts.box[0] + prompts.box[2]) / 2, (prompts.box[1] + prompts.box[3]) / 2
+    else:
+        return prompts
+    r0, c0 = embedding.frame.crop[:2]
+    instance = embedding.instances.at(float(row) - r0, float(col) - c0)
+    return prompts if instance is None else replace(prompts, mask=instance.shifted(r0, c0))
 
 
 def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMask:

@@ -9,7 +9,8 @@ from napari_sam.errors import SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.grid_segmenter import GridParams, iter_grid
-from napari_sam.inference.instance_segmenter import InstanceParams, iter_instances
+from napari_sam.inference.instance_maps import InstanceParams
+from napari_sam.inference.instance_segmenter import iter_instances
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import DataLoader
 
 from napari_sam.errors import CheckpointError
-from napari_sam.inference.instance_segmenter import PROPOSALS, find_proposals, segment_maps
+from napari_sam.inference.instance_maps import PROPOSALS, find_proposals, segment_maps
 from napari_sam.modeling import Features, build_sam
 from napari_sam.modeling.instance_decoder import activate
 from napari_sam.training.config import Phase, TrainConfig, read_config
