@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam.errors import CheckpointError, SamError
+from napari_sam.inference.checkpoints import load_model
+from napari_sam.inference.segment_image import segment_image
+from napari_sam.training import loop
+from napari_sam.training.config import CONFIGS, Phase, TrainConfig
+from napari_sam.training.dataset import read_labelled_images
+from napari_sam.training.loop import Trainer, measure_iou, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMOKE = CONFIGS["smoke"]
+STEPS = (2, 2, 2)
+SHORT = replace(
+    SMOKE, phases=tuple(replace(p, steps=n, images=1) for p, n in zip(SMOKE.phases, STEPS, strict=True))
+)
+
+
+def make_trainer(data: Path, out: Path, config: TrainConfig = SHORT, seed: int = 0) -> Trainer:
+    out.mkdir(exist_ok=True)
+    return Trainer(read_labelled_images(data), config, "tiny", out, seed, torch.device("cpu"))
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    ours = {f"model.{k}": v.clone() for k, v in trainer.model.state_dict().items()}
+    return ours | {f"averaged.{k}": v.clone() for k, v in trainer.averaged.state_dict().items()}
+
+
+def assert_equal_weights(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == two.keys()
+    different = [key for key, value in one.items() if not torch.equal(value, two[key])]
+    assert different == []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
+    """Folder of a run of the recipe "smoke", to its end."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("finished")
+    assert train(data_folder, "smoke", out) == out / "smoke.safetensors"
+    return out
+
+
+# ---- a whole run ------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_model_state_and_log(finished: Path) -> None:
+    assert sorted(p.name for p in finished.iterdir()) == ["last.pt", "log.jsonl", "smoke.safetensors"]
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["phase"]) for line in lines] == [(8, "dense"), (12, "prompts"), (16, "joint")]
+    assert set(lines[0]) == {"step", "seconds", "dense", "phase"}
+    assert {"prompts", "iou1", "iou_last"} <= set(lines[1])
+    assert {"dense", "prompts"} <= set(lines[2])
+
+
+def test_the_model_holds_its_record(finished: Path, data_folder: Path) -> None:
+    model = load_model(finished / "smoke.safetensors", "cpu")
+    record = model.record
+    assert record["config"] == json.loads(json.dumps(asdict(SMOKE)))
+    assert (record["seed"], record["processes"], record["images"]) == (0, 1, 3)
+    assert len(record["held_out"]) == 1
+    state = torch.load(finished / "last.pt", weights_only=True)
+    assert state["step"] == SMOKE.steps
+    for key, value in model.module.state_dict().items():
+        assert torch.equal(value, state["averaged"][key]), key
+    image = read_labelled_images(data_folder)[0].pixels.astype(np.float32)
+    assert segment_image(image, model).shape == (128, 128)
+
+
+def test_a_finished_run_is_not_overwritten(finished: Path, data_folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="pass --resume to go on, or another --out"):
+        train(data_folder, "smoke", finished)
+
+
+def test_resuming_a_finished_run_exports_again(finished: Path, data_folder: Path) -> None:
+    before = load_model(finished / "smoke.safetensors", "cpu").module.state_dict()
+    (finished / "smoke.safetensors").unlink()
+    train(data_folder, "smoke", finished, resume=True)
+    after = load_model(finished / "smoke.safetensors", "cpu").module.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_scale_multiplies_the_steps(data_folder: Path, tmp_path: Path) -> None:
+    path = train(data_folder, SMOKE, tmp_path / "new" / "folder", scale=0.1)
+    steps = [phase["steps"] for phase in load_model(path, "cpu").record["config"]["phases"]]
+    assert (path.name, steps) == ("model.safetensors", [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [("cells", "out of nuclei, smoke"), ("smoke", "found none")],
+    ids=["recipe", "data"],
+)
+def test_what_is_missing(config: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SamError, match=message):
+        train(tmp_path, config, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_two_processes(data_folder: Path, tmp_path: Path) -> None:
+    path = train(data_folder, SHORT, tmp_path, processes=2)
+    assert load_model(path, "cpu").record["processes"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+
+
+# ---- stopping and going on --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory, data_folder: Path
+) -> list[dict[str, torch.Tensor]]:
+    """The weights before the first and after every step of a run that was never stopped."""
+    torch.set_num_threads(1)
+    trainer = make_trainer(data_folder, tmp_path_factory.mktemp("uninterrupted"))
+    states = [weights(trainer)]
+    for done, progress in enumerate(trainer.run(), 1):
+        assert (progress.done, progress.total) == (done, SHORT.steps)
+        states.append(weights(trainer))
+    return states
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5], ids=["in dense", "after dense", "in prompts", "in joint"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    stop: int,
+    uninterrupted: list[dict[str, torch.Tensor]],
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_EVERY", 1)
+    first = make_trainer(data_folder, tmp_path)
+    job = first.run()
+    for _ in range(stop):
+        next(job)
+    job.close()
+    torch.rand(100)  # a new process has drawn other numbers
+    second = make_trainer(data_folder, tmp_path)
+    second.load()
+    assert second.step == stop
+    assert_equal_weights(weights(second), uninterrupted[stop])
+    assert [p.done for p in second.run()] == list(range(stop + 1, SHORT.steps + 1))
+    assert_equal_weights(weights(second), uninterrupted[-1])
+
+
+def test_a_run_follows_its_seed(data_folder: Path, tmp_path: Path) -> None:
+    trainers = [make_trainer(data_folder, tmp_path / str(n), seed=seed) for n, seed in enumerate((0, 0, 1))]
+    for trainer in trainers:
+        for _, _ in zip(range(1), trainer.run(), strict=False):
+            pass
+    assert_equal_weights(weights(trainers[0]), weights(trainers[1]))
+    key = "model.image_encoder.out.weight"
+    assert not torch.equal(weights(trainers[0])[key], weights(trainers[2])[key])
+
+
+def test_without_a_checkpoint_a_run_starts_anew(data_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.pt.part").write_bytes(b"half a file, left behind by a run that was killed")
+    trainer = make_trainer(data_folder, tmp_path)
+    trainer.load()
+    assert trainer.step == 0
+    trainer.save({})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "log.jsonl"]
+
+
+def test_a_run_killed_while_it_saves_keeps_the_previous_state(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(data_folder, tmp_path)
+    trainer.save({})
+    before = (tmp_path / "last.pt").read_bytes()
+
+    def be_killed(state: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    trainer.step = 5
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.save({})
+    assert (tmp_path / "last.pt").read_bytes() == before
+    trainer.load()
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "list", "key", "architecture"])
+def test_a_damaged_state_is_refused(damage: str, data_folder: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(data_folder, tmp_path)
+    trainer.save({})
+    path = tmp_path / "last.pt"
+    data = path.read_bytes()
+    if damage in ("empty", "text", "cut"):
+        path.write_bytes({"empty": b"", "text": b"hello " * 50, "cut": data[: len(data) // 2]}[damage])
+    else:
+        state = torch.load(path, weights_only=True)
+        if damage == "list":
+            state = [1, 2]
+        elif damage == "key":
+            del state["optimizer"]
+        else:
+            state["model"] = {"conv.weight": torch.zeros(3)}
+        torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"Cannot resume from .*start anew") as caught:
+        trainer.load()
+    assert "\n" not in str(caught.value)
+
+
+# ---- what the phases do -----------------------------------------------------------------------------------
+
+
+def test_phases_train_their_part(uninterrupted: list[dict[str, torch.Tensor]]) -> None:
+    def changed(before: int, after: int) -> set[str]:
+        return {
+            key.split(".")[1]
+            for key, value in uninterrupted[before].items()
+            if key.startswith("model.") and not torch.equal(value, uninterrupted[after][key])
+        }
+
+    encoder, decoder = {"image_encoder", "instance_decoder"}, {"prompt_encoder", "mask_decoder"}
+    assert changed(0, 2) == encoder
+    assert changed(2, 4) == decoder  # nor do the frozen encoder's running statistics change
+    assert changed(4, 6) == encoder | decoder
+
+
+def test_the_learning_rate_warms_up_and_falls(data_folder: Path, tmp_path: Path) -> None:
+    config = replace(SMOKE, warmup=5, phases=(Phase("dense", 50, True, False, encoder_lr=1.0, images=1),))
+    trainer = make_trainer(data_folder, tmp_path, config)
+    rates = []
+    for step in range(50):
+        trainer._set_learning_rate(config.phases[0], step)
+        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+    encoder = np.array(rates)[:, 0]
+    np.testing.assert_allclose(encoder[:2], [0.2, 0.4 * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi / 50)))])
+    assert encoder.argmax() == 4
+    assert (np.diff(encoder[4:]) < 0).all()
+    assert 0.02 <= encoder[-1] < 0.03
+    roles = [group["role"] for group in trainer.optimizer.param_groups]
+    assert all(rate == 0 for rate, role in zip(rates[10], roles, strict=True) if role == "decoder")
+
+
+def test_every_parameter_is_optimized_once(data_folder: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(data_folder, tmp_path)
+    grouped = [id(p) for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in trainer.model.parameters())
+    for group in trainer.optimizer.param_groups:
+        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_an_image_without_objects_can_be_trained_on(data_folder: Path, tmp_path: Path) -> None:
+    images = [
+        replace(image, labels=np.zeros_like(image.labels)) for image in read_labelled_images(data_folder)
+    ]
+    trainer = Trainer(images, SHORT, "tiny", tmp_path, 0, torch.device("cpu"))
+    descriptions = [p.description for p in trainer.run()]
+    assert len(descriptions) == SHORT.steps
+    assert not any("nan" in text for text in descriptions)
+    assert all(torch.isfinite(value).all() for value in weights(trainer).values())
+
+
+def test_it_learns(data_folder: Path, tmp_path: Path) -> None:
+    """Thirty steps on one image, always the same crop, lower the dense loss to less than half."""
+    config = replace(SMOKE, phases=(Phase("dense", 30, True, False, encoder_lr=5e-3, images=1),))
+    trainer = make_trainer(data_folder, tmp_path, config)
+    phase = config.phases[0]
+    trainer.model.train()
+    batch = next(iter(trainer._make_loader(phase, 0)))
+    losses = []
+    for step in range(phase.steps):
+        trainer._set_learning_rate(phase, step)
+        losses.append(trainer._train_step(phase, batch)["dense"])
+        trainer.step += 1
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-3:]) < 0.5 * losses[0]
+
+
+# ---- scores -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_measure_iou(factor: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 10, 12, generator=generator)
+    logits[0, 0] = -1
+    target = torch.rand(3, 10 * factor, 12 * factor, generator=generator) < 0.4
+    target[1] = False
+    target[0, 0, 0] = True
+    found = measure_iou(logits, target, factor)
+    for n in range(3):
+        for m in range(4):
+            full = torch.nn.functional.interpolate(
+                logits[n : n + 1, m : m + 1], scale_factor=factor, mode="bilinear", align_corners=False
+            )[0, 0]
+            union = int(((full > 0) | target[n]).sum())
+            expected = int(((full > 0) & target[n]).sum()) / union if union else 0.0
+            assert float(found[n, m]) == pytest.approx(expected)
+    assert found[0, 0] == 0
+    assert (found[1] == 0).all()
+
+
+def test_an_empty_mask_of_an_empty_target_counts_nothing() -> None:
+    assert measure_iou(-torch.ones(1, 1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool), 1).item() == 0
