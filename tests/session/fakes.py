@@ -70,6 +70,9 @@ class FakeEngine:
     segment_error: BaseException | None = None
     asked: list[Prompts] = field(default_factory=list)
     images: list[NDArray[Any]] = field(default_factory=list)
+    broken: str = "broken"
+    load_error: BaseException | None = None
+    tried: list[str] = field(default_factory=list)
     loads: list[ModelChoice] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
@@ -82,7 +85,10 @@ class FakeEngine:
 
     def load(self, choice: ModelChoice) -> FakePredictor:
         self.threads.add(threading.current_thread().name)
-        if choice.name == "broken":
+        self.tried.append(choice.name)
+        if self.load_error is not None:
+            raise self.load_error
+        if choice.name == self.broken:
             raise CheckpointError("Expected a checkpoint of a known architecture, got 'broken'.")
         self.loads.append(choice)
         return FakePredictor(self)

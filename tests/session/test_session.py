@@ -300,6 +300,70 @@ def test_a_model_that_cannot_be_loaded_gives_a_message(world: World) -> None:
     assert covered(world) == {A}
 
 
+def test_a_model_that_cannot_be_loaded_is_told_once_and_not_tried_at_every_click(world: World) -> None:
+    world.session.set_model(ModelChoice("broken"))
+    for position in (A, B):
+        world.session.set_prompts(points(position))
+        assert world.status[-1].startswith("Expected a checkpoint of a known")
+        assert world.status[-1].endswith("Choose the model again to try once more.")
+    world.session.show_plane(world.plane(1))
+    assert world.engine.tried.count("broken") == 1
+    assert len(world.messages) == 1
+
+
+def test_requests_queued_before_a_model_failed_add_no_message(lazy_world: World) -> None:
+    world = lazy_world
+    world.session.set_model(ModelChoice("broken"))
+    world.session.set_prompts(points(A))
+    world.session.accept()
+    world.session.set_prompts(points(B))
+    world.session.segment_everything()
+    world.runner.run()
+    assert world.engine.tried.count("broken") == 1
+    assert world.messages == ["Expected a checkpoint of a known architecture, got 'broken'."]
+    assert not world.session.is_segmenting
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        pytest.param(lambda session: session.accept(), "Nothing to accept: Expected", id="accept"),
+        pytest.param(lambda session: session.segment_everything(), "Nothing was segmented: Exp", id="all"),
+    ],
+)
+def test_a_command_that_needs_a_failed_model_says_so(world: World, command: Any, words: str) -> None:
+    world.session.set_model(ModelChoice("broken"))
+    world.session.set_prompts(points(A))
+    command(world.session)
+    assert len(world.messages) == 2
+    assert world.messages[-1].startswith(words)
+    assert world.engine.tried.count("broken") == 1
+
+
+@pytest.mark.parametrize(
+    "again", [ModelChoice("broken"), ModelChoice("broken", "cpu")], ids=["same", "device"]
+)
+def test_a_failed_model_is_tried_again_when_it_is_chosen_again(world: World, again: ModelChoice) -> None:
+    world.session.set_model(ModelChoice("broken"))
+    world.session.set_prompts(points(A))
+    world.session.set_model(again)
+    assert world.engine.tried.count("broken") == 2
+    assert len(world.messages) == 2
+    world.engine.broken = ""
+    world.session.set_model(again)
+    assert covered(world) == {A}
+    assert len(world.messages) == 2
+
+
+def test_any_error_of_loading_becomes_one_clear_message(world: World) -> None:
+    world.engine.load_error = RuntimeError("CUDA out of memory")
+    world.session.set_model(ModelChoice("vit_t"))
+    world.session.set_prompts(points(A))
+    assert world.messages == [
+        "Loading model vit_t: RuntimeError: CUDA out of memory; choose the device 'cpu' or a smaller model"
+    ]
+
+
 def test_models_are_listed(world: World) -> None:
     found: list[Any] = []
     world.session.models_listed.connect(lambda models, devices: found.append((models, devices)))

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from napari_sam.types import Progress
 
-__all__ = ["CLICK", "LONG", "WARM_UP", "Job", "JobEvent", "JobQueue", "JobRunner", "SynchronousRunner"]
+__all__ = [
+    "CLICK",
+    "LONG",
+    "WARM_UP",
+    "Job",
+    "JobEvent",
+    "JobQueue",
+    "JobRunner",
+    "SynchronousRunner",
+    "failure_message",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -164,14 +174,19 @@ def _advance(job: Job) -> JobEvent:
         return JobEvent(job, "progress", next(job.generator))
     except StopIteration as stop:
         return JobEvent(job, "done", stop.value)
-    except SamError as error:
-        return JobEvent(job, "failed", str(error))
-    except MemoryError:
-        return JobEvent(job, "failed", f"{job.name}: not enough memory; use a smaller image or model.")
     except Exception as error:
         logger.debug("job %r failed", job.name, exc_info=True)
-        hint = "; choose the device 'cpu' or a smaller model" if "out of memory" in str(error) else ""
-        return JobEvent(job, "failed", f"{job.name}: {type(error).__name__}: {error}{hint}")
+        return JobEvent(job, "failed", failure_message(job.name, error))
+
+
+def failure_message(name: str, error: Exception) -> str:
+    """What the user reads when something that is called ``name`` ended in an error."""
+    if isinstance(error, SamError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{name}: not enough memory; use a smaller image or model."
+    hint = "; choose the device 'cpu' or a smaller model" if "out of memory" in str(error) else ""
+    return f"{name}: {type(error).__name__}: {error}{hint}"
 
 
 class SynchronousRunner:

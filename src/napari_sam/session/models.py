@@ -41,10 +41,38 @@ class Models:
     failed = Signal(str)
 
     def __init__(self, engine: Engine, runner: JobRunner, pool: PredictorPool, choice: ModelChoice) -> None:
-        self.choice = choice
+        self._choice = choice
         self._engine = engine
         self._runner = runner
         self._pool = pool
+        self._told: str | None = None
+
+    @property
+    def choice(self) -> ModelChoice:
+        """Which model answers."""
+        return self._choice
+
+    @property
+    def failure(self) -> str | None:
+        """Why the chosen model cannot answer and what to do; None while nothing speaks against it."""
+        message = self._pool.failure(self._choice)
+        return None if message is None else f"{message} Choose the model again to try once more."
+
+    def choose(self, choice: ModelChoice) -> bool:
+        """Take another model, or try one again that could not be loaded; False when nothing changes."""
+        if choice == self._choice and self.failure is None:
+            return False
+        self._choice = choice
+        self._told = None
+        self._pool.retry()
+        return True
+
+    def is_news(self, message: str) -> bool:
+        """False for the failure to load the chosen model, once it was told."""
+        if message != self._pool.failure(self._choice):
+            return True
+        told, self._told = self._told, message
+        return told != message
 
     def list_all(self) -> None:
         """Ask the engine which models and devices there are; ``listed`` answers."""
@@ -73,7 +101,7 @@ class Models:
         max_side : int
             Pixels.
         """
-        choice, pool = self.choice, self._pool
+        choice, pool = self._choice, self._pool
 
         def steps() -> Generator[Progress, None, None]:
             yield Progress(0, 2, f"Loading model {choice.name}")

@@ -126,10 +126,9 @@ class Session:
         self._models.list_all()
 
     def set_model(self, model: ModelChoice) -> None:
-        """Use another model, and answer the current prompts anew."""
-        if model == self.model:
+        """Use another model and answer the current prompts anew, or try again to load one that failed."""
+        if not self._models.choose(model):
             return
-        self._models.choice = model
         state = self._state
         if state is not None and not state.prompts.is_empty:
             self._become(replace(state, mask=None))
@@ -138,7 +137,8 @@ class Session:
 
     def warm_up(self, max_side: int = 1024) -> None:
         """Load the model in the background, and encode the plane if it is small enough."""
-        self._models.warm_up(self.plane, max_side)
+        if self._models.failure is None:
+            self._models.warm_up(self.plane, max_side)
 
     # ---------------------------------------------------------------- prompts
     def show_plane(self, plane: Plane | None, prompts: Prompts | None = None) -> None:
@@ -197,6 +197,8 @@ class Session:
             return
         if self._decoding.accept_when_answered(state):
             self._start_next(state)
+        elif state.mask is None and self._models.failure is not None:
+            self.warned.emit(f"Nothing to accept: {self._models.failure}")
         elif state.mask is None:
             self.warned.emit("Nothing to accept: these prompts gave no mask; change or clear them.")
         else:
@@ -212,6 +214,8 @@ class Session:
             self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
         elif self._segmenting.is_running:
             self.warned.emit("Segmentation is running already: cancel it first.")
+        elif self._models.failure is not None:
+            self.warned.emit(f"Nothing was segmented: {self._models.failure}")
         else:
             self._segmenting.start(plane, self.model, method)
             self.state_changed.emit()
@@ -279,6 +283,9 @@ class Session:
             self._say(str(error))
             self.warned.emit(str(error))
             return
+        if self._models.failure is not None:
+            self._say(self._models.failure)  # in the status line only: the user was told when it failed
+            return
         self._decoding.ask(state, self.model, feedback)
 
     # ---------------------------------------------------------------- answers
@@ -298,7 +305,8 @@ class Session:
 
     def _on_failed(self, message: str) -> None:
         self._say(message)
-        self.warned.emit(message)
+        if self._models.is_news(message):
+            self.warned.emit(message)
 
     def _on_models_listed(self, models: Any, devices: Any) -> None:
         self.models_listed.emit(models, devices)
