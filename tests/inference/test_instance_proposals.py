@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from napari_sam.inference.embedding import ImageEmbedding
 from napari_sam.inference.instance_maps import Instances, find_proposals
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.transforms import measure_normalization
@@ -13,6 +13,9 @@ from napari_sam.modeling.instance_decoder import OFFSET_UNIT
 from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, PAD
 from napari_sam.training.instance_targets import make_instance_targets
 from napari_sam.types import Prompts
+
+if TYPE_CHECKING:
+    from napari_sam.inference.embedding import ImageEmbedding
 
 
 def two_squares() -> np.ndarray:

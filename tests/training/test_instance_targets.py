@@ -44,7 +44,9 @@ def naive_targets(labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArr
                 (center[0] - r) / OFFSET_UNIT,
                 (center[1] - c) / OFFSET_UNIT,
             )
-            weight[r, c] = min(3, max(1, (SMALL_AREA / len(rows)) ** 0.5))
+            # the object and two pixels around it
+            near = np.s_[max(0, r - 2) : r + 3, max(0, c - 2) : c + 3]
+            weight[near] = np.maximum(weight[near], min(3, (SMALL_AREA / len(rows)) ** 0.5))
     for r in range(height):
         for c in range(width):
             near = labels[max(0, r - 2) : r + 3, max(0, c - 2) : c + 3]

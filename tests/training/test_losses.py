@@ -103,9 +103,9 @@ def test_mask_losses(part: str) -> None:
     t[1] = 0
     t[1, 0, :4, :4] = 1
     dice = 1 - (2 * (sigmoid(x) * t).sum((2, 3)) + 1) / ((sigmoid(x) + t).sum((2, 3)) + 1)
-    # every object weighs at least a quarter of the window, unless it is very small
-    weight = 1 + t * np.minimum(0.25 * 256 / np.maximum(t.sum((2, 3), keepdims=True), 8), 8)
-    bce = 4 * (entropy(x, t) * weight).sum((2, 3)) / weight.sum((2, 3))
+    # shared among four times the object's area, but at least an eighth of the window and at most all of it
+    area = t.sum((2, 3))
+    bce = entropy(x, t).sum((2, 3)) / np.where(area > 0, np.clip(4 * area, 256 / 8, 256), 256)
     wrong = sigmoid(x) * (1 - t) + (1 - sigmoid(x)) * t
     focal = (wrong**2 * entropy(x, t)).mean((2, 3))
     weights = {"dice": (1, 0, 0), "bce": (0, 1, 0), "focal": (0, 0, 1), "all": (2, 3, 4)}[part]

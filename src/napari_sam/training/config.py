@@ -83,9 +83,9 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
         (
             Phase("dense", 1450, dense=True, prompts=False, encoder_lr=2e-3),
             Phase("prompts", 250, dense=False, prompts=True, decoder_lr=1e-3),
-            Phase("joint", 500, dense=True, prompts=True, encoder_lr=8e-4, decoder_lr=8e-4),
+            Phase("joint", 450, dense=True, prompts=True, encoder_lr=8e-4, decoder_lr=8e-4),
         ),
-        objects=12,
+        objects=10,
     ),
     "smoke": TrainConfig(
         "conv_test",

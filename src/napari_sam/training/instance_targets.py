@@ -63,6 +63,8 @@ def make_instance_targets(labels: NDArray[np.int32]) -> tuple[NDArray[np.float32
     targets[3][inside] = offset_row / OFFSET_UNIT
     targets[4][inside] = offset_col / OFFSET_UNIT
     weight[inside] = np.clip(np.sqrt(SMALL_AREA / area), 1.0, 3.0)[flat]
+    # The surroundings weigh as much as the object: otherwise small objects would swell.
+    weight = maximum_filter(weight, 5)
     contact = _find_contact(labels)
     weight[contact] = np.maximum(weight[contact], CONTACT_WEIGHT)
     return targets, weight

@@ -59,18 +59,19 @@ def mask_losses(logits: Tensor, target: Tensor, config: TrainConfig) -> Tensor:
     loss = config.dice_weight * dice_loss(logits.sigmoid(), target)
     if config.bce_weight:
         entropy = binary_cross_entropy_with_logits(logits, target, reduction="none")
-        loss = loss + config.bce_weight * _boundary_weighted(entropy, target)
+        loss = loss + config.bce_weight * _sum_over_object(entropy, target)
     if config.focal_weight:
         loss = loss + config.focal_weight * focal_loss(logits, target)
     return loss
 
 
-def _boundary_weighted(entropy: Tensor, target: Tensor) -> Tensor:
-    # A small object fills 2 % of its window: without weights its cross-entropy would vanish.
-    area = target.sum((-2, -1), keepdim=True).clamp(min=8.0)
+def _sum_over_object(entropy: Tensor, target: Tensor) -> Tensor:
+    # A small object fills 2 % of its window, so its entropy is divided by a multiple of its area rather
+    # than by the window's. Both classes weigh the same: a weight on the object alone makes masks swell.
+    area = target.sum((-2, -1))
     size = target.shape[-2] * target.shape[-1]
-    weight = 1 + target * (0.25 * size / area).clamp(max=8.0)
-    return (entropy * weight).sum((-2, -1)) / weight.sum((-2, -1)) * 4
+    share = torch.where(area > 0, (4 * area).clamp(size / 8, size), torch.full_like(area, size))
+    return entropy.sum((-2, -1)) / share
 
 
 def prompt_loss(
