@@ -72,6 +72,21 @@ def test_round_trip(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.safetensors"]
 
 
+def test_half_halves_the_weights_and_keeps_norms(tmp_path: Path) -> None:
+    module = build_sam("conv_test")
+    for name, half in (("full", False), ("half", True)):
+        write_checkpoint(module, tmp_path / f"{name}.safetensors", name=name, record={}, half=half)
+    stored = load_file(tmp_path / "half.safetensors")
+    loaded = load_model(tmp_path / "half.safetensors", "cpu").module.state_dict()
+    for key, value in module.state_dict().items():
+        if value.is_floating_point():
+            assert stored[key].dtype == (torch.float16 if value.ndim > 1 else torch.float32), key
+            torch.testing.assert_close(loaded[key], value, rtol=1e-3, atol=1e-6)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (
+        tmp_path / "full.safetensors"
+    ).stat().st_size
+
+
 def test_a_configuration_of_ones_own(conv_file: Path, tmp_path: Path) -> None:
     path = rewrite(conv_file, tmp_path / "own.safetensors", {"image_size": 512, "pixel_mean": [0, 1.5, 2]})
     config = load_model(path, "cpu").config

@@ -126,15 +126,20 @@ def load_model(name_or_path: str | Path = "nuclei", device: str = "auto") -> Loa
     return _load_file(path, path.stem, target)
 
 
-def write_checkpoint(module: Sam, path: Path, *, name: str, record: Mapping[str, Any]) -> None:
-    """Write weights as float32 safetensors with the configuration and a training record.
+def write_checkpoint(
+    module: Sam, path: Path, *, name: str, record: Mapping[str, Any], half: bool = False
+) -> None:
+    """Write weights as safetensors with the configuration and a training record.
 
-    The file is complete or absent: it is written beside ``path`` and then moved.
+    The file is complete or absent: it is written beside ``path`` and then moved. With ``half``, weights
+    of two and more dimensions are rounded to float16, which halves the file; norms and biases, and
+    everything without it, are float32.
     """
-    state = {
-        key: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for key, value in module.state_dict().items()
-    }
+    state = {}
+    for key, value in module.state_dict().items():
+        small = half and value.ndim > 1
+        kept = value.to(torch.float16 if small else torch.float32) if value.is_floating_point() else value
+        state[key] = kept.detach().cpu().contiguous()
     metadata = {
         "name": name,
         "config": json.dumps(module.config.to_dict()),

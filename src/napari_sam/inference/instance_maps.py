@@ -35,7 +35,7 @@ class InstanceParams:
     vote_peak : float
         Least height of a peak of smoothed votes, in votes per pixel.
     merge_distance : float
-        Peaks closer than this, relative to the object's radius, are one object.
+        Peaks closer than this to a stronger one, relative to its object's radius, are the same object.
     score : float
         Objects whose mean foreground probability is lower are dropped.
     min_area : int
@@ -168,19 +168,17 @@ def find_seeds(
         return found.astype(np.float64)
     # Size around each peak: mean length of the offsets that lead to it.
     length = np.hypot(maps[3][foreground], maps[4][foreground])
-    _, nearest = cKDTree(found).query(np.column_stack([vote_rows, vote_cols]))
+    tree = cKDTree(found)
+    _, nearest = tree.query(np.column_stack([vote_rows, vote_cols]))
     count = np.bincount(nearest, minlength=len(found))
     radius = 1.5 * np.bincount(nearest, length, minlength=len(found)) / np.maximum(count, 1)
-    order = np.argsort(-count, kind="stable")
-    kept: list[int] = []
-    for i in order:
-        if kept:
-            gaps = np.hypot(*(found[kept] - found[i]).T)
-            reach = params.merge_distance * np.maximum(radius[kept], radius[i])
-            if (gaps < np.maximum(reach, 1.5)).any():
-                continue
-        kept.append(int(i))
-    seeds: NDArray[np.float64] = found[np.sort(kept)].astype(np.float64)
+    kept = np.zeros(len(found), bool)
+    merged = np.zeros(len(found), bool)
+    for i in np.argsort(-count, kind="stable"):
+        if not merged[i]:
+            kept[i] = True
+            merged[tree.query_ball_point(found[i], max(params.merge_distance * radius[i], 1.5))] = True
+    seeds: NDArray[np.float64] = found[kept].astype(np.float64)
     return seeds
 
 

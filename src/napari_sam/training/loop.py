@@ -404,7 +404,7 @@ class Trainer:
             "torch": torch.__version__,
         }
         path = self.out / f"{self.name}.safetensors"
-        write_checkpoint(self.averaged, path, name=self.name, record=record)
+        write_checkpoint(self.averaged, path, name=self.name, record=record, half=True)
         return path
 
 
