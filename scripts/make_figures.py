@@ -1,0 +1,90 @@
+"""Makes the pictures of the README and the model card from the sample images.
+
+    python scripts/make_figures.py [--model nuclei]
+
+writes docs/images/samples.png: each sample with the outlines of the automatic segmentation (left) and
+of single clicks (right, the click as a cross). docs/images/window.png is made by
+``scripts/demo.py --screenshot docs/images/window.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+from skimage.segmentation import find_boundaries
+from skimage.transform import resize
+
+import napari_sam as ns
+from napari_sam import sample_data
+from napari_sam.inference.transforms import measure_normalization
+
+SIDE = 400
+LOADERS = ("nuclei_2d", "stained_tissue", "immunohistochemistry", "cell", "coins")
+CLICKS = {  # (row, col) as fractions of the image
+    "nuclei_2d": None,  # the middle of the largest objects found
+    "stained_tissue": None,
+    "immunohistochemistry": None,
+    "cell": ((0.5, 0.5),),
+    "coins": ((0.18, 0.14), (0.42, 0.33), (0.66, 0.55), (0.87, 0.84)),
+}
+
+
+def main() -> None:
+    """Segment every sample and write one picture."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    args = parser.parse_args()
+    predictor = ns.CachedPredictor(ns.load_model(args.model))
+    rows = []
+    for name in LOADERS:
+        image, _, _ = getattr(sample_data, f"load_{name}")()[0]
+        labels = ns.segment_image(image, predictor)
+        clicks = choose_clicks(labels, CLICKS[name])
+        objects = predictor.predict_many(image, [ns.Prompts(points=[p]) for p in clicks])
+        outlined = np.zeros(image.shape[:2], np.int32)
+        for number, obj in enumerate(objects, 1):
+            outlined[obj.slices][obj.mask] = number
+        left, right = draw(image, labels), draw(image, outlined, clicks)
+        rows.append(np.concatenate([left, right], axis=1))
+        print(f"{name}: {labels.max()} objects; clicks {[round(o.predicted_iou, 2) for o in objects]}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(args.out / "samples.png", np.concatenate(rows))
+
+
+def choose_clicks(labels: Any, fractions: Any) -> list[tuple[float, float]]:
+    """Given places, or the pixels nearest to the middle of some of the larger objects."""
+    if fractions is not None:
+        return [(r * (labels.shape[0] - 1), c * (labels.shape[1] - 1)) for r, c in fractions]
+    areas = np.bincount(labels.ravel())[1:]
+    chosen = np.argsort(-areas)[:12:2] + 1
+    points = []
+    for number in chosen:
+        pixels = np.argwhere(labels == number)
+        nearest = ((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1).argmin()
+        points.append((float(pixels[nearest][0]), float(pixels[nearest][1])))
+    return points
+
+
+def draw(image: Any, labels: Any, clicks: Any = ()) -> Any:
+    """(SIDE, SIDE, 3) uint8 of the middle of an image with outlines and clicks."""
+    shown = measure_normalization(image).apply(image)
+    side = min(image.shape[:2])
+    r0, c0 = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    crop = (slice(r0, r0 + side), slice(c0, c0 + side))
+    picture = resize(shown[crop], (SIDE, SIDE), order=1, anti_aliasing=side > SIDE)
+    ids = resize(labels[crop], (SIDE, SIDE), order=0, preserve_range=True, anti_aliasing=False)
+    picture[find_boundaries(ids.astype(int), mode="inner")] = (1.0, 0.85, 0.1)
+    for row, col in clicks:
+        r, c = int((row - r0) * SIDE / side), int((col - c0) * SIDE / side)
+        if 4 <= r < SIDE - 4 and 4 <= c < SIDE - 4:
+            picture[r - 4 : r + 5, c] = picture[r, c - 4 : c + 5] = (0.1, 0.5, 1.0)
+    return (picture * 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()
