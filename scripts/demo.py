@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HELP = "Click a nucleus.  N accepts it,  T toggles object / not object,  U undoes,  Shift-C clears."
+HELP = "Click a nucleus.  N accepts it,  U undoes,\nT toggles object / not object,  Shift-C clears."
 
 
 def find_nuclei(image: Any, count: int) -> list[tuple[tuple[float, float], tuple[int, int, int, int]]]:
@@ -51,8 +51,9 @@ def open_window(theme: str, model: str) -> tuple[Any, Any, Any]:
     viewer.window.add_dock_widget(widget, name="SAM", area="right")
     widget.wait(0)  # the canvas takes its final size before the view is fitted to it
     viewer.reset_view()
-    viewer.text_overlay.text = HELP
-    viewer.text_overlay.visible = True
+    overlay = viewer.canvas.overlays.text if hasattr(viewer, "canvas") else viewer.text_overlay  # before 0.9
+    overlay.text = HELP
+    overlay.visible = True
     return viewer, image, widget
 
 

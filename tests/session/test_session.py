@@ -290,6 +290,7 @@ def test_another_model_answers_the_prompts_anew(world: World) -> None:
     assert world.engine.loads[-1] == ModelChoice("vit_t")
     assert same_prompts(world.engine.user_requests()[-1], points(A))
     assert covered(world) == {A}
+    assert world.status[-1].startswith("29 pixels")  # not that something is still being prepared
 
 
 def test_a_model_that_cannot_be_loaded_gives_a_message(world: World) -> None:

@@ -5,7 +5,7 @@ All are frozen: a request captures its inputs on the main thread, so the worker 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "Preview",
     "check_plane",
     "check_prompts",
+    "extends_prompts",
     "same_prompts",
 ]
 
@@ -192,3 +193,11 @@ def same_prompts(one: Prompts, other: Prompts) -> bool:
     boxes = one.box is None or other.box is None or np.allclose(one.box, other.box, atol=1e-3)
     points = np.allclose(one.points, other.points, atol=1e-3)
     return bool(boxes and points and np.array_equal(one.labels, other.labels))
+
+
+def extends_prompts(new: Prompts, old: Prompts) -> bool:
+    """True when ``new`` only adds points to ``old``: a correction, so the last answer is fed back."""
+    count = len(old.points)
+    if not 0 < count < len(new.points):
+        return False
+    return same_prompts(replace(new, points=new.points[:count], labels=new.labels[:count]), old)

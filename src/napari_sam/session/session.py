@@ -24,6 +24,7 @@ from napari_sam.session.requests import (
     Preview,
     check_plane,
     check_prompts,
+    extends_prompts,
     same_prompts,
 )
 from napari_sam.session.segmenting import Segmenting
@@ -172,7 +173,7 @@ class Session:
         after = PromptState(before.plane, prompts, accepted=None if prompts.is_empty else before.accepted)
         self.history.push(Step(before, after))
         self._become(after)
-        self._decode(feedback=before.mask if _extends(prompts, before.prompts) else None)
+        self._decode(feedback=before.mask if extends_prompts(prompts, before.prompts) else None)
 
     def clear(self) -> None:
         """Take all prompts of the plane away, as a step that can be undone."""
@@ -301,7 +302,7 @@ class Session:
         elif mask.area == 0:
             self._say("No object found here; add a point or draw a box.")
         else:
-            self._say(f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it.")
+            self._say(_answer(mask))
 
     def _on_failed(self, message: str) -> None:
         self._say(message)
@@ -312,7 +313,10 @@ class Session:
         self.models_listed.emit(models, devices)
 
     def _on_models_warmed(self) -> None:
-        if self.prompts.is_empty:
+        preview = self.preview
+        if preview is not None:
+            self._say(_answer(preview.mask))
+        elif self.prompts.is_empty:
             self._say("Ready: click on an object." if self.plane is not None else "Ready.")
 
     def _on_step_begun(self, progress: Progress) -> None:
@@ -340,9 +344,5 @@ class Session:
         self.status_changed.emit(text)
 
 
-def _extends(new: Prompts, old: Prompts) -> bool:
-    """True when ``new`` only adds points to ``old``: a correction, so the last answer is fed back."""
-    count = len(old.points)
-    if not 0 < count < len(new.points):
-        return False
-    return same_prompts(replace(new, points=new.points[:count], labels=new.labels[:count]), old)
+def _answer(mask: ObjectMask) -> str:
+    return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QGridLayout, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QProgressBar, QPushButton, QWidget
 
-from napari_sam.widgets.layer_combo import form_label, narrow
+from napari_sam.widgets.layer_combo import form_label, make_form, narrow
 
 if TYPE_CHECKING:
     from napari_sam.types import Progress
@@ -38,14 +38,11 @@ class AutoPanel(QWidget):
         self.progress.setToolTip("How far the segmentation is.")
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
-        layout = QGridLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(form_label("Method"), 0, 0)
-        layout.addWidget(self.method, 0, 1)
-        layout.addWidget(self.segment, 1, 0, 1, 2)
-        layout.addWidget(self.progress, 2, 0, 1, 2)
-        layout.addWidget(self.cancel, 3, 0, 1, 2)
-        layout.setColumnStretch(1, 1)
+        form = make_form()
+        form.addRow(form_label("Method"), self.method)
+        for control in (self.segment, self.progress, self.cancel):
+            form.addRow(control)
+        self.setLayout(form)
         self.show_progress(None)
 
     def show_progress(self, progress: Progress | None) -> None:

@@ -22,9 +22,10 @@ def narrow(combo: QComboBox) -> QComboBox:
 
 
 def make_form() -> QFormLayout:
-    """A form without margins whose fields take the width there is."""
+    """A form without margins whose fields take the width there is; all forms have the same gaps."""
     form = QFormLayout()
     form.setContentsMargins(0, 0, 0, 0)
+    form.setHorizontalSpacing(6)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
     return form
 
@@ -32,7 +33,7 @@ def make_form() -> QFormLayout:
 def form_label(text: str) -> QLabel:
     """A label as wide as the longest of the dock, so that the fields of all forms are in line."""
     label = QLabel(text)
-    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("Write to") + 8)
+    label.setFixedWidth(label.fontMetrics().horizontalAdvance("Write to") + 16)  # 16: napari's padding
     return label
 
 
