@@ -194,6 +194,7 @@ class Trainer:
             began = time.perf_counter()
             self._set_learning_rate(phase, self.step - start)
             losses = self._train_step(phase, next(batches))
+            self._update_average(self.step - start)
             self.step += 1
             self.seconds += time.perf_counter() - began
             for key, value in losses.items():
@@ -239,7 +240,6 @@ class Trainer:
         trained = [p for p in (*self.encoder_group, *self.decoder_group) if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
         self.optimizer.step()
-        self._update_average()
         return {key: float(loss.detach()) for key, loss in losses.items()}
 
     def _prompt_losses(
@@ -345,8 +345,9 @@ class Trainer:
                 p.grad.copy_(piece.view_as(p.grad))
 
     @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+    def _update_average(self, step: int) -> None:
+        # Each phase averages anew: what a phase has unlearnt must not live on in the average.
+        decay = min(self.config.ema, (1 + step) / (10 + step))
         ours, theirs = self.averaged.state_dict(), self.model.state_dict()
         for key, value in ours.items():
             if value.is_floating_point():
