@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QOpenGLWidget
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Window
+    from conftest import Desk
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -21,7 +21,7 @@ LEFT = Qt.MouseButton.LeftButton
 class Hand:
     """Clicks, drags and types on the canvas of a window; positions are (row, col) of the image."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Desk) -> None:
         self.window = window
         (self.canvas,) = window.widget.window().findChildren(QOpenGLWidget)
         window.wait_for(lambda: self.canvas.isVisible() and self.canvas.width() > 100)
@@ -56,7 +56,7 @@ class Hand:
 
 
 @pytest.fixture
-def hand(open_window: Callable[..., Window]) -> Iterator[Hand]:
+def hand(open_window: Callable[..., Desk]) -> Iterator[Hand]:
     return Hand(open_window(show=True))
 
 
