@@ -39,8 +39,8 @@ class FakePredictor:
         self.engine.threads.add(threading.current_thread().name)
         if self.engine.error is not None:
             raise self.engine.error
-        if self.engine.delay:
-            time.sleep(self.engine.delay)
+        if self.engine.gate is not None:
+            self.engine.gate.wait(20)
         pixels = np.asarray(image)
         if pixels.ndim not in (2, 3):
             raise ImageError(f"Expected (H, W) or (H, W, C), got {pixels.shape}; pass one plane.")
@@ -60,9 +60,9 @@ class FakePredictor:
 
 @dataclass
 class FakeEngine:
-    """Counts what it is asked; ``error`` is raised by predict, ``delay`` seconds are slept there."""
+    """Counts what it is asked; ``error`` is raised by predict, ``gate`` is waited for there."""
 
-    delay: float = 0.0
+    gate: threading.Event | None = None
     radius: float = RADIUS
     error: BaseException | None = None
     step_delay: float = 0.0
