@@ -22,14 +22,14 @@ import napari_sam as ns
 from napari_sam import sample_data
 from napari_sam.inference.transforms import measure_normalization
 
-SIDE = 400
+SIDE = 300
 LOADERS = ("nuclei_2d", "stained_tissue", "immunohistochemistry", "cell", "coins")
 CLICKS = {  # (row, col) as fractions of the image
     "nuclei_2d": None,  # the middle of the largest objects found
     "stained_tissue": None,
     "immunohistochemistry": None,
-    "cell": ((0.5, 0.5),),
-    "coins": ((0.18, 0.14), (0.42, 0.33), (0.66, 0.55), (0.87, 0.84)),
+    "cell": ((0.56, 0.78),),
+    "coins": ((0.18, 0.14), (0.42, 0.4), (0.66, 0.55), (0.87, 0.84)),
 }
 
 
