@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_sam.errors import PromptError
+from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.predictor import Predictor, choose_best
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.types import ObjectMask, Prompts
@@ -24,6 +25,11 @@ def encode(model: LoadedModel, image: NDArray[Any], scale: float | None = None) 
     predictor = Predictor(model)
     frame = predictor.make_frame((0, 0, *image.shape[:2]), scale)
     return predictor.encode(image, measure_normalization(image), frame, image.shape[:2])
+
+
+def first_window(predictor: Predictor, embedding: ImageEmbedding, prompts: Prompts) -> Window:
+    config = predictor.config
+    return choose_window(embedding, prompts.extent, config.decode_window, config.stride)
 
 
 def assert_same(found: Sequence[ObjectMask], expected: Sequence[ObjectMask], tolerance: float = 1e-4) -> None:
@@ -153,7 +159,7 @@ def test_background_clicks_far_from_the_window_do_not_matter(
     near, here = Prompts([(40, 40), (35, 60)], [1, 0]), Prompts([(40, 40), (250, 250)], [1, 0])
     there = Prompts([(40, 40), (200, 250)], [1, 0])
     first, second, third = (
-        predictor._decode_chunk(embedding, [p], [predictor._first_window(embedding, p)])[0][0]
+        predictor._decode_chunk(embedding, [p], [first_window(predictor, embedding, p)])[0][0]
         for p in (near, here, there)
     )
     np.testing.assert_array_equal(second, third)
@@ -179,7 +185,7 @@ def test_shifting_image_and_prompts_shifts_the_masks(
         piece = big[row : row + 512, col : col + 512]
         frame = predictor.make_frame((0, 0, 512, 512), 1.0)
         embedding = predictor.encode(piece, norm, frame, (512, 512))
-        windows = [predictor._first_window(embedding, p.shifted(-row, -col)) for p in prompts]
+        windows = [first_window(predictor, embedding, p.shifted(-row, -col)) for p in prompts]
         moved = [p.shifted(-row, -col) for p in prompts]
         answers.append(
             (
@@ -203,24 +209,23 @@ def test_a_mask_that_runs_into_its_window_gets_a_larger_one(
     conv_model: LoadedModel, make_blobs: Callable[..., NDArray[np.uint8]]
 ) -> None:
     predictor, embedding = Predictor(conv_model), encode(conv_model, make_blobs(256, 256))
-    first = predictor._first_window(embedding, Prompts([(128, 128)]))
+    first = first_window(predictor, embedding, Prompts([(128, 128)]))
     assert (first.row, first.col, first.height, first.width) == (8, 8, 16, 16)
-    logits, iou = np.full((4, 64, 64), -1, np.float32), np.array([0.1, 0.2, 0.9, 0.3], np.float32)
-    assert predictor._grow_window(embedding, first, logits, iou) is None
-    logits[0, 0, 30] = 1  # not the best mask
-    assert predictor._grow_window(embedding, first, logits, iou) is None
-    logits[2, 30, 63] = 1
-    grown = predictor._grow_window(embedding, first, logits, iou)
+    mask = np.zeros((64, 64), bool)
+    mask[30, 30] = True
+    assert first.grown(mask, *embedding.tokens) is None
+    mask[30, 63] = True
+    grown = first.grown(mask, *embedding.tokens)
     assert grown is not None
     assert (grown.row, grown.col, grown.height, grown.width) == (0, 0, 32, 32)
-    assert predictor._grow_window(embedding, grown, np.ones((4, 128, 128), np.float32), iou) is None
+    assert grown.grown(np.ones((128, 128), bool), *embedding.tokens) is None
 
 
 def test_a_large_box_gets_a_large_window(
     conv_model: LoadedModel, make_blobs: Callable[..., NDArray[np.uint8]]
 ) -> None:
     predictor, embedding = Predictor(conv_model), encode(conv_model, make_blobs(256, 256))
-    window = predictor._first_window(embedding, Prompts(box=(10, 20, 130, 60)))
+    window = first_window(predictor, embedding, Prompts(box=(10, 20, 130, 60)))
     assert (window.height, window.width) == (32, 32)
 
 

@@ -74,6 +74,11 @@ class ImageEmbedding:
     plane_shape: tuple[int, int]
 
     @property
+    def tokens(self) -> tuple[int, int]:
+        """Rows and columns of the embedding."""
+        return self.features.shape[-2], self.features.shape[-1]
+
+    @property
     def nbytes(self) -> int:
         """Memory that it holds, in bytes."""
         tensors = [t for t in (self.features, self.detail) if t is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from napari_sam.errors import PromptError
+from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.instance_maps import Instances
 from napari_sam.inference.mask_ops import (
@@ -22,7 +23,7 @@ from napari_sam.inference.mask_ops import (
 )
 from napari_sam.modeling.instance_decoder import activate
 from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, PAD
-from napari_sam.types import Box, LowResLogits, ObjectMask, Prompts
+from napari_sam.types import LowResLogits, ObjectMask, Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,16 +38,6 @@ MASK_LOGIT = 6.0
 """Logit that stands for "inside" when a mask without logits is a prompt."""
 CHUNK = 64
 """Prompts decoded at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The part of an embedding in which a prompt is decoded, in tokens."""
-
-    row: int
-    col: int
-    height: int
-    width: int
 
 
 class Predictor:
@@ -137,7 +128,10 @@ class Predictor:
         """
         prompts = [_propose(embedding, p) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
-        pending = {i: self._first_window(embedding, p) for i, p in enumerate(prompts)}
+        pending = {
+            i: choose_window(embedding, p.extent, self.config.decode_window, self.config.stride)
+            for i, p in enumerate(prompts)
+        }
         while pending:
             grown: dict[int, Window] = {}
             for indices in _group(pending, prompts):
@@ -146,47 +140,13 @@ class Predictor:
                     windows = [pending[i] for i in chunk]
                     answers = self._decode_chunk(embedding, [prompts[i] for i in chunk], windows)
                     for i, window, (logits, iou) in zip(chunk, windows, answers, strict=True):
-                        larger = self._grow_window(embedding, window, logits, iou)
+                        larger = window.grown(logits[int(iou.argmax())] > 0, *embedding.tokens)
                         if larger is not None:
                             grown[i] = larger
                         else:
                             results[i] = self._read_answer(embedding, prompts[i], window, logits, iou)
             pending = grown
         return results
-
-    def _tokens(self, embedding: ImageEmbedding) -> tuple[int, int]:
-        return embedding.features.shape[-2], embedding.features.shape[-1]
-
-    def _first_window(self, embedding: ImageEmbedding, prompts: Prompts) -> Window:
-        height, width = self._tokens(embedding)
-        side = self.config.decode_window
-        extent = np.array(prompts.extent, np.float32).reshape(2, 2)
-        if not side:
-            return Window(0, 0, height, width)
-        corners = embedding.frame.to_frame(extent)[:, ::-1] / self.config.stride  # (row, col) in tokens
-        span = float((corners[1] - corners[0]).max())
-        while side < span + 4 and side < max(height, width):
-            side *= 2
-        return _place_window(corners.mean(axis=0), side, height, width)
-
-    def _grow_window(
-        self, embedding: ImageEmbedding, window: Window, logits: NDArray[np.float32], iou: NDArray[np.float32]
-    ) -> Window | None:
-        """A window twice as large when the mask runs into the window's edge, else None."""
-        height, width = self._tokens(embedding)
-        if (window.height, window.width) == (height, width):
-            return None
-        positive = logits[int(iou.argmax())] > 0
-        cut = (
-            (window.row > 0 and positive[0].any())
-            or (window.col > 0 and positive[:, 0].any())
-            or (window.row + window.height < height and positive[-1].any())
-            or (window.col + window.width < width and positive[:, -1].any())
-        )
-        if not cut:
-            return None
-        center = np.array([window.row + window.height / 2, window.col + window.width / 2])
-        return _place_window(center, 2 * max(window.height, window.width), height, width)
 
     def _decode_chunk(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompts], windows: Sequence[Window]
@@ -218,7 +178,7 @@ class Predictor:
         shape = 4 * windows[0].height, 4 * windows[0].width
         planes = []
         for p, window in zip(prompts, windows, strict=True):
-            edges = self._window_edges(frame, window)
+            edges = window.edges(frame, self.config.stride)
             if p.mask is None:
                 raise PromptError("Expected prompts of one kind in a batch, got some without a mask.")
             if p.mask.logits is not None:
@@ -228,17 +188,6 @@ class Predictor:
             planes.append(np.clip(values, -32, 32))
         return np.stack(planes)[:, None].astype(np.float32)
 
-    def _window_edges(self, frame: Frame, window: Window) -> Box:
-        s = self.config.stride
-        rows, cols = (
-            (window.row * s, (window.row + window.height) * s),
-            (
-                window.col * s,
-                (window.col + window.width) * s,
-            ),
-        )
-        return frame.edges_to_plane((rows[0], cols[0], rows[1], cols[1]))
-
     def _read_answer(
         self,
         embedding: ImageEmbedding,
@@ -247,7 +196,7 @@ class Predictor:
         logits: NDArray[np.float32],
         iou: NDArray[np.float32],
     ) -> list[ObjectMask]:
-        edges = self._window_edges(embedding.frame, window)
+        edges = window.edges(embedding.frame, self.config.stride)
         clicks = prompts.points[prompts.labels == 1]
         found = []
         for values, score in zip(logits, iou, strict=True):
@@ -315,13 +264,6 @@ def _read_maps(
         active[:, 3:] /= scale
     half: NDArray[np.float16] = active[0].half().cpu().numpy()
     return half
-
-
-def _place_window(center: NDArray[Any], side: int, height: int, width: int) -> Window:
-    rows, cols = min(side, height), min(side, width)
-    row = int(np.clip(round(float(center[0]) - rows / 2), 0, height - rows))
-    col = int(np.clip(round(float(center[1]) - cols / 2), 0, width - cols))
-    return Window(row, col, rows, cols)
 
 
 def _cut(maps: Tensor, origins: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
