@@ -94,17 +94,13 @@ def test_masks_are_heard(model: Sam) -> None:
 
 
 @torch.inference_mode()
-def test_dense_maps_can_be_left_out(randomize: Callable[[nn.Module, int], None]) -> None:
+def test_an_instance_decoder_without_detail() -> None:
     from dataclasses import replace
 
-    config = replace(build_sam("conv_test").config, detail_channels=0)
-    model = build_sam(config)
-    randomize(model, 0)
-    frames = draw_frames(model)
-    assert model.encode(frames).maps is not None
-    sparing = model.encode(frames, dense=False)
-    assert sparing.maps is None
-    torch.testing.assert_close(sparing.embedding, model.encode(frames).embedding)
+    model = build_sam(replace(build_sam("conv_test").config, detail_channels=0)).eval()
+    features = model.encode(draw_frames(model))
+    assert features.maps is not None
+    assert features.detail is None
 
 
 def test_normalization_is_no_weight(model: Sam) -> None:

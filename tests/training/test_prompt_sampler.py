@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, PAD
+from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, MASK_LOGIT, PAD
 from napari_sam.training.prompt_sampler import (
-    MASK_LOGIT,
     MIN_AREA,
     PromptBatch,
     draw_corrections,

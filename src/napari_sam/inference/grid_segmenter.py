@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam.errors import SamError
 from napari_sam.inference.label_image import draw_objects
 from napari_sam.inference.mask_ops import suppress_overlaps
-from napari_sam.inference.tiling import cover_plane
+from napari_sam.inference.tiling import HALO, cover_plane
 from napari_sam.inference.transforms import check_plane
 from napari_sam.types import ObjectMask, Progress, Prompts
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
-
-HALO = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_sam.errors import SamError
 from napari_sam.inference.instance_maps import InstanceParams, segment_maps
-from napari_sam.inference.tiling import cover_plane
+from napari_sam.inference.tiling import HALO, cover_plane
 from napari_sam.inference.transforms import check_plane
 from napari_sam.types import Progress
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
-
-HALO = 64
-"""Pixels of context at the seams of tiles."""
 
 
 def iter_instances(

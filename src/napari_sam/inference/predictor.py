@@ -22,7 +22,14 @@ from napari_sam.inference.mask_ops import (
     upscale_logits,
 )
 from napari_sam.modeling.instance_decoder import activate
-from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, PAD
+from napari_sam.modeling.prompt_encoder import (
+    BACKGROUND,
+    BOX_FIRST,
+    BOX_SECOND,
+    FOREGROUND,
+    MASK_LOGIT,
+    PAD,
+)
 from napari_sam.types import LowResLogits, ObjectMask, Prompts
 
 if TYPE_CHECKING:
@@ -34,8 +41,6 @@ if TYPE_CHECKING:
     from napari_sam.inference.transforms import Normalization
     from napari_sam.modeling import SamConfig
 
-MASK_LOGIT = 6.0
-"""Logit that stands for "inside" when a mask without logits is a prompt."""
 CHUNK = 64
 """Prompts decoded at once."""
 
@@ -235,7 +240,7 @@ def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMas
     """The alternative of highest predicted IoU for one click or a box; the single mask for clearer prompts.
 
     As in Kirillov et al. 2023, Sec. 3 ("Resolving ambiguity"), but for boxes: where nuclei touch they are
-    ambiguous too, and the alternatives are better (IoU .834 against .824 on held-out images).
+    ambiguous too.
     """
     ambiguous = prompts.mask is None and len(prompts.points) + (prompts.box is not None) == 1
     choice = candidates[1:] if ambiguous else candidates[:1]

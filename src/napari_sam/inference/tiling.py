@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from napari_sam.types import Box
 
 Crop = tuple[int, int, int, int]
+HALO = 64
+"""Pixels of context at the seams of tiles."""
 
 
 def choose_crop(shape: tuple[int, int], extent: Box, field: int) -> Crop:

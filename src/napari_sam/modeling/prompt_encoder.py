@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from napari_sam.modeling.config import SamConfig
 
 PAD, BACKGROUND, FOREGROUND, BOX_FIRST, BOX_SECOND = -1, 0, 1, 2, 3
+MASK_LOGIT = 6.0
+"""Logit that stands for "inside" where a mask without logits is a prompt, in training and after it."""
 
 
 class PromptEncoder(nn.Module):

@@ -57,11 +57,11 @@ class Sam(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
 
-    def encode(self, frames: Tensor, dense: bool = True) -> Features:
-        """Encode (B, 3, H, W) frames, normalised; ``dense`` False skips maps that nobody needs."""
+    def encode(self, frames: Tensor) -> Features:
+        """Encode (B, 3, H, W) frames, normalised."""
         encoded = self.image_encoder(frames)
         embedding, skips = encoded if isinstance(encoded, tuple) else (encoded, ())
-        if not self.config.instance_decoder or not (dense or self.config.detail_channels):
+        if not self.config.instance_decoder:
             return Features(embedding)
         maps, detail = self.instance_decoder(embedding, skips)
         if not self.config.detail_channels:

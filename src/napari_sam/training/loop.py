@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
+from torch.nn import Parameter
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import DataLoader
 
@@ -22,11 +23,11 @@ from napari_sam.errors import CheckpointError
 from napari_sam.inference.instance_maps import PROPOSALS, find_proposals, segment_maps
 from napari_sam.modeling import Features, build_sam
 from napari_sam.modeling.instance_decoder import activate
+from napari_sam.modeling.prompt_encoder import MASK_LOGIT
 from napari_sam.training.config import Phase, TrainConfig, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.losses import instance_loss, prompt_loss
 from napari_sam.training.prompt_sampler import (
-    MASK_LOGIT,
     PromptBatch,
     draw_corrections,
     make_rough_logits,
@@ -152,7 +153,7 @@ class Trainer:
         self.images, self.held_out = split_holdout(images, config.holdout)
         self.model = build_sam(config.architecture).to(device)
         for p in self.model.parameters():
-            if p.ndim == 4:  # convolutions are faster so, on a CPU by half
+            if p.ndim == 4:  # the layout that convolutions on a CPU like best
                 p.data = p.data.contiguous(memory_format=torch.channels_last)
         self.averaged = build_sam(config.architecture).to(device)
         self.averaged.load_state_dict(self.model.state_dict())
@@ -160,7 +161,7 @@ class Trainer:
         self.seconds = 0.0
         self.optimizer, self.encoder_group, self.decoder_group = self._make_optimizer()
 
-    def _make_optimizer(self) -> tuple[torch.optim.AdamW, list[Tensor], list[Tensor]]:
+    def _make_optimizer(self) -> tuple[torch.optim.AdamW, list[Parameter], list[Parameter]]:
         model = self.model
         encoder = [*model.image_encoder.parameters(), *model.instance_decoder.parameters()]
         decoder = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
@@ -170,7 +171,7 @@ class Trainer:
                 chosen = [p for p in parameters if (p.ndim > 1) == decays]
                 decay = self.config.weight_decay if decays else 0.0
                 groups.append({"params": chosen, "weight_decay": decay, "role": role})
-        return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)), list(encoder), list(decoder)
+        return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)), encoder, decoder
 
     # -- the loop ---------------------------------------------------------------------------------
 

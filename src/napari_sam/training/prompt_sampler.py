@@ -16,13 +16,19 @@ from scipy.ndimage import find_objects
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, PAD
+from napari_sam.modeling.prompt_encoder import (
+    BACKGROUND,
+    BOX_FIRST,
+    BOX_SECOND,
+    FOREGROUND,
+    MASK_LOGIT,
+    PAD,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_AREA = 12
-MASK_LOGIT = 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
