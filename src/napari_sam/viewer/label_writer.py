@@ -95,7 +95,8 @@ class LabelWriter:
                     old = replaces.mask
                     stale = old.mask & (np.asarray(data[_region(plane, old)]) == label)
                     gone = ObjectMask.from_plane(stale, old.origin)
-                    kept = written.paste(plane.shape)[gone.slices]
+                    row, col = gone.origin
+                    kept = written.shifted(-row, -col).paste(gone.mask.shape)  # within the old box only
                     self._set(layer, plane, ObjectMask(gone.mask & ~kept, gone.origin), 0)
                 self._set(layer, plane, written, label)
         finally:
