@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
-from torch.nn import Parameter
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import DataLoader
 
@@ -39,6 +38,8 @@ from napari_sam.types import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from torch.nn import Parameter
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 100
