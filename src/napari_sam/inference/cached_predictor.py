@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam.errors import CacheError, PromptError
+from napari_sam.inference.cache import EmbeddingCache
 from napari_sam.inference.predictor import Predictor, choose_best
 from napari_sam.inference.tiling import choose_crop
 from napari_sam.inference.transforms import Normalization, check_plane, measure_normalization
@@ -23,45 +23,6 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.embedding import Frame, ImageEmbedding
-
-
-class EmbeddingCache:
-    """Embeddings by key, the least recently used dropped beyond a budget of bytes. Thread-safe."""
-
-    def __init__(self, budget: int) -> None:
-        if budget < 0:
-            raise CacheError(f"Expected a memory budget of 0 bytes or more, got {budget}.")
-        self.budget = budget
-        self.nbytes = 0
-        self._entries: OrderedDict[str, ImageEmbedding] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._entries
-
-    def get(self, key: str) -> ImageEmbedding | None:
-        """The embedding of this key, now the most recently used, or None."""
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key]
-            return None
-
-    def put(self, key: str, embedding: ImageEmbedding) -> None:
-        """Remember an embedding; one larger than the whole budget is not kept."""
-        with self._lock:
-            if embedding.nbytes > self.budget:
-                return
-            if key in self._entries:
-                self.nbytes -= self._entries.pop(key).nbytes
-            self._entries[key] = embedding
-            self.nbytes += embedding.nbytes
-            while self.nbytes > self.budget:
-                _, dropped = self._entries.popitem(last=False)
-                self.nbytes -= dropped.nbytes
 
 
 class CachedPredictor:

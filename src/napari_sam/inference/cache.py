@@ -1,0 +1,121 @@
+"""Embeddings by key: a memory tier, the least recently used dropped first, over an optional store on disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from napari_sam.errors import CacheError
+
+if TYPE_CHECKING:
+    from napari_sam.inference.embedding import ImageEmbedding
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddingStore(Protocol):
+    """Where embeddings outlive the process; ``ZarrStore`` is one.
+
+    ``get`` answers None for everything that is not there whole and sound. ``put`` may raise `CacheError`.
+    """
+
+    def get(self, key: str) -> ImageEmbedding | None:
+        """The embedding of this key, or None."""
+
+    def put(self, key: str, embedding: ImageEmbedding) -> None:
+        """Keep an embedding, whole or not at all."""
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is an entry of this key."""
+
+    def clear(self) -> None:
+        """Delete all entries."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all entries."""
+
+    def trim(self, budget: int | None = None) -> None:
+        """Drop the least recently used entries until at most ``budget`` bytes are left."""
+
+
+class EmbeddingCache:
+    """Embeddings by key, the least recently used dropped from memory beyond a budget. Thread-safe.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Budget of the memory tier.
+    store : EmbeddingStore, optional
+        The tier below. Where it fails, the cache goes on without, logs that once, and says so in
+        ``disk_error``.
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes in memory.
+    disk_error : str or None
+        Why the last write to the store failed; None when it worked.
+    """
+
+    def __init__(self, memory_bytes: int, store: EmbeddingStore | None = None) -> None:
+        if memory_bytes < 0:
+            raise CacheError(f"Expected a memory budget of 0 bytes or more, got {memory_bytes}.")
+        self.budget = memory_bytes
+        self.store = store
+        self.nbytes = 0
+        self.disk_error: str | None = None
+        self._entries: OrderedDict[str, ImageEmbedding] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Number of entries in memory."""
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.tier(key) is not None
+
+    def tier(self, key: str) -> Literal["memory", "disk"] | None:
+        """Where the embedding of this key is; None where it would have to be encoded."""
+        if key in self._entries:
+            return "memory"
+        return "disk" if self.store is not None and key in self.store else None
+
+    def get(self, key: str) -> ImageEmbedding | None:
+        """The embedding of this key, now the most recently used, or None."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        found = self.store.get(key) if self.store is not None else None
+        if found is not None:
+            self._remember(key, found)
+        return found
+
+    def put(self, key: str, embedding: ImageEmbedding) -> None:
+        """Keep an embedding, on disk too; one larger than the whole budget is not kept in memory."""
+        self._remember(key, embedding)
+        if self.store is None:
+            return
+        try:
+            self.store.put(key, embedding)
+        except CacheError as error:
+            if self.disk_error is None:
+                _log.warning("%s Embeddings are kept in memory only.", error)
+            self.disk_error = str(error)
+        else:
+            self.disk_error = None
+
+    def _remember(self, key: str, embedding: ImageEmbedding) -> None:
+        with self._lock:
+            if embedding.nbytes > self.budget:
+                return
+            if key in self._entries:
+                self.nbytes -= self._entries.pop(key).nbytes
+            self._entries[key] = embedding
+            self.nbytes += embedding.nbytes
+            while self.nbytes > self.budget:
+                _, dropped = self._entries.popitem(last=False)
+                self.nbytes -= dropped.nbytes
