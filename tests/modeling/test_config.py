@@ -46,6 +46,7 @@ def test_geometry(
     [
         pytest.param({"image_size": 1000}, "multiple of the stride 16, got 1000", id="image size"),
         pytest.param({"detail_channels": 8}, "instance_decoder=True", id="detail without its decoder"),
+        pytest.param({"detail_refinement": True}, "detail_channels", id="refinement without detail"),
         pytest.param({"decode_window": 65}, "decode_window of at most", id="window beyond the frame"),
         pytest.param({"embed_dim": 100}, "embed_dim to be a multiple of 8", id="width"),
         pytest.param({"mask_in_chans": 6}, "mask_in_chans to be a multiple of 4", id="mask channels"),

@@ -97,7 +97,9 @@ def test_masks_are_heard(model: Sam) -> None:
 def test_an_instance_decoder_without_detail() -> None:
     from dataclasses import replace
 
-    model = build_sam(replace(build_sam("conv_test").config, detail_channels=0)).eval()
+    model = build_sam(
+        replace(build_sam("conv_test").config, detail_channels=0, detail_refinement=False)
+    ).eval()
     features = model.encode(draw_frames(model))
     assert features.maps is not None
     assert features.detail is None

@@ -22,6 +22,7 @@ _ARCHITECTURES: Final[dict[str, SamConfig]] = {
         decode_window=16,
         instance_decoder=True,
         detail_channels=32,
+        detail_refinement=True,
         pixel_mean=(127.5, 127.5, 127.5),
         pixel_std=(63.75, 63.75, 63.75),
     ),
@@ -35,6 +36,7 @@ _ARCHITECTURES: Final[dict[str, SamConfig]] = {
         decode_window=16,
         instance_decoder=True,
         detail_channels=8,
+        detail_refinement=True,
     ),
     "vit_test": SamConfig(
         ViTConfig(32, 2, 2, (1,), 16, 4),

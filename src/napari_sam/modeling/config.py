@@ -67,6 +67,9 @@ class SamConfig:
     detail_channels : int
         Channels, at a quarter of the embedding's stride, that the instance decoder hands to the
         mask decoder for sharp boundaries; 0 for none.
+    detail_refinement : bool
+        Whether the mask decoder mixes prompts and detail by convolutions, and looks at each mask before
+        it predicts its IoU; needs ``detail_channels``.
     pixel_mean, pixel_std : (3,) float
         What the input, scaled to 0 .. 255, is normalised with.
     """
@@ -84,6 +87,7 @@ class SamConfig:
     decode_window: int = 0
     instance_decoder: bool = False
     detail_channels: int = 0
+    detail_refinement: bool = False
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
@@ -102,6 +106,8 @@ class SamConfig:
                 raise ValueError(f"Expected {name} to be a multiple of {divisor}, got {getattr(self, name)}.")
         if self.detail_channels and not self.instance_decoder:
             raise ValueError("Expected instance_decoder=True with detail_channels, which come from it.")
+        if self.detail_refinement and not self.detail_channels:
+            raise ValueError("Expected detail_channels with detail_refinement, which works on them.")
 
     @property
     def stride(self) -> int:

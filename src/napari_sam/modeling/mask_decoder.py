@@ -48,6 +48,10 @@ class MaskDecoder(nn.Module):
                 nn.GELU(),
                 nn.Conv2d(dim // 4, dim // 8, kernel_size=1),
             )
+        self.refines = config.detail_refinement
+        if self.refines:
+            self.detail_mix = nn.Sequential(*(DetailBlock(dim // 4, dilation) for dilation in (1, 2)))
+            self.mask_quality = MaskQuality(dim // 8 + CHANNELS + 1, dim)
 
     def forward(
         self,
@@ -85,7 +89,10 @@ class MaskDecoder(nn.Module):
         source = (image + dense).expand(count, -1, -1, -1)
         if maps is not None and detail is not None:
             source = source + self.map_downscaling(maps)
-            detail = self.detail_proj(torch.cat([detail, maps], dim=1))
+            foreground = detail[:, -1:]
+            expand, act, reduce = self.detail_proj
+            detail = act(expand(torch.cat([detail, maps], dim=1)))
+            detail = reduce(self.detail_mix(detail) if self.refines else detail)
         height, width = source.shape[-2:]
         tokens, source = self.transformer(source, image_pe, tokens)
         source = source.transpose(1, 2).unflatten(2, (height, width))  # (N, C, h, w)
@@ -97,6 +104,9 @@ class MaskDecoder(nn.Module):
         )  # (N, M, C / 8 and the maps' channels)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
+        if self.refines:
+            look = torch.cat([upscaled, foreground], dim=1)
+            iou = iou + self.mask_quality(logits, look, tokens[:, 1 : 1 + self.num_mask_tokens])
         return logits, iou
 
     def _upscale(self, source: Tensor, detail: Tensor | None) -> Tensor:
@@ -107,3 +117,48 @@ class MaskDecoder(nn.Module):
             source = source + detail
         out: Tensor = act(source)
         return out
+
+
+class DetailBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut: lets a click act on the boundary pixels around it."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)  # starts as the identity
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv2(nn.functional.relu(self.conv1(x)))
+        return out
+
+
+class MaskQuality(nn.Module):
+    """Corrects the predicted IoU by a look at the mask itself.
+
+    The IoU token sees no mask, so it cannot tell the alternatives apart well. Here each mask is described by
+    the mean of the features inside it, by its size, and by how sure it is (cf. the stability score,
+    Kirillov et al. 2023, App. B). No gradient flows back into the masks.
+    """
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.head = MLP(2 * channels + 4 + dim, 64, 1, 3)
+        last = self.head.layers[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, logits: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (N, M, h, w), features (N, K, h, w) and mask tokens (N, M, C) to corrections (N, M)."""
+        logits, features, tokens = logits.detach().flatten(2), features.detach().flatten(2), tokens.detach()
+        inside = logits.sigmoid()  # (N, M, h w)
+        edge = inside * (1 - inside)
+        area, length = inside.sum(-1), edge.sum(-1)  # (N, M)
+        mean = inside @ features.transpose(1, 2) / (area[..., None] + 1)  # (N, M, K)
+        border = edge @ features.transpose(1, 2) / (length[..., None] + 1)
+        stable = (logits - 1).sigmoid().sum(-1) / ((logits + 1).sigmoid().sum(-1) + 1)
+        shape = [stable, length / (area + 1), torch.log1p(area) / 8, inside.amax(-1)]
+        described = torch.cat([mean, border, torch.stack(shape, dim=-1), tokens], dim=-1)
+        out: Tensor = self.head(described)
+        return out[..., 0]
