@@ -34,7 +34,7 @@ def augment_geometry(
         Relabelled, since a mirrored object is another object.
     """
     height, width = labels.shape
-    scale = float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))) if rng.random() < 0.6 else 1.0
+    scale = _draw_scale(labels, rng)
     angle = rng.integers(4) * np.pi / 2 + (rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0)
     stretch = float(np.exp(rng.normal(0, 0.1))) if rng.random() < 0.3 else 1.0
     flip = rng.choice([-1.0, 1.0])
@@ -53,6 +53,24 @@ def augment_geometry(
     moved = grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)
     components = relabel(moved[0, 0].numpy().astype(np.int32), connectivity=2)
     return image[0].permute(1, 2, 0).numpy(), components.astype(np.int32)
+
+
+def _draw_scale(labels: NDArray[np.int32], rng: np.random.Generator) -> float:
+    """Frame pixels per image pixel: often native, often about it, often so that objects get any size.
+
+    Small objects are enlarged when a model is used (see ``inference.object_size``), so it has to learn how
+    enlarged pixels look.
+    """
+    choice = rng.random()
+    if choice < 0.2:
+        return 1.0
+    if choice < 0.55:
+        return float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas > 0]
+    diameter = 2 * np.sqrt(np.median(areas) / np.pi) if len(areas) else 20.0
+    wanted = np.exp(rng.uniform(np.log(12), np.log(60)))
+    return float(np.clip(wanted / diameter, 0.4, 3.0))
 
 
 def augment_intensity(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -88,4 +88,4 @@ def prompt_loss(
     """
     losses = mask_losses(logits, target, config)  # (N, 4)
     masks = losses[:, 0] + losses[:, 1:].min(dim=1).values
-    return masks.mean() + ((predicted_iou - actual_iou) ** 2).mean() * 2
+    return masks.mean() + 4 * smooth_l1_loss(predicted_iou, actual_iou, beta=0.2)
