@@ -120,9 +120,10 @@ class Region:
     @classmethod
     def from_box(cls, box: Sequence[float], plane_shape: tuple[int, int]) -> Region:
         """A rectangle (r0, c0, r1, c1), half-open pixels, corners in any order."""
-        r0, r1 = sorted((float(box[0]), float(box[2])))
-        c0, c1 = sorted((float(box[1]), float(box[3])))
-        ring = [(r0, c0), (r0, c1 - 1), (r1 - 1, c1 - 1), (r1 - 1, c0)]
+        corners = np.sort(np.asarray(box, np.float64).reshape(2, 2), axis=0)
+        # Off the pixel centres, so that a rectangle of one row of pixels has an area.
+        (r0, c0), (r1, c1) = np.ceil(corners) - [[0.25], [0.75]]
+        ring = [(r0, c0), (r0, c1), (r1, c1), (r1, c0)]
         return cls.from_polygons([ring], plane_shape)
 
     @property
@@ -153,7 +154,7 @@ class Region:
         """Which points (N, 2) of (row, col) lie in a pixel that is inside, (N,) bool."""
         pixels = np.floor(np.asarray(points, np.float64).reshape(-1, 2) + 0.5)
         low, high = np.array(self.box[:2]), np.array(self.box[2:])
-        found = ((pixels >= low) & (pixels < high)).all(axis=1)
+        found: NDArray[np.bool_] = np.all((pixels >= low) & (pixels < high), axis=1)
         near = np.flatnonzero(found)
         cells = pixels[near].astype(np.int64)
         if self._bits is not None:
@@ -174,7 +175,7 @@ class Region:
 
     def _draw_polygons(self, crop: Crop) -> NDArray[np.bool_]:
         origin, shape = np.array(crop[:2]), (crop[2] - crop[0], crop[3] - crop[1])
-        inside = np.zeros(shape, bool)
+        inside: NDArray[np.bool_] = np.zeros(shape, bool)
         for outline, *holes in self._polygons:
             drawn = polygon2mask(shape, outline - origin)
             for hole in holes:
