@@ -34,7 +34,7 @@ class Progress:
     description : str
         What is being done now, for a progress bar.
     partial : Any
-        What is finished so far, where a job shows intermediate results.
+        What was finished since the last step, where a job hands out results as they come.
     """
 
     done: int

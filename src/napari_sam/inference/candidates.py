@@ -1,0 +1,354 @@
+"""Possible objects of a plane: found once, then filtered and drawn as often as one likes.
+
+Everything that a filter looks at is in arrays, and the masks' overlaps are counted once, so another
+threshold costs milliseconds and never a decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.ndimage import label as label_components
+from scipy.sparse import csr_matrix
+
+from napari_sam.errors import SamError
+from napari_sam.inference.packed_masks import PackedMasks, find_overlapping
+from napari_sam.types import ObjectMask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Overlaps = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """N possible objects of one plane.
+
+    Attributes
+    ----------
+    plane_shape : (H, W)
+    packed : PackedMasks
+        The cropped masks, one bit a pixel.
+    areas : (N,) int64
+        In pixels.
+    predicted_iou, stability, foreground : (N,) float32
+        0 to 1: the model's estimate of the IoU, the stability score, the mean foreground probability inside
+        the mask. NaN where it is not known.
+    centers : (N, 2) float32
+        Mean (row, col); NaN of an empty mask.
+    """
+
+    plane_shape: tuple[int, int]
+    packed: PackedMasks
+    areas: NDArray[np.int64]
+    predicted_iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    foreground: NDArray[np.float32]
+    centers: NDArray[np.float32]
+    _overlaps: list[Overlaps] = field(default_factory=list, init=False, repr=False)
+
+    @classmethod
+    def from_objects(
+        cls, objects: Iterable[ObjectMask], plane_shape: Sequence[int], foreground: ArrayLike | None = None
+    ) -> Candidates:
+        """Pack objects, in their order; what lies outside the plane is left out.
+
+        Parameters
+        ----------
+        objects : iterable of ObjectMask
+        plane_shape : (H, W)
+        foreground : (N,) array-like, optional
+            Mean foreground probability of each.
+        """
+        shape = int(plane_shape[0]), int(plane_shape[1])
+        masks, origins, areas, centers, ious, stabilities = [], [], [], [], [], []
+        for obj in objects:
+            inside = _clip_to_plane(obj, shape)
+            masks.append(inside.mask)
+            origins.append(inside.origin)
+            area, center = _measure(inside)
+            areas.append(area)
+            centers.append(center)
+            ious.append(obj.predicted_iou)
+            stabilities.append(obj.stability_score)
+        if foreground is None:
+            foreground = np.full(len(masks), np.nan)
+        return cls(
+            shape,
+            PackedMasks.pack(masks, origins),
+            np.array(areas, np.int64),
+            np.array(ious, np.float32),
+            np.array(stabilities, np.float32),
+            np.asarray(foreground, np.float32).reshape(len(masks)),
+            np.array(centers, np.float32).reshape(-1, 2),
+        )
+
+    @classmethod
+    def empty(cls, plane_shape: Sequence[int]) -> Candidates:
+        """None at all."""
+        return cls.from_objects([], plane_shape)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Candidates of one plane, those of one part after those of the other.
+
+        Raises
+        ------
+        SamError
+            When there is no part, or they are of planes of several sizes.
+        """
+        shapes = {part.plane_shape for part in parts}
+        if len(shapes) != 1:
+            raise SamError(f"Expected candidates of one plane, got plane shapes {sorted(shapes)}.")
+        return cls(
+            shapes.pop(),
+            PackedMasks.concatenate([p.packed for p in parts]),
+            np.concatenate([p.areas for p in parts]),
+            np.concatenate([p.predicted_iou for p in parts]),
+            np.concatenate([p.stability for p in parts]),
+            np.concatenate([p.foreground for p in parts]),
+            np.concatenate([p.centers for p in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    @property
+    def boxes(self) -> NDArray[np.int32]:
+        """(N, 4) half-open (r0, c0, r1, c1) in plane pixels."""
+        return self.packed.boxes
+
+    @property
+    def on_border(self) -> NDArray[np.bool_]:
+        """(N,) True where the object touches the border of the plane."""
+        height, width = self.plane_shape
+        b = self.boxes
+        touches = (b[:, 0] <= 0) | (b[:, 1] <= 0) | (b[:, 2] >= height) | (b[:, 3] >= width)
+        return np.asarray(touches & (self.areas > 0))
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N,) product of the scores that are known: of two that overlap the higher one wins."""
+        known = [np.nan_to_num(s, nan=1.0) for s in (self.predicted_iou, self.stability, self.foreground)]
+        return np.asarray(known[0] * known[1] * known[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they hold, in bytes."""
+        arrays: list[NDArray[Any]] = [self.areas, self.predicted_iou, self.stability, self.foreground]
+        arrays += [self.centers, *(a for overlaps in self._overlaps for a in overlaps)]
+        return self.packed.nbytes + sum(a.nbytes for a in arrays)
+
+    def mask(self, i: int) -> ObjectMask:
+        """One object, its mask cropped to its box."""
+        r0, c0 = self.boxes[i, :2].tolist()
+        scores = float(self.predicted_iou[i]), float(self.stability[i])
+        return ObjectMask(self.packed.unpack(i), (r0, c0), *scores)
+
+    def take(self, indices: ArrayLike) -> Candidates:
+        """Some of them, in this order; a boolean array chooses as well."""
+        chosen = np.asarray(indices)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        return Candidates(
+            self.plane_shape,
+            self.packed.take(chosen),
+            self.areas[chosen],
+            self.predicted_iou[chosen],
+            self.stability[chosen],
+            self.foreground[chosen],
+            self.centers[chosen],
+        )
+
+    def find_overlaps(self) -> Overlaps:
+        """Pairs of candidates that share pixels, and how many; counted at the first call only.
+
+        Returns
+        -------
+        first, second : (P,) int32
+        shared : (P,) int32
+        """
+        if not self._overlaps:
+            first, second = find_overlapping(self.boxes)
+            shared = self.packed.intersections(first, second)
+            some = shared > 0
+            self._overlaps.append((first[some], second[some], shared[some]))
+        return self._overlaps[0]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterParams:
+    """Which candidates become objects. A score that is not known passes its threshold.
+
+    Attributes
+    ----------
+    predicted_iou, stability, foreground : float
+        Candidates with a lower score are dropped.
+    nms_iou : float
+        Of two candidates with a higher IoU the one of higher score stays.
+    containment : float
+        The same of two of which one lies with a larger part of it within the other; 1 keeps nested objects.
+    min_area, max_area : float
+        In pixels, both allowed.
+    keep_border : bool
+        Whether objects that touch the border of the plane are kept.
+    """
+
+    predicted_iou: float = 0.0
+    stability: float = 0.0
+    foreground: float = 0.0
+    nms_iou: float = 0.5
+    containment: float = 0.9
+    min_area: float = 1
+    max_area: float = float("inf")
+    keep_border: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("predicted_iou", "stability", "foreground", "nms_iou", "containment"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= 1:
+                raise SamError(f"Expected {name} from 0 to 1, got {value!r}.")
+        for name in ("min_area", "max_area"):
+            value = getattr(self, name)
+            if not _is_number(value) or not value >= 0:
+                raise SamError(f"Expected {name} as a number of pixels of 0 or more, got {value!r}.")
+        if self.min_area > self.max_area:
+            raise SamError(
+                f"Expected min_area of at most max_area, got {self.min_area} and {self.max_area}; "
+                "no object can be both."
+            )
+
+
+FILTER_OPTIONS: Final = tuple(f.name for f in fields(FilterParams))
+"""Names of the thresholds."""
+FILTER_DEFAULTS: Final = {
+    "grid": FilterParams(predicted_iou=0.7, stability=0.8, min_area=12),
+    "instances": FilterParams(foreground=0.85, min_area=12),
+}
+"""Thresholds of each method where the model's record has none."""
+
+
+def filter_candidates(candidates: Candidates, params: FilterParams) -> NDArray[np.int64]:
+    """Choose by score, size, border and overlap (non-maximum suppression by mask IoU).
+
+    Returns
+    -------
+    (K,) int64
+        Indices of what is kept, the best first.
+    """
+    c, areas = candidates, candidates.areas
+    passed = (areas >= max(params.min_area, 1)) & (areas <= params.max_area)
+    for name in ("predicted_iou", "stability", "foreground"):
+        passed &= ~(getattr(c, name) < getattr(params, name))
+    if not params.keep_border:
+        passed &= ~c.on_border
+    order = np.lexsort((c.boxes[:, 1], c.boxes[:, 0], -c.scores))
+    order = order[passed[order]]
+    if params.nms_iou >= 1 and params.containment >= 1:
+        return order
+    first, second, shared = c.find_overlaps()
+    duplicate = shared > params.nms_iou * (areas[first] + areas[second] - shared)
+    duplicate |= shared > params.containment * np.minimum(areas[first], areas[second])
+    duplicate &= passed[first] & passed[second]
+    return order[_suppress(order, first[duplicate], second[duplicate])]
+
+
+def draw_candidates(candidates: Candidates, kept: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    """Draw objects as labels 1, 2, ...; each pixel goes to the one of highest score there.
+
+    Returns
+    -------
+    (H, W) int32
+        0 is background; ids are compact.
+    """
+    return draw_with_indices(candidates, kept)[0]
+
+
+def draw_with_indices(
+    candidates: Candidates, kept: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """``draw_candidates``, and which candidate each label shows.
+
+    Returns
+    -------
+    labels : (H, W) int32
+    indices : (labels.max(),) int64
+        Label k is candidate ``indices[k - 1]``.
+    """
+    chosen = np.asarray(kept, np.int64)
+    chosen = chosen[np.argsort(-candidates.scores[chosen], kind="stable")]
+    labels = np.zeros(candidates.plane_shape, np.int32)
+    boxes = candidates.boxes.tolist()
+    for number, i in zip(
+        range(len(chosen), 0, -1), chosen[::-1].tolist(), strict=True
+    ):  # the best last, on top
+        r0, c0, r1, c1 = boxes[i]
+        labels[r0:r1, c0:c1][candidates.packed.unpack(i)] = number
+    visible = np.bincount(labels.ravel(), minlength=len(chosen) + 1)[1:]
+    for k in np.flatnonzero((visible > 0) & (visible < candidates.areas[chosen])).tolist():
+        _remove_islands(labels, boxes[chosen[k]], k + 1)
+    numbers = np.concatenate([[0], np.cumsum(visible > 0)]).astype(np.int32)
+    return numbers[labels], chosen[visible > 0]
+
+
+def filter_defaults(method: str, record: dict[str, Any] | None = None) -> FilterParams:
+    """Thresholds of a method, those that a model's record brings before the general ones."""
+    params = FILTER_DEFAULTS[method]
+    defaults = (record or {}).get("defaults", {}).get(method, {})
+    return replace(params, **{name: defaults[name] for name in FILTER_OPTIONS if name in defaults})
+
+
+def _suppress(
+    order: NDArray[np.int64], first: NDArray[np.int32], second: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Which of ``order``, the best first, stay when of each pair at most one may."""
+    alive = np.ones(len(order), bool)
+    if len(first) == 0:
+        return alive
+    rank = np.zeros(int(order.max()) + 1, np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    better, worse = np.minimum(rank[first], rank[second]), np.maximum(rank[first], rank[second])
+    graph = csr_matrix((np.ones(len(better), bool), (better, worse)), (len(order), len(order)))
+    starts, others = graph.indptr.tolist(), graph.indices
+    for i in np.unique(better).tolist():
+        if alive[i]:
+            alive[others[starts[i] : starts[i + 1]]] = False
+    return alive
+
+
+def _remove_islands(labels: NDArray[np.int32], box: Sequence[int], number: int) -> None:
+    """Of what better objects left of one, only the largest part is still it."""
+    window = labels[box[0] : box[2], box[1] : box[3]]
+    parts, count = label_components(window == number, np.ones((3, 3), bool))
+    if count > 1:
+        window[(parts > 0) & (parts != np.bincount(parts.ravel())[1:].argmax() + 1)] = 0
+
+
+def _clip_to_plane(obj: ObjectMask, shape: tuple[int, int]) -> ObjectMask:
+    r0, c0, r1, c1 = obj.box
+    if r0 >= 0 and c0 >= 0 and r1 <= shape[0] and c1 <= shape[1]:
+        return obj
+    rows = slice(min(max(-r0, 0), r1 - r0), max(min(shape[0] - r0, r1 - r0), 0))
+    cols = slice(min(max(-c0, 0), c1 - c0), max(min(shape[1] - c0, c1 - c0), 0))
+    origin = max(r0, 0), max(c0, 0)
+    inside = obj.mask[rows, cols]
+    if not inside.any():
+        return ObjectMask(np.zeros((0, 0), bool), (0, 0))
+    return ObjectMask.from_plane(inside, origin)
+
+
+def _measure(obj: ObjectMask) -> tuple[int, tuple[float, float]]:
+    rows, cols = np.count_nonzero(obj.mask, axis=1), np.count_nonzero(obj.mask, axis=0)
+    area = int(rows.sum())
+    if area == 0:
+        return 0, (float("nan"), float("nan"))
+    row = float(rows @ np.arange(len(rows))) / area + obj.origin[0]
+    return area, (row, float(cols @ np.arange(len(cols))) / area + obj.origin[1])
