@@ -51,6 +51,8 @@ class TrainConfig:
         Prompts per crop.
     rounds : int
         At most this many rounds of prompt, prediction and correction per object.
+    synthetic : float
+        Share of crops that are synthetic, 0 to 1.
     focal_weight, dice_weight, bce_weight : float
         Of the mask loss. The paper has focal : dice 20 : 1, which needs a pretrained encoder; from
         scratch, plain cross-entropy and dice learn sooner.
@@ -69,6 +71,7 @@ class TrainConfig:
     warmup: int = 100
     clip: float = 1.0
     group_power: float = 0.5
+    synthetic: float = 0.0
     holdout: float = 0.1
 
     @property

@@ -18,6 +18,7 @@ from napari_sam.errors import SamError
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.training.augment import augment_geometry, augment_intensity
 from napari_sam.training.instance_targets import make_instance_targets
+from napari_sam.training.synthetic import make_synthetic_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,16 +124,24 @@ def split_holdout(
 class CropDataset(Dataset[dict[str, Tensor]]):
     """An endless sequence of augmented crops: item ``i`` depends on the seed and ``i`` alone.
 
-    So a run that was interrupted goes on with just the crops that it would have seen.
+    So a run that was interrupted goes on with just the crops that it would have seen. A share
+    ``synthetic`` of them is drawn (``training.synthetic``) instead of cut from an image.
     """
 
     def __init__(
-        self, images: list[LabelledImage], crop: int, length: int, seed: int, group_power: float = 0.5
+        self,
+        images: list[LabelledImage],
+        crop: int,
+        length: int,
+        seed: int,
+        group_power: float = 0.5,
+        synthetic: float = 0.0,
     ) -> None:
         self.images = images
         self.crop = crop
         self.length = length
         self.seed = seed
+        self.synthetic = synthetic
         self.probabilities = _balance(images, crop, group_power)
 
     def __len__(self) -> int:
@@ -140,11 +149,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        image = self.images[rng.choice(len(self.images), p=self.probabilities)]
-        for _ in range(3):  # a crop without objects teaches little
-            pixels, labels = augment_geometry(image.pixels, image.labels, self.crop, rng)
-            if labels.any():
-                break
+        pixels, labels = self._draw_crop(rng)
         pixels = augment_intensity(pixels, rng)
         targets, weight = make_instance_targets(labels)
         return {
@@ -153,6 +158,16 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             "targets": torch.from_numpy(targets),  # (5, H, W)
             "weight": torch.from_numpy(weight),  # (H, W)
         }
+
+    def _draw_crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        if self.synthetic and rng.random() < self.synthetic:
+            return make_synthetic_image(rng, self.crop)
+        image = self.images[rng.choice(len(self.images), p=self.probabilities)]
+        for _ in range(3):  # a crop without objects teaches little
+            pixels, labels = augment_geometry(image.pixels, image.labels, self.crop, rng)
+            if labels.any():
+                break
+        return pixels, labels
 
 
 def _balance(images: list[LabelledImage], crop: int, power: float) -> NDArray[np.float64]:

@@ -213,7 +213,10 @@ class Trainer:
     def _make_loader(self, phase: Phase, start: int) -> DataLoader[dict[str, Tensor]]:
         seed = self.seed * 1000 + self.rank
         length = phase.steps * phase.images
-        dataset = CropDataset(self.images, self.config.crop, length, seed + start, self.config.group_power)
+        config = self.config
+        dataset = CropDataset(
+            self.images, config.crop, length, seed + start, config.group_power, config.synthetic
+        )
         remaining = range((self.step - start) * phase.images, length)
         workers = 0 if self.device.type == "cpu" else min(8, (os.cpu_count() or 2) - 1)
         return DataLoader(dataset, phase.images, sampler=remaining, num_workers=workers, drop_last=True)
