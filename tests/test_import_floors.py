@@ -27,7 +27,7 @@ ALLOWED = {
     "inference": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "training": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "evaluation": {"numpy", "scipy", "skimage"},
-    "session": {"numpy", "psygnal"},
+    "session": {"numpy", "psygnal", "platformdirs"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
     "cli": {"numpy", "skimage", "tifffile", "imageio", "torch", "tqdm"},
