@@ -294,14 +294,14 @@ HUGE = 10**9
         pytest.param({"image_size": 256.0}, "image_size is 256.0", id="float"),
         pytest.param({"image_size": True}, "image_size is True", id="bool"),
         pytest.param({"image_size": None}, "image_size is None", id="null"),
-        pytest.param({"instance_decoder": 1}, "instance_decoder is 1", id="a number for a bool"),
+        pytest.param({"instance_decoder": 1}, "instance_decoder is 1", id="a number for a kind"),
         pytest.param({"decode_window": 4096}, "decode_window", id="a window larger than the image"),
         pytest.param({"embed_dim": 30}, "multiple of 8", id="crooked width"),
         pytest.param({"decoder_heads": 5}, "no possible model|do not fit", id="heads that do not divide"),
         pytest.param({"pixel_std": [1, 0, 1]}, "pixel_std is", id="division by zero"),
         pytest.param({"pixel_mean": [1, float("nan"), 1]}, "pixel_mean is", id="nan"),
         pytest.param({"num_multimask_outputs": 0}, "num_multimask_outputs is 0", id="no alternatives"),
-        pytest.param({"detail_channels": 8, "instance_decoder": False}, "instance_decoder=True", id="detail"),
+        pytest.param({"detail_channels": 8, "instance_decoder": False}, 'instance_decoder="maps"', id="detail"),
         pytest.param(
             {"encoder": {"kind": "vit", "patch_size": 0, "widths": None}}, "patch_size is 0", id="patch of 0"
         ),

@@ -45,7 +45,7 @@ def test_geometry(
     ("arguments", "message"),
     [
         pytest.param({"image_size": 1000}, "multiple of the stride 16, got 1000", id="image size"),
-        pytest.param({"detail_channels": 8}, "instance_decoder=True", id="detail without its decoder"),
+        pytest.param({"detail_channels": 8}, 'instance_decoder="maps"', id="detail without its decoder"),
         pytest.param({"detail_refinement": True}, "detail_channels", id="refinement without detail"),
         pytest.param({"decode_window": 65}, "decode_window of at most", id="window beyond the frame"),
         pytest.param({"embed_dim": 100}, "embed_dim to be a multiple of 8", id="width"),

@@ -12,6 +12,8 @@ LARGEST: Final = 16384
 """No side, width or count in a configuration that is read from a file may exceed this ..."""
 DEEPEST: Final = 128
 """... nor any number of layers this."""
+INSTANCE_DECODERS: Final = ("", "maps", "unetr", "unetr_transposed")
+"""Kinds of dense decoders beside the promptable one; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,10 @@ class SamConfig:
     decode_window : int
         Side, in embedding tokens, of the window around a prompt in which its mask is decoded; 0
         decodes over the whole frame, as the paper does. The window grows with the object.
-    instance_decoder : bool
-        Whether there is a dense decoder beside the promptable one.
+    instance_decoder : str
+        The dense decoder beside the promptable one: ``""`` for none, ``"maps"`` (``instance_decoder.py``, the
+        bundled model's), ``"unetr"`` (``unetr_decoder.py``, the microscopy-tuned models'), or
+        ``"unetr_transposed"``, the same with transposed convolutions.
     detail_channels : int
         Channels, at a quarter of the embedding's stride, that the instance decoder hands to the
         mask decoder for sharp boundaries; 0 for none.
@@ -85,7 +89,7 @@ class SamConfig:
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
     decode_window: int = 0
-    instance_decoder: bool = False
+    instance_decoder: str = ""
     detail_channels: int = 0
     detail_refinement: bool = False
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -104,8 +108,16 @@ class SamConfig:
         for name, divisor in (("embed_dim", 8), ("mask_in_chans", 4)):
             if getattr(self, name) % divisor:
                 raise ValueError(f"Expected {name} to be a multiple of {divisor}, got {getattr(self, name)}.")
-        if self.detail_channels and not self.instance_decoder:
-            raise ValueError("Expected instance_decoder=True with detail_channels, which come from it.")
+        if self.instance_decoder not in INSTANCE_DECODERS:
+            kinds = ", ".join(map(repr, INSTANCE_DECODERS))
+            raise ValueError(f"Expected an instance_decoder out of {kinds}, got {self.instance_decoder!r}.")
+        if self.reads_embedding_only and self.stride != 16:
+            raise ValueError(
+                f"Expected an embedding at stride 16 for the instance decoder {self.instance_decoder!r}, which "
+                f"enlarges it 16 times, got stride {self.stride}."
+            )
+        if self.detail_channels and self.instance_decoder != "maps":
+            raise ValueError('Expected instance_decoder="maps" with detail_channels, which come from it.')
         if self.detail_refinement and not self.detail_channels:
             raise ValueError("Expected detail_channels with detail_refinement, which works on them.")
 
@@ -115,6 +127,14 @@ class SamConfig:
         if isinstance(self.encoder, ViTConfig):
             return self.encoder.patch_size
         return 16 if isinstance(self.encoder, TinyViTConfig) else 8
+
+    @property
+    def reads_embedding_only(self) -> bool:
+        """True for an instance decoder that needs no features of the encoder beside the embedding.
+
+        It can then run later than the encoder, when somebody asks for instances.
+        """
+        return self.instance_decoder.startswith("unetr")
 
     @property
     def any_frame_size(self) -> bool:
@@ -151,6 +171,8 @@ class SamConfig:
             values = {name: _tupled(value) for name, value in dict(data).items()}
             encoder = {name: _tupled(value) for name, value in dict(values.pop("encoder")).items()}
             kind = _ENCODERS[encoder.pop("kind")]
+            if isinstance(values.get("instance_decoder"), bool):  # until there was more than one kind
+                values["instance_decoder"] = "maps" if values["instance_decoder"] else ""
             _check_values(kind, encoder)
             _check_values(cls, values)
             return cls(encoder=kind(**encoder), **values)
@@ -183,8 +205,8 @@ def _check_values(kind: type[Any], values: dict[str, Any]) -> None:
             raise ValueError(f"{member.name} is {value!r}")
         most = DEEPEST if "depth" in member.name or member.name == "blocks" else LARGEST
         for item in items:
-            if isinstance(example, bool):
-                good = isinstance(item, bool)
+            if isinstance(example, bool | str):
+                good = isinstance(item, type(example))
             elif isinstance(example, int):
                 least = 0 if member.name in _MAY_BE_ZERO else 1
                 good = isinstance(item, int) and not isinstance(item, bool) and least <= item <= most

@@ -16,6 +16,7 @@ from napari_sam.modeling.mask_decoder import MaskDecoder
 from napari_sam.modeling.prompt_encoder import PromptEncoder
 from napari_sam.modeling.prompt_maps import draw_prompt_maps
 from napari_sam.modeling.tiny_vit import TinyViT
+from napari_sam.modeling.unetr_decoder import UnetrDecoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +30,8 @@ class Features:
         Features for sharp boundaries; the last three channels are the foreground and the offsets (row,
         column) to the centre in pixels.
     maps : (B, 5, H, W) or None
-        Raw dense maps, in the order of ``instance_decoder.MAPS``.
+        Raw dense maps, in the order of ``instance_decoder.MAPS``. Those of a decoder that needs only the
+        embedding are made when they are asked for, see ``Sam.decode_maps``.
     """
 
     embedding: Tensor
@@ -49,7 +51,10 @@ class Sam(nn.Module):
         self.image_encoder = _make_image_encoder(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
-        if config.instance_decoder:
+        if config.reads_embedding_only:
+            transposed = config.instance_decoder == "unetr_transposed"
+            self.instance_decoder: nn.Module = UnetrDecoder(config.embed_dim, transposed)
+        elif config.instance_decoder:
             skips = config.encoder.widths[:3] if isinstance(config.encoder, ConvConfig) else ()
             self.instance_decoder = InstanceDecoder(
                 config.embed_dim, config.stride, skips, config.detail_channels
@@ -61,7 +66,7 @@ class Sam(nn.Module):
         """Encode (B, 3, H, W) frames, normalised."""
         encoded = self.image_encoder(frames)
         embedding, skips = encoded if isinstance(encoded, tuple) else (encoded, ())
-        if not self.config.instance_decoder:
+        if not self.config.instance_decoder or self.config.reads_embedding_only:
             return Features(embedding)
         maps, detail = self.instance_decoder(embedding, skips)
         if not self.config.detail_channels:
@@ -71,6 +76,27 @@ class Sam(nn.Module):
         return Features(
             embedding, torch.cat([detail, avg_pool2d(fixed, self.config.stride // 4)], dim=1), maps
         )
+
+    def decode_maps(self, embedding: Tensor) -> Tensor:
+        """Dense maps of an embedding (B, C, h, w), for decoders that need no more than it.
+
+        They take as long as the encoder does, and a prompt does not need them; so they are not made with it.
+
+        Returns
+        -------
+        (B, 3, 16 h, 16 w)
+            ``unetr_decoder.UNETR_MAPS``, 0 to 1.
+
+        Raises
+        ------
+        ValueError
+            When the model has no such decoder.
+        """
+        if not self.config.reads_embedding_only:
+            kind = self.config.instance_decoder
+            raise ValueError(f"Expected a model with a UNETR instance decoder, got one with {kind!r}.")
+        logits: Tensor = self.instance_decoder(embedding)
+        return logits.sigmoid()
 
     def decode(
         self,
