@@ -241,7 +241,8 @@ def _colour(rng: np.random.Generator, gray: NDArray[np.float64]) -> NDArray[np.f
     dark, light = rng.uniform(0, 1, (2, 3))
     if abs(float(light.mean() - dark.mean())) < 0.25:
         light = 1 - dark
-    return (dark + gray[..., None] * (light - dark)).astype(np.float32)
+    coloured: NDArray[np.float32] = (dark + gray[..., None] * (light - dark)).astype(np.float32)
+    return coloured
 
 
 def _distances(labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -279,8 +280,8 @@ def _smooth_noise(rng: np.random.Generator, side: int, sigma: float) -> NDArray[
     if factor > 1:
         noise = zoom(noise, factor, order=1)
     noise = noise[:side, :side]
-    deviation = float(noise.std())
-    return (noise - noise.mean()) / deviation if deviation > 0 else noise
+    centred: NDArray[np.float64] = noise - noise.mean()
+    return centred / max(float(centred.std()), 1e-12)
 
 
 def _texture(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
