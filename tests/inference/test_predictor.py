@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import find_objects
 
 from napari_sam.errors import PromptError
 from napari_sam.inference.decode_window import Window, choose_window
-from napari_sam.inference.predictor import Predictor, choose_best
+from napari_sam.inference.instance_maps import Instances
+from napari_sam.inference.predictor import Predictor, _propose, choose_best
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.types import ObjectMask, Prompts
 
@@ -232,7 +235,7 @@ def test_a_large_box_gets_a_large_window(
 # ---- encoding ---------------------------------------------------------------------------------------------
 
 
-def test_dense_maps_lie_on_the_pixels_of_the_crop(
+def test_dense_maps_lie_on_the_pixels_of_the_crop_or_on_the_fewer_of_the_frame(
     conv_model: LoadedModel, make_blobs: Callable[..., NDArray[np.uint8]]
 ) -> None:
     image = make_blobs(130, 201)
@@ -240,23 +243,42 @@ def test_dense_maps_lie_on_the_pixels_of_the_crop(
     assert maps is not None
     assert (maps.shape, maps.dtype) == ((5, 130, 201), np.float16)
     assert 0 <= maps[:3].min() <= maps[:3].max() <= 1
+    enlarged = encode(conv_model, image, 1.25).maps
+    assert enlarged is not None
+    assert enlarged.shape == (5, 130, 201)
     reduced = encode(conv_model, make_blobs(400, 300))
     assert reduced.frame.scale == 256 / 400
     assert reduced.maps is not None
-    assert reduced.maps.shape == (5, 400, 300)
+    assert reduced.maps.shape == (5, *reduced.frame.inner) == (5, 256, 192)
 
 
-def test_offsets_are_in_plane_pixels(conv_model: LoadedModel) -> None:
-    """Half the scale, twice the offset: here on an image without structure, where both see the same."""
+def test_offsets_are_in_the_pixels_of_the_maps(conv_model: LoadedModel) -> None:
+    """On an image without structure frames of all scales look alike."""
     image = np.zeros((512, 512), np.uint8)
-    full, half = encode(conv_model, image, 1.0).maps, encode(conv_model, image, 0.5).maps
-    assert full is not None
+    half, full, double = (encode(conv_model, image, scale).maps for scale in (0.5, 1.0, 2.0))
     assert half is not None
-    middle = (slice(3, None), 256, 256)
-    assert np.abs(full[middle]).max() > 0
-    np.testing.assert_allclose(
-        half[middle].astype(float), 2 * full[middle].astype(float), rtol=0.02, atol=0.02
-    )
+    assert full is not None
+    assert double is not None
+    assert (half.shape[1], full.shape[1], double.shape[1]) == (256, 512, 512)
+    offsets = full[3:, 256, 256].astype(float)
+    assert np.abs(offsets).max() > 0
+    np.testing.assert_allclose(half[3:, 128, 128].astype(float), offsets, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(double[3:, 256, 256].astype(float), offsets / 2, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0], ids=str)
+def test_a_proposal_of_a_reduced_frame_lies_on_plane_pixels(conv_model: LoadedModel, scale: float) -> None:
+    embedding = encode(conv_model, np.zeros((100, 140), np.uint8), scale)
+    labels = np.zeros(embedding.frame.map_size, np.int32)
+    cells = np.array(labels.shape) / (100, 140)
+    box = np.round(np.array([[20, 40], [50, 90]]) * cells).astype(int)
+    labels[box[0, 0] : box[1, 0], box[0, 1] : box[1, 1]] = 1
+    embedding = replace(embedding, instances=Instances(labels, tuple(find_objects(labels))))
+    mask = _propose(embedding, Prompts([(30, 60)])).mask
+    assert mask is not None
+    np.testing.assert_allclose(mask.box, (20, 40, 50, 90), atol=1 if scale < 1 else 0)
+    assert mask.mask.all()
+    assert _propose(embedding, Prompts([(60, 60)])).mask is None
 
 
 def test_a_transformer_has_no_maps(vit_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:

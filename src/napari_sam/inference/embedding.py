@@ -33,6 +33,18 @@ class Frame:
     scale: float
     size: tuple[int, int]
 
+    @property
+    def inner(self) -> tuple[int, int]:
+        """(height, width) of what shows the crop, in frame pixels; the rest of ``size`` is padding."""
+        r0, c0, r1, c1 = self.crop
+        return max(1, round((r1 - r0) * self.scale)), max(1, round((c1 - c0) * self.scale))
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of dense maps: the crop's pixels, or the frame's where those are fewer."""
+        r0, c0, r1, c1 = self.crop
+        return self.inner if self.scale < 1 else (r1 - r0, c1 - c0)
+
     def to_frame(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Plane (row, col) to frame (x, y), pixel centres at integers in both."""
         origin = np.array(self.crop[:2], np.float32)
@@ -58,8 +70,8 @@ class ImageEmbedding:
     detail : (1, D, 4 h, 4 w) tensor or None
         One compact map for the mask decoder's boundaries, where the model has it.
     maps : (5, height, width) float16 or None
-        The instance decoder's maps on the pixels of ``frame.crop``: foreground, distance to centre
-        and boundary (0 to 1), row and column offset to the centre (plane pixels).
+        The instance decoder's maps on ``frame.map_size`` pixels that cover ``frame.crop``: foreground,
+        distance to centre and boundary (0 to 1), row and column offset to the centre (in these pixels).
     instances : Instances or None
         What the maps say without a prompt, on the same pixels; proposed where a prompt brings no mask.
     frame : Frame

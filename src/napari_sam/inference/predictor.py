@@ -33,7 +33,7 @@ from napari_sam.modeling.prompt_encoder import (
 from napari_sam.types import LowResLogits, ObjectMask, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -79,7 +79,7 @@ class Predictor:
         Parameters
         ----------
         pixels : (h, w) or (h, w, C)
-            The crop's pixels, as in the image.
+            The crop's pixels, as in the image or of a coarser level.
         normalization : Normalization
             Of the whole plane, so that neighbouring crops look alike.
         frame : Frame
@@ -87,18 +87,17 @@ class Predictor:
         plane_shape : (H, W)
         """
         module, device = self.model.module, self.model.device
-        height, width = pixels.shape[:2]
-        inner = max(1, round(height * frame.scale)), max(1, round(width * frame.scale))
+        inner = frame.inner
         with torch.inference_mode():
             x = torch.from_numpy(normalization.apply(pixels)).to(device).permute(2, 0, 1)[None] * 255
-            if inner != (height, width):
+            if inner != x.shape[-2:]:
                 x = interpolate(x, inner, mode="bilinear", align_corners=False, antialias=True)
             x = (x - module.pixel_mean) / module.pixel_std
             x = _pad_frame(x, frame.size, mirror=self.config.any_frame_size)
             features = module.encode(x.contiguous(memory_format=torch.channels_last))
             maps = None
             if features.maps is not None:
-                maps = _read_maps(features.maps, inner, (height, width), frame.scale)
+                maps = _read_maps(features.maps, inner, frame.map_size, frame.scale)
             return ImageEmbedding(
                 features.embedding.contiguous(),
                 features.detail,
@@ -131,8 +130,27 @@ class Predictor:
         PromptError
             When a prompt says nowhere where the object is.
         """
-        prompts = [_propose(embedding, p) for p in prompts]
+        prompts = [propose(embedding, p) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
+        for i, window, logits, iou in self.iter_logits(embedding, prompts):
+            results[i] = self._read_answer(embedding, prompts[i], window, logits, np.clip(iou, 0, 1))
+        return results
+
+    def iter_logits(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompts]
+    ) -> Iterator[tuple[int, Window, NDArray[np.float32], NDArray[np.float32]]]:
+        """What the mask decoder says about each prompt, as it comes, in batches; windows grow as needed.
+
+        Yields
+        ------
+        index : int
+            Which of the prompts.
+        window : Window
+        logits : (M, h, w) float32
+            The single mask first, then the alternatives; four cells a token of the window.
+        iou : (M,) float32
+            As predicted, which may lie a little outside 0 to 1.
+        """
         pending = {
             i: choose_window(embedding, p.extent, self.config.decode_window, self.config.stride)
             for i, p in enumerate(prompts)
@@ -149,9 +167,8 @@ class Predictor:
                         if larger is not None:
                             grown[i] = larger
                         else:
-                            results[i] = self._read_answer(embedding, prompts[i], window, logits, iou)
+                            yield i, window, logits, iou
             pending = grown
-        return results
 
     def _decode_chunk(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompts], windows: Sequence[Window]
@@ -172,7 +189,7 @@ class Predictor:
                 None if masks is None else torch.from_numpy(masks).to(device),
                 detail,
             )
-            values, scores = logits.float().cpu().numpy(), iou.float().clamp(0, 1).cpu().numpy()
+            values, scores = logits.float().cpu().numpy(), iou.float().cpu().numpy()
         return list(zip(values, scores, strict=True))
 
     def _read_dense(
@@ -220,7 +237,7 @@ class Predictor:
         return found
 
 
-def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
+def propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
     """Prompts without a mask get the automatic instance under the first click, else in the box's middle."""
     if prompts.mask is not None or embedding.instances is None:
         return prompts
@@ -231,9 +248,26 @@ def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
         row, col = (prompts.box[0] + prompts.box[2]) / 2, (prompts.box[1] + prompts.box[3]) / 2
     else:
         return prompts
-    r0, c0 = embedding.frame.crop[:2]
-    instance = embedding.instances.at(float(row) - r0, float(col) - c0)
-    return prompts if instance is None else replace(prompts, mask=instance.shifted(r0, c0))
+    r0, c0, r1, c1 = embedding.frame.crop
+    cells = embedding.frame.map_size
+    step = (r1 - r0) / cells[0], (c1 - c0) / cells[1]
+    instance = embedding.instances.at((row - r0 + 0.5) / step[0] - 0.5, (col - c0 + 0.5) / step[1] - 0.5)
+    if instance is None:
+        return prompts
+    if step != (1, 1):
+        instance = _enlarge(instance, step)
+    return replace(prompts, mask=instance.shifted(r0, c0))
+
+
+def _enlarge(mask: ObjectMask, step: tuple[float, float]) -> ObjectMask:
+    """A mask on cells of ``step`` (rows, cols) pixels, on pixels."""
+    lines = []
+    for start, count, size in zip(mask.origin, mask.mask.shape, step, strict=True):
+        first, last = round(start * size), round((start + count) * size)
+        pixels = ((np.arange(first, last) + 0.5) / size).astype(np.int64) - start
+        lines.append((first, np.clip(pixels, 0, count - 1)))
+    (row, rows), (col, cols) = lines
+    return replace(mask, mask=mask.mask[np.ix_(rows, cols)], origin=(row, col))
 
 
 def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMask:
@@ -262,7 +296,7 @@ def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
 def _read_maps(
     maps: Tensor, inner: tuple[int, int], size: tuple[int, int], scale: float
 ) -> NDArray[np.float16]:
-    """Activated maps on the crop's pixels, offsets in plane pixels."""
+    """Activated maps on ``size`` pixels, offsets in these pixels."""
     active = activate(maps.float())[..., : inner[0], : inner[1]]
     if inner != size:
         active = interpolate(active, size, mode="bilinear", align_corners=False)
