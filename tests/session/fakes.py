@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import CheckpointError, ImageError
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.types import LowResLogits, ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_sam.session.requests import ModelChoice
+    from napari_sam.session.requests import Crop, ModelChoice
+    from napari_sam.session.settings import CacheChoice
 
 RADIUS = 3
+
+
+def finest(image: Any) -> Any:
+    return image[0] if isinstance(image, list | tuple) else image
 
 
 def disc(shape: tuple[int, ...], row: float, col: float, radius: float = RADIUS) -> NDArray[np.bool_]:
@@ -27,15 +33,60 @@ def disc(shape: tuple[int, ...], row: float, col: float, radius: float = RADIUS)
     return np.asarray((rows - row) ** 2 + (cols - col) ** 2 <= radius**2)
 
 
+FIELD = 64  # side of a tile
+
+
+@dataclass(frozen=True)
+class FakeEmbedding:
+    nbytes: int = 1000
+
+
 @dataclass
 class FakePredictor:
     """Discs around foreground points, less those around background points."""
 
     engine: FakeEngine
+    settings: EncodeSettings = field(default_factory=EncodeSettings)
+
+    def with_settings(self, settings: EncodeSettings) -> FakePredictor:
+        return FakePredictor(self.engine, settings)
+
+    def list_tiles(self, shape: tuple[int, int]) -> list[tuple[Crop, Crop]]:
+        rows, cols = ([(i, min(i + FIELD, n)) for i in range(0, n, FIELD)] for n in shape)
+        crops = [(r0, c0, r1, c1) for r0, r1 in rows for c0, c1 in cols]
+        return list(zip(crops, crops, strict=True))
+
+    def tier(self, image: Any, crop: Crop) -> Any:
+        return self.engine.cache.get(self._key(image, crop))
+
+    def encode(self, image: Any, crop: Crop) -> FakeEmbedding:
+        if self.engine.read_error is not None:
+            raise self.engine.read_error
+        if self.engine.encode_gate is not None:
+            self.engine.encode_gate.wait(20)
+        self.engine.encoded.append(crop)
+        self.engine.log.append(f"encode {crop[:2]}")
+        self.engine.cache[self._key(image, crop)] = "memory"
+        return FakeEmbedding()
+
+    def _key(self, image: Any, crop: Crop) -> Any:
+        r0, c0, r1, c1 = crop
+        return np.asarray(finest(image)[r0:r1, c0:c1]).tobytes(), crop, self.settings
+
+    def embed(self, image: Any) -> Generator[Progress, None, int]:
+        tiles = [crop for crop, _ in self.list_tiles(finest(image).shape[:2])]
+        todo = [crop for crop in tiles if self.tier(image, crop) is None]
+        for i, crop in enumerate(todo):
+            yield Progress(i, len(todo), "Encoding")
+            time.sleep(self.engine.step_delay)
+            self.encode(image, crop)
+        return len(todo)
 
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         self.engine.asked.append(prompts)
+        image = finest(image)
         self.engine.images.append(np.asarray(image))
+        self.engine.seen.append(self.settings)
         self.engine.threads.add(threading.current_thread().name)
         if self.engine.error is not None:
             raise self.engine.error
@@ -76,6 +127,13 @@ class FakeEngine:
     loads: list[ModelChoice] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
+    seen: list[EncodeSettings] = field(default_factory=list)
+    encoded: list[Crop] = field(default_factory=list)
+    cache: dict[Any, str] = field(default_factory=dict)
+    read_error: BaseException | None = None
+    encode_gate: threading.Event | None = None
+    measured: list[Any] = field(default_factory=list)
+    cleared: list[CacheChoice] = field(default_factory=list)
 
     def list_models(self) -> list[tuple[str, str]]:
         return [("nuclei", "Nuclei."), ("vit_t", "Anything, small.")]
@@ -83,7 +141,23 @@ class FakeEngine:
     def list_devices(self) -> list[str]:
         return ["auto", "cpu"]
 
-    def load(self, choice: ModelChoice) -> FakePredictor:
+    def measure_limits(self, images: Any, channels: Any, percentiles: Any) -> tuple[tuple[float, float], ...]:
+        self.measured.append([int(np.asarray(finest(image)).max(initial=0)) for image in images])
+        return ((0.0, float(max(self.measured[-1], default=0)) + 1),)
+
+    def render_input(self, image: Any, predictor: Any, crop: Crop, max_side: int) -> NDArray[np.uint8]:
+        step = max(1, -(-max(crop[2] - crop[0], crop[3] - crop[1]) // max_side))
+        pixels = np.asarray(finest(image)[crop[0] : crop[2] : step, crop[1] : crop[3] : step])
+        return np.zeros((*pixels.shape[:2], 3), np.uint8) + 128
+
+    def measure_cache(self, cache: CacheChoice) -> tuple[str, int]:
+        return (cache.folder or "platform", 0 if self.cleared else 3_000_000)
+
+    def clear_cache(self, cache: CacheChoice) -> None:
+        self.cleared.append(cache)
+        self.cache.clear()
+
+    def load(self, choice: ModelChoice, cache: CacheChoice) -> FakePredictor:
         self.threads.add(threading.current_thread().name)
         self.tried.append(choice.name)
         if self.load_error is not None:

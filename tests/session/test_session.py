@@ -372,14 +372,14 @@ def test_models_are_listed(world: World) -> None:
     assert found == [((("nuclei", "Nuclei."), ("vit_t", "Anything, small.")), ("auto", "cpu"))]
 
 
-def test_a_lazy_plane_is_read_once(world: World) -> None:
+def test_the_image_of_a_plane_is_made_once(world: World) -> None:
     reads: list[int] = []
 
     def read() -> Any:
         reads.append(1)
         return np.zeros((64, 64))
 
-    world.session.show_plane(Plane("lazy", (None, None), (64, 64), read, lazy=True))
+    world.session.show_plane(Plane("lazy", (None, None), (64, 64), read))
     for position in (A, B, C):
         world.session.set_prompts(points(position))
     assert len(reads) == 1

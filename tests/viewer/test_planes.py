@@ -65,12 +65,14 @@ def test_rgb_planes_have_three_channels(channels: int) -> None:
     assert spatial_shape(layer) == (4, 5, 6)
 
 
-def test_multiscale_reads_the_finest_level() -> None:
+def test_multiscale_gives_all_levels_finest_first() -> None:
     data = np.arange(64).reshape(8, 8)
     layer = Image([data, data[::2, ::2]], multiscale=True)
     plane = locate_plane(layer, show(layer).dims, "s")
     assert plane.shape == (8, 8)
-    np.testing.assert_array_equal(plane.read(), data)
+    fine, coarse = plane.read()
+    np.testing.assert_array_equal(fine, data)
+    np.testing.assert_array_equal(coarse, data[::2, ::2])
 
 
 def test_dask_reads_only_the_plane() -> None:
@@ -85,8 +87,10 @@ def test_dask_reads_only_the_plane() -> None:
     viewer = show(layer, (2, 0, 0))
     plane = locate_plane(layer, viewer.dims, "s")
     blocks.clear()
-    assert plane.lazy
-    assert (plane.read() == 2).all()
+    image = plane.read()
+    assert (image.shape, image.ndim, image.dtype) == ((5, 6), 2, np.dtype(int))
+    assert blocks == []
+    assert (np.asarray(image) == 2).all()
     assert set(blocks) == {2}
 
 

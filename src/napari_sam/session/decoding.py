@@ -127,7 +127,7 @@ class Decoding:
 
 def _decode_steps(pool: PredictorPool, request: DecodeRequest) -> Generator[Progress, None, ObjectMask]:
     yield Progress(0, 2, f"Loading model {request.model.name}")
-    predictor = pool.predictor(request.model)
+    predictor = pool.predictor(request.model, request.plane)
     yield Progress(1, 2, "Predicting the mask")
     return predictor.predict(pool.pixels(request.plane), request.prompts)
 

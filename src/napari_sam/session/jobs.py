@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.types import Progress
 
 __all__ = [
+    "BACKGROUND",
     "CLICK",
     "LONG",
     "WARM_UP",
@@ -33,7 +34,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-CLICK, LONG, WARM_UP = 0, 1, 2  # priorities: the smaller goes first
+CLICK, LONG, WARM_UP, BACKGROUND = 0, 1, 2, 3  # priorities: the smaller goes first
 
 
 def _ignore(_: Any) -> None:
@@ -53,7 +54,7 @@ class Job:
     slot : str or None
         A new job cancels those of the same slot: the latest wins.
     priority : int
-        ``CLICK``, ``LONG`` or ``WARM_UP``.
+        ``CLICK``, ``LONG``, ``WARM_UP`` or ``BACKGROUND``; nobody waits for the last.
     on_progress, on_done, on_failed, on_cancelled : callable
         Get a Progress, the result, one clear message, and None.
     """
@@ -68,6 +69,11 @@ class Job:
     on_cancelled: Callable[[None], None] = _ignore
     cancelled: bool = False
     generator: Generator[Progress, None, Any] | None = field(default=None, repr=False)
+
+    @property
+    def is_awaited(self) -> bool:
+        """True when a runner is busy until it is over."""
+        return self.priority < BACKGROUND
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +99,7 @@ class JobRunner(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """True while a job is queued, runs, or has an undelivered answer."""
+        """True while a job is queued, runs, or has an undelivered answer; ``BACKGROUND`` does not count."""
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -207,14 +213,14 @@ class SynchronousRunner:
 
     @property
     def is_busy(self) -> bool:
-        """True while a job is queued."""
+        """True while a job is queued that somebody waits for."""
         return self._open > 0
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
         if self._closed:
             return
-        self._open += 1
+        self._open += job.is_awaited
         self._queue.submit(job)
         if self._automatic and not self._running:
             self.run()
@@ -232,7 +238,7 @@ class SynchronousRunner:
                 if event is None:
                     break
                 steps = steps if steps is None else steps - 1
-                self._open -= event.is_final
+                self._open -= event.is_final and event.job.is_awaited
                 if not self._closed:
                     event.deliver()
         finally:

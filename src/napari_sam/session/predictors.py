@@ -1,64 +1,86 @@
-"""What the worker keeps between two requests: the loaded model and the last lazily read plane."""
+"""What the worker keeps between two requests: the loaded model, as the settings want it."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam.errors import CheckpointError
 from napari_sam.session.jobs import failure_message
+from napari_sam.session.settings import Settings, encode_settings_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Hashable
 
     from napari_sam.session.requests import Engine, MaskPredictor, ModelChoice, Plane
+    from napari_sam.session.settings import CacheChoice, Limits
 
 __all__ = ["PredictorPool"]
 
 logger = logging.getLogger(__name__)
 
+SAMPLED_PLANES = 16
+"""Over a stack, percentiles are taken from at most so many planes, evenly spaced."""
+
 
 class PredictorPool:
-    """One predictor and one plane's pixels, used by the worker; the main thread asks for ``failure`` only.
+    """The predictor in use; all but ``settings``, ``failure`` and ``retry`` is for the worker.
 
     Parameters
     ----------
     engine : Engine
         Where models come from.
+
+    Attributes
+    ----------
+    settings : Settings
+        The user's; set on the main thread, read by the worker at the next request.
     """
 
     def __init__(self, engine: Engine) -> None:
+        self.settings = Settings()
         self._engine = engine
-        self._loaded: tuple[ModelChoice, MaskPredictor] | None = None
-        self._read: tuple[Plane, NDArray[Any]] | None = None
+        self._loaded: tuple[ModelChoice, CacheChoice, MaskPredictor] | None = None
+        self._plane: tuple[Plane, Any] | None = None
+        self._limits: tuple[Hashable, Limits] | None = None
         self._failed: tuple[ModelChoice, str] | None = None
 
-    def predictor(self, choice: ModelChoice) -> MaskPredictor:
-        """The predictor for a choice, loaded when another one was used last.
+    def predictor(self, choice: ModelChoice, plane: Plane | None = None) -> MaskPredictor:
+        """The predictor for a choice and for the settings of this moment.
 
         Parameters
         ----------
         choice : ModelChoice
-            The model.
+            The model; loaded when another one, or another cache, was used last.
+        plane : Plane or None
+            Where it will predict, which decides what settings in world units or over a stack mean; None
+            when it is about the model alone.
 
         Raises
         ------
         CheckpointError
-            When it cannot be loaded; at once when it could not be loaded before, see ``retry``.
+            When the model cannot be loaded; at once when it could not be loaded before, see ``retry``.
         """
+        settings = self.settings  # one reading: the main thread may set it meanwhile
         failure = self.failure(choice)
         if failure is not None:
             raise CheckpointError(failure)
-        if self._loaded is None or self._loaded[0] != choice:
+        if self._loaded is None or self._loaded[:2] != (choice, settings.cache):
             self._loaded = None  # frees the old model before the new one needs its memory
             try:
-                self._loaded = (choice, self._engine.load(choice))
+                self._loaded = (choice, settings.cache, self._engine.load(choice, settings.cache))
             except Exception as error:
                 logger.debug("loading %r failed", choice.name, exc_info=True)
                 message = failure_message(f"Loading model {choice.name}", error)
                 self._failed = (choice, message)
                 raise CheckpointError(message) from error
-        return self._loaded[1]
+        limits = self._measure_limits(settings, plane)
+        loaded = self._loaded[2]
+        if not hasattr(loaded, "with_settings"):
+            return loaded
+        return loaded.with_settings(encode_settings_of(settings, plane, limits))
 
     def failure(self, choice: ModelChoice) -> str | None:
         """Why a model could not be loaded, None where it was not tried or is loaded."""
@@ -69,11 +91,24 @@ class PredictorPool:
         """Forget what could not be loaded."""
         self._failed = None
 
-    def pixels(self, plane: Plane) -> NDArray[Any]:
-        """The plane's pixels; those of dask and zarr images are kept, so that a click reads nothing."""
-        if not plane.lazy:
-            return plane.read()
-        if self._read is None or self._read[0] != plane:
-            self._read = None
-            self._read = (plane, plane.read())
-        return self._read[1]
+    def pixels(self, plane: Plane) -> Any:
+        """The plane's image for the engine; nothing is read yet.
+
+        The last one is kept, and with it what a lazy image remembers of the crops that were read.
+        """
+        if self._plane is None or self._plane[0] != plane:
+            self._plane = (plane, plane.read())
+        return self._plane[1]
+
+    def _measure_limits(self, settings: Settings, plane: Plane | None) -> Limits | None:
+        """The intensity range of the plane's stack, where the settings ask for it."""
+        if plane is None or settings.scope != "stack" or settings.limits is not None:
+            return None
+        channels = encode_settings_of(settings, plane, None).channels
+        key = (plane.source, channels, settings.percentiles)
+        if self._limits is None or self._limits[0] != key:
+            planes = plane.planes
+            chosen = np.unique(np.linspace(0, len(planes) - 1, SAMPLED_PLANES).round().astype(int))
+            images = [planes[i].read() for i in chosen]
+            self._limits = (key, self._engine.measure_limits(images, channels, settings.percentiles))
+        return self._limits[1]

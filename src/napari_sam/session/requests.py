@@ -6,7 +6,7 @@ All are frozen: a request captures its inputs on the main thread, so the worker 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_sam.inference.encode_settings import EncodeSettings
+    from napari_sam.session.settings import CacheChoice
     from napari_sam.types import ObjectMask, Progress, Prompts
 
 __all__ = [
+    "Crop",
     "DecodeRequest",
+    "Embedding",
     "Engine",
     "MaskPredictor",
     "ModelChoice",
@@ -33,6 +37,9 @@ __all__ = [
     "extends_prompts",
     "same_prompts",
 ]
+
+
+Crop = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +55,40 @@ class Plane:
     shape : (H, W)
         Size of the plane in pixels.
     read : callable
-        Returns the pixels, (H, W) or (H, W, C). Called in the worker only.
-    lazy : bool
-        True when reading is expensive (dask, zarr), so that a read plane is worth keeping.
+        Returns the image for the engine: an array-like (H, W) or (H, W, C), of which only what is indexed is
+        read, or the levels of a pyramid, finest first. Called in the worker only.
     name : str
         The image's name, for messages.
+    channels : int
+        Channels on a last axis that is not spatial; 0 where there is none.
+    pixel_size : float
+        World units per pixel, the geometric mean of rows and columns.
+    unit : str
+        Name of the world unit; empty where the image is measured in pixels.
+    stack : callable or None
+        Returns all planes that the image has along its other axes; None for this one alone.
     """
 
     source: Hashable
     index: tuple[int | None, ...]
     shape: tuple[int, int]
-    read: Callable[[], NDArray[Any]] = field(compare=False, repr=False)
-    lazy: bool = field(default=False, compare=False)
+    read: Callable[[], Any] = field(compare=False, repr=False)
     name: str = field(default="image", compare=False)
+    channels: int = field(default=0, compare=False)
+    pixel_size: float = field(default=1.0, compare=False)
+    unit: str = field(default="", compare=False)
+    stack: Callable[[], Sequence[Plane]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def axes(self) -> tuple[int, int]:
         """The image's axes that are the plane's rows and columns."""
         rows, cols = (axis for axis, value in enumerate(self.index) if value is None)
         return rows, cols
+
+    @property
+    def planes(self) -> Sequence[Plane]:
+        """All planes of the image, this one among them."""
+        return (self,) if self.stack is None else self.stack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +136,38 @@ class ObjectRef:
     mask: ObjectMask
 
 
+class Embedding(Protocol):
+    """What the session needs to know of an embedding: how much memory it takes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+
+
 class MaskPredictor(Protocol):
-    """What the session needs of a loaded model; ``CachedPredictor`` is one."""
+    """What the session needs of a loaded model; ``CachedPredictor`` is one.
+
+    An image is an array-like (H, W) or (H, W, C), or the levels of a pyramid, finest first; crops are
+    half-open (r0, c0, r1, c1) in pixels of the finest level.
+    """
 
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         """Answer one set of prompts on one image."""
+
+    def with_settings(self, settings: EncodeSettings) -> MaskPredictor:
+        """The same model and cache for other settings."""
+
+    def list_tiles(self, shape: tuple[int, int]) -> Sequence[tuple[Crop, Crop]]:
+        """(crop, core) of each tile of a plane; the cores are disjoint and cover it."""
+
+    def tier(self, image: Any, crop: Crop) -> Literal["memory", "disk"] | None:
+        """Where the embedding of a crop is kept."""
+
+    def encode(self, image: Any, crop: Crop) -> Embedding:
+        """The embedding of a crop, from the cache or new."""
+
+    def embed(self, image: Any) -> Generator[Progress, None, int]:
+        """Encode all tiles that are not cached yet, as a job; their number."""
 
 
 class Engine(Protocol):
@@ -130,8 +179,24 @@ class Engine(Protocol):
     def list_devices(self) -> Sequence[str]:
         """Names of devices, "auto" first."""
 
-    def load(self, choice: ModelChoice) -> MaskPredictor:
-        """Load a model."""
+    def load(self, choice: ModelChoice, cache: CacheChoice) -> MaskPredictor:
+        """Load a model, and open its cache."""
+
+    def measure_limits(
+        self, images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
+    ) -> tuple[tuple[float, float], ...]:
+        """The intensities of several planes that become black and white, one pair per channel seen."""
+
+    def render_input(
+        self, image: Any, predictor: MaskPredictor, crop: Crop, max_side: int
+    ) -> NDArray[np.uint8]:
+        """(h, w, 3) pixels of a crop as the model sees them, no side longer than ``max_side``."""
+
+    def measure_cache(self, cache: CacheChoice) -> tuple[str, int]:
+        """Where the disk cache is, and the bytes that it holds."""
+
+    def clear_cache(self, cache: CacheChoice) -> None:
+        """Empty the disk cache."""
 
     def iter_segment(
         self, image: Any, predictor: MaskPredictor, method: str

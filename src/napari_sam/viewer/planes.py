@@ -6,21 +6,22 @@ and neither is a slice index.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.session.requests import Plane
+from napari_sam.viewer.plane_pixels import PlaneReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "PlaneReader",
     "full_resolution",
     "go_to_plane",
     "layer_map",
@@ -30,30 +31,6 @@ __all__ = [
     "same_transform",
     "spatial_shape",
 ]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PlaneReader:
-    """Reads one plane; slices lazily, so that dask and zarr load nothing else.
-
-    Attributes
-    ----------
-    data : array-like
-        The image's data.
-    selection : tuple of int or slice
-        Selects the plane.
-    rgb : bool
-        True when the last axis holds colours; an alpha channel is left out.
-    """
-
-    data: Any
-    selection: tuple[int | slice, ...]
-    rgb: bool
-
-    def __call__(self) -> NDArray[Any]:
-        """(H, W) or (H, W, 3) pixels."""
-        pixels = np.asarray(self.data[self.selection])
-        return pixels[..., :3] if self.rgb else pixels
 
 
 def full_resolution(layer: Any) -> Any:
@@ -128,15 +105,49 @@ def locate_plane(layer: Any, dims: Any, source: Any) -> Plane:
                 f"{position}; move the slider to where the image is."
             )
         index.append(position)
-    selection = tuple(slice(None) if value is None else value for value in index)
-    return Plane(
+    return _make_plane(layer, source, tuple(index))
+
+
+def _make_plane(layer: Any, source: Any, index: tuple[int | None, ...]) -> Plane:
+    """The plane of an image at an index, which is known to exist."""
+    shape, levels = spatial_shape(layer), tuple(layer.data) if layer.multiscale else (layer.data,)
+    rows, cols = (axis for axis, value in enumerate(index) if value is None)
+    rgb = bool(layer.rgb)
+    size, unit = _pixel_size(layer, (rows, cols))
+    first = Plane(
         source=source,
-        index=tuple(index),
-        shape=(shape[axes[0]], shape[axes[1]]),
-        read=PlaneReader(data, selection, bool(layer.rgb)),
-        lazy=not isinstance(data, np.ndarray),
+        index=index,
+        shape=(shape[rows], shape[cols]),
+        read=_make_reader(levels, index, rgb),
         name=str(layer.name),
+        channels=min(int(levels[0].shape[-1]), 3) if rgb else 0,
+        pixel_size=size,
+        unit=unit,
     )
+
+    def stack() -> Sequence[Plane]:  # in the worker: without the layer
+        others = product(
+            *([None] if value is None else range(shape[axis]) for axis, value in enumerate(index))
+        )
+        return [replace(first, index=found, read=_make_reader(levels, found, rgb)) for found in others]
+
+    return replace(first, stack=stack)
+
+
+def _make_reader(levels: tuple[Any, ...], index: tuple[int | None, ...], rgb: bool) -> PlaneReader:
+    return PlaneReader(levels, tuple(slice(None) if value is None else value for value in index), rgb)
+
+
+def _pixel_size(layer: Any, axes: tuple[int, int]) -> tuple[float, str]:
+    """World units per pixel (geometric mean of two axes), and the unit's name where it has one."""
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), float)
+    sides = [
+        float(np.linalg.norm(np.asarray(layer.data_to_world(np.eye(layer.ndim)[axis]), float) - origin))
+        for axis in axes
+    ]
+    size = float(np.sqrt(sides[0] * sides[1])) or 1.0
+    unit = str(layer.units[axes[0]])
+    return size, "" if unit in ("pixel", "dimensionless") else unit
 
 
 def go_to_plane(layer: Any, dims: Any, plane: Plane) -> None:

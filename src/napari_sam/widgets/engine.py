@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.session.requests import MaskPredictor, ModelChoice
+    from napari_sam.session.settings import CacheChoice
     from napari_sam.types import Progress
 
 __all__ = ["InferenceEngine"]
@@ -32,8 +33,8 @@ class InferenceEngine:
 
         return list_devices()
 
-    def load(self, choice: ModelChoice) -> MaskPredictor:
-        """Load a model with a memory cache of embeddings."""
+    def load(self, choice: ModelChoice, cache: CacheChoice) -> MaskPredictor:
+        """Load a model, and open its cache."""
         from napari_sam.inference.cached_predictor import CachedPredictor
         from napari_sam.inference.checkpoints import load_model
 

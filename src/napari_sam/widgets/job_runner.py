@@ -63,7 +63,7 @@ class QtJobRunner:
 
     @property
     def is_busy(self) -> bool:
-        """True while a job is queued, runs, or has an undelivered answer."""
+        """True while a job is queued, runs, or has an undelivered answer; ``BACKGROUND`` does not count."""
         return self._open > 0
 
     @property
@@ -75,7 +75,7 @@ class QtJobRunner:
         """Queue a job; ignored after ``close``."""
         if self._relay is None:
             return
-        self._open += 1
+        self._open += job.is_awaited
         self._queue.submit(job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="napari-sam", daemon=True)
@@ -147,7 +147,7 @@ class QtJobRunner:
                     event.deliver()
                 finally:
                     # after the callback: a job that it submits keeps the runner busy without a gap
-                    self._open -= event.is_final
+                    self._open -= event.is_final and event.job.is_awaited
         finally:
             self._delivering = False
 

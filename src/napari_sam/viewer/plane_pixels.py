@@ -1,0 +1,122 @@
+"""The pixels of one plane, read where they are asked for and nowhere else."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["LazyPlane", "PlaneReader", "select_plane"]
+
+Selection = tuple[int | slice, ...]
+KEPT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneReader:
+    """Makes the image that the engine reads: one plane, or that plane of every level of a pyramid.
+
+    Attributes
+    ----------
+    levels : tuple of array-like
+        The layer's data, finest first; one where it is no pyramid.
+    selection : tuple of int or slice
+        Selects the plane at the finest level.
+    rgb : bool
+        True when the last axis holds colours; an alpha channel is left out.
+    """
+
+    levels: tuple[Any, ...]
+    selection: Selection
+    rgb: bool
+
+    def __call__(self) -> Any:
+        """(H, W) or (H, W, 3) array-like, or a list of them, finest first."""
+        planes = [
+            select_plane(level, _at_level(self.selection, self.levels[0].shape, level.shape), self.rgb)
+            for level in self.levels
+        ]
+        return planes[0] if len(planes) == 1 else planes
+
+
+class LazyPlane:
+    """One plane of a lazily read array (dask, zarr, HDF5, ...), as an array of its own.
+
+    Indexing reads what is indexed. The last pieces are kept, up to 64 MB: the engine looks at the pixels of
+    a crop at every click to see whether they are the ones that it knows.
+
+    Parameters
+    ----------
+    data : array-like
+        The whole array.
+    selection : tuple of int or slice
+        Selects the plane; slices stand for its own axes.
+    rgb : bool
+        True when the last axis holds colours.
+    """
+
+    def __init__(self, data: Any, selection: Selection, rgb: bool) -> None:
+        self._data = data
+        self._selection = selection
+        sizes = [int(n) for n, part in zip(data.shape, selection, strict=False) if isinstance(part, slice)]
+        self.shape = (*sizes, min(int(data.shape[-1]), 3)) if rgb else tuple(sizes)
+        self.dtype = np.dtype(data.dtype)
+        self.ndim = len(self.shape)
+        self._rgb = rgb
+        self._kept: OrderedDict[str, NDArray[Any]] = OrderedDict()
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Pixels by basic indexing of rows, columns and, where there are any, colours."""
+        parts = list(key) if isinstance(key, tuple) else [key]
+        if Ellipsis in parts:
+            at = parts.index(Ellipsis)
+            parts[at : at + 1] = [slice(None)] * (self.ndim - len(parts) + 1)
+        parts += [slice(None)] * (self.ndim - len(parts))
+        name = repr(parts)
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        wanted = iter(parts)
+        full = [next(wanted) if isinstance(part, slice) else part for part in self._selection]
+        pixels = np.asarray(self._data[tuple(full)])
+        if self._rgb:
+            pixels = pixels[..., : self.shape[-1]][..., next(wanted)]
+        self._keep(name, pixels)
+        return pixels
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """The whole plane, where it fits into memory."""
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def _keep(self, name: str, pixels: NDArray[Any]) -> None:
+        if pixels.nbytes > KEPT_BYTES:
+            return
+        self._kept[name] = pixels
+        while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+
+
+def select_plane(data: Any, selection: Selection, rgb: bool) -> Any:
+    """The plane of an array: a view where the array is in memory or mapped, else a ``LazyPlane``."""
+    if isinstance(data, np.ndarray):
+        plane = data[selection]
+        return plane[..., :3] if rgb else plane
+    return LazyPlane(data, selection, rgb)
+
+
+def _at_level(selection: Selection, finest: Sequence[int], shape: Sequence[int]) -> Selection:
+    """The selection on a coarser level, whose planes along other axes may be fewer."""
+    found: list[int | slice] = []
+    for part, fine, coarse in zip(selection, finest, shape, strict=False):
+        if isinstance(part, slice):
+            found.append(part)
+        else:
+            found.append(min(int((part + 0.5) * coarse / fine), int(coarse) - 1))
+    return tuple(found)
