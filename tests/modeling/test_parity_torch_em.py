@@ -1,4 +1,4 @@
-"""The same weights give the same maps as torch-em's UNETR, put together as micro-sam does for its decoders."""
+"""The same weights give the same maps as torch-em's UNETR, put together as micro-sam does it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_kind_is_told_by_the_keys(keys: list[str], kind: str | None) -> None
     ],
 )
 def test_configurations_that_cannot_be(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="instance.decoder"):
+    with pytest.raises(ValueError, match=r"instance.decoder"):
         SamConfig(**{"instance_decoder": "unetr"} | arguments)
 
 

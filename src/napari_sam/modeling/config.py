@@ -113,8 +113,8 @@ class SamConfig:
             raise ValueError(f"Expected an instance_decoder out of {kinds}, got {self.instance_decoder!r}.")
         if self.reads_embedding_only and self.stride != 16:
             raise ValueError(
-                f"Expected an embedding at stride 16 for the instance decoder {self.instance_decoder!r}, which "
-                f"enlarges it 16 times, got stride {self.stride}."
+                f"Expected an embedding at stride 16 for the instance decoder {self.instance_decoder!r}, "
+                f"which enlarges it 16 times, got stride {self.stride}."
             )
         if self.detail_channels and self.instance_decoder != "maps":
             raise ValueError('Expected instance_decoder="maps" with detail_channels, which come from it.')

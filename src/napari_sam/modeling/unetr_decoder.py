@@ -8,6 +8,7 @@ there, which gives the same numbers for a quarter of the work.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -66,7 +67,7 @@ class UpsamplingPath(nn.Module):
 
     def __init__(self, upsampler: type[Upsampler | TransposedUpsampler]) -> None:
         super().__init__()
-        pairs = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+        pairs = list(itertools.pairwise(WIDTHS))
         self.blocks = nn.ModuleList(DoubleConv(wide, narrow) for wide, narrow in pairs)
         self.samplers = nn.ModuleList(upsampler(wide, narrow) for wide, narrow in pairs)
 

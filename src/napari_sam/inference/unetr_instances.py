@@ -1,0 +1,132 @@
+"""From the three maps of a UNETR instance decoder to objects, as micro-sam does it.
+
+Seeds are where both distances are small; a watershed on the distance to the boundary grows them over the
+foreground (Archit et al. 2025, "Segment Anything for Microscopy").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.ndimage import label as label_components
+from skimage.segmentation import watershed
+from torch.nn.functional import interpolate
+
+from napari_sam.errors import SamError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.checkpoints import LoadedModel
+    from napari_sam.inference.embedding import ImageEmbedding
+
+WITH_DIAGONALS = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True, slots=True)
+class UnetrParams:
+    """Thresholds of the instance method for models with a UNETR decoder; the defaults are micro-sam's.
+
+    Attributes
+    ----------
+    foreground : float
+        Probability above which a pixel belongs to some object.
+    center_distance, boundary_distance : float
+        A seed is where both distances, 0 in the middle of an object and 1 at its edge, are below these.
+    foreground_sigma, distance_sigma : float
+        Standard deviations in pixels by which the maps are smoothed; 0 for not at all.
+    min_area : int
+        Smaller objects are dropped, in pixels.
+    """
+
+    foreground: float = 0.5
+    center_distance: float = 0.5
+    boundary_distance: float = 0.5
+    foreground_sigma: float = 1.0
+    distance_sigma: float = 1.6
+    min_area: int = 12
+
+
+def segment_unetr_maps(maps: NDArray[Any], params: UnetrParams | None = None) -> NDArray[np.int32]:
+    """Turn foreground, centre distance and boundary distance (3, H, W) into (H, W) int32 labels 1, 2, ...
+
+    Examples
+    --------
+    Two objects of 5 x 5 pixels, each with a seed in its middle:
+
+    >>> import numpy as np
+    >>> maps = np.ones((3, 9, 16), np.float32)
+    >>> maps[0] = 0
+    >>> for col in (4, 11):
+    ...     maps[0, 2:7, col - 2 : col + 3] = 1
+    ...     maps[1:, 3:6, col - 1 : col + 2] = 0
+    >>> params = UnetrParams(foreground_sigma=0, distance_sigma=0)
+    >>> np.bincount(segment_unetr_maps(maps, params).ravel()).tolist()
+    [94, 25, 25]
+    """
+    params = params or UnetrParams()
+    foreground = _smooth(maps[0], params.foreground_sigma) > params.foreground
+    center = _smooth(maps[1], params.distance_sigma)
+    boundary = _smooth(maps[2], params.distance_sigma)
+    seeds = foreground & (center < params.center_distance) & (boundary < params.boundary_distance)
+    markers, _ = label_components(seeds, WITH_DIAGONALS)
+    labels = watershed(boundary, markers, mask=foreground)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    kept = (areas > 0) & (areas >= params.min_area)
+    numbers: NDArray[np.int32] = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return numbers[labels]
+
+
+def _smooth(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
+    plane = np.asarray(plane, np.float32)
+    return gaussian_filter(plane, sigma, mode="mirror", truncate=3.0) if sigma else plane
+
+
+def encode_maps(
+    predictor: CachedPredictor, image: Any, crop: tuple[int, int, int, int]
+) -> NDArray[np.float16]:
+    """The dense maps of a crop, whatever instance decoder the model has.
+
+    Parameters
+    ----------
+    predictor : CachedPredictor
+    image : (H, W) or (H, W, C) array
+    crop : (r0, c0, r1, c1)
+        Half-open, in pixels.
+
+    Returns
+    -------
+    (M, r1 - r0, c1 - c0) float16
+        ``instance_decoder.MAPS`` as ``activate`` gives them, offsets in pixels of the image, or
+        ``unetr_decoder.UNETR_MAPS``.
+
+    Raises
+    ------
+    SamError
+        When the model has no instance decoder.
+    """
+    embedding = predictor.encode(image, crop)
+    if embedding.maps is not None:
+        return embedding.maps
+    if not predictor.model.config.reads_embedding_only:
+        raise SamError(f"The model {predictor.model.name!r} has no instance decoder; use the method 'grid'.")
+    return decode_maps(predictor.model, embedding)
+
+
+def decode_maps(model: LoadedModel, embedding: ImageEmbedding) -> NDArray[np.float16]:
+    """``UNETR_MAPS`` of an embedding on the pixels of its crop, (3, h, w)."""
+    frame = embedding.frame
+    size = frame.crop[2] - frame.crop[0], frame.crop[3] - frame.crop[1]
+    height, width = (max(1, round(n * frame.scale)) for n in size)
+    with torch.inference_mode():
+        maps = model.module.decode_maps(embedding.features)[..., :height, :width].float()
+        if (height, width) != size:
+            maps = interpolate(maps, size, mode="bilinear", align_corners=False)
+        half: NDArray[np.float16] = maps[0].half().cpu().numpy()
+    return half
