@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from skimage.morphology import label as label_components
 
 from napari_sam.errors import SamError
 from napari_sam.inference import object_table
+from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.inference.object_table import measure_objects
 from napari_sam.types import ObjectMask
 
@@ -83,11 +82,19 @@ def test_intensities_that_are_not_finite_are_left_out():
     assert np.isnan(mean[1])
 
 
-def test_scores_are_looked_up_by_label():
-    labels = np.array([[0, 3, 1, 9]])
-    table = measure_objects(labels, scores={"predicted_iou": [0.1, 0.2, 0.3]})
-    np.testing.assert_allclose(table["predicted_iou"], [0.1, 0.3, np.nan])
-    assert np.isnan(table["stability"]).all()
+def test_scores_are_those_of_the_drawn_candidates():
+    squares = [np.pad(np.ones((4, 4), bool), ((0, 4), (i, 4 - i))) for i in range(3)]
+    ious = [0.7, 0.9, 0.8]
+    objects = [ObjectMask.from_plane(s, predicted_iou=i) for s, i in zip(squares, ious, strict=True)]
+    candidates = Candidates.from_objects(objects, (8, 8))
+    labels, indices = draw_with_indices(candidates, np.arange(3))
+    table = measure_objects(labels, scores=candidates.take(indices))
+    np.testing.assert_allclose(table["predicted_iou"], [0.9, 0.8, 0.7])
+    assert table["area"].tolist() == [16, 4, 4]
+    labels[7, 7] = 11  # not one of them
+    table = measure_objects(labels, scores=candidates.take(indices))
+    assert table["index"].tolist() == [1, 2, 3, 11]
+    np.testing.assert_allclose(table["stability"], [1, 1, 1, np.nan])
 
 
 class _Recorder:
@@ -103,21 +110,12 @@ class _Recorder:
 
 
 def _make_candidates(labels):
-    """As much of Candidates as is measured."""
-    objects = [ObjectMask.from_plane(labels == i) for i in range(1, labels.max() + 1)]
-    boxes = np.array([o.box for o in objects], np.int32)
-    shape = np.array(labels.shape)
     rng = np.random.default_rng(4)
-    return SimpleNamespace(
-        plane_shape=labels.shape,
-        boxes=boxes,
-        areas=np.array([o.area for o in objects]),
-        centers=np.array([o.centroid for o in objects]),
-        on_border=(boxes[:, :2] == 0).any(axis=1) | (boxes[:, 2:] == shape).any(axis=1),
-        mask=lambda i: objects[i],
-        __len__=lambda: len(objects),
-        **{name: rng.random(len(objects)).astype(np.float32) for name in object_table.SCORES},
-    )
+    objects = [
+        ObjectMask.from_plane(labels == i, predicted_iou=rng.random(), stability_score=rng.random())
+        for i in range(1, labels.max() + 1)
+    ]
+    return Candidates.from_objects(objects, labels.shape, rng.random(len(objects)))
 
 
 @pytest.mark.parametrize("tile", [512, 16], ids=["one read", "many reads"])

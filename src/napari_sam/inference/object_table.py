@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import SamError
+from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.transforms import check_plane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_sam.inference.candidates import Candidates
+    from numpy.typing import NDArray
 
 __all__ = ["SCORES", "measure_objects"]
 
@@ -33,7 +32,7 @@ def measure_objects(
     image: Any = None,
     *,
     kept: Sequence[int] | NDArray[np.integer[Any]] | None = None,
-    scores: Mapping[str, ArrayLike] | None = None,
+    scores: Candidates | None = None,
 ) -> Columns:
     """Measure the objects of a label image, or candidates.
 
@@ -48,8 +47,9 @@ def measure_objects(
         Numpy, dask or zarr. Without it there are no intensities.
     kept : (K,) int, optional
         Which candidates, in this order; default all. Label k is the k-th of them.
-    scores : mapping of str to (K,) array, optional
-        Columns to take over, for labels 1 .. K of a label image; labels beyond get NaN.
+    scores : Candidates, optional
+        Where the scores of a label image's objects come from: label k is the k-th of these, as
+        ``draw_with_indices`` tells. Labels beyond get NaN.
 
     Returns
     -------
@@ -76,8 +76,8 @@ def measure_objects(
     """
     if isinstance(image, (list, tuple)):
         image = image[0]
-    is_labels = hasattr(objects, "shape")
-    plane = tuple(objects.shape) if is_labels else tuple(objects.plane_shape)
+    is_labels = not isinstance(objects, Candidates)
+    plane = tuple(objects.shape) if is_labels else objects.plane_shape
     channels = _check_image(image, plane)
     if is_labels:
         if len(plane) != 2 or np.dtype(objects.dtype).kind not in "bui":
@@ -86,7 +86,7 @@ def measure_objects(
                 "pick a plane of the stack first."
             )
         table, sums, counts = _measure_labels(objects, image, channels)
-        table |= _pick_scores(scores or {}, table["index"])
+        table |= _pick_scores(scores, table["index"])
     else:
         table, sums, counts = _measure_candidates(objects, image, channels, kept)
     with np.errstate(invalid="ignore"):
@@ -111,14 +111,13 @@ def _check_image(image: Any, plane: tuple[int, ...]) -> int:
     return max(channels, 1)
 
 
-def _pick_scores(scores: Mapping[str, ArrayLike], index: NDArray[np.int64]) -> Columns:
-    """The given columns at the labels' places, NaN for the other scores."""
+def _pick_scores(scores: Candidates | None, index: NDArray[np.int64]) -> Columns:
+    """The candidates' scores at the labels' places; NaN where there is none."""
+    known = (index >= 1) & (index <= (0 if scores is None else len(scores)))
     columns: Columns = {name: np.full(len(index), np.nan, np.float32) for name in SCORES}
-    for name, given in scores.items():
-        values = np.asarray(given)
-        known = (index >= 1) & (index <= len(values))
-        columns[name] = np.full(len(index), np.nan, np.float32)
-        columns[name][known] = values[index[known] - 1]
+    for name, column in columns.items():
+        if scores is not None:
+            column[known] = getattr(scores, name)[index[known] - 1]
     return columns
 
 
@@ -157,13 +156,13 @@ def _measure_labels(
     # The same object in several stripes is summed up.
     index, which = np.unique(np.concatenate([part[0] for part in found]), return_inverse=True)
     parts = [np.concatenate([part[i] for part in found]) for i in range(1, 6)]
-    area, row_sum, col_sum, total, finite = (_add_up(part, which, len(index)) for part in parts)
+    areas, row_sum, col_sum, total, finite = (_add_up(part, which, len(index)) for part in parts)
     on_border = np.isin(index, np.unique(np.concatenate([b.astype(np.int64) for b in border])))
     table: Columns = {
         "index": index.astype(np.int64),
-        "area": area.astype(np.int64),
-        "centroid-row": row_sum / area,
-        "centroid-col": col_sum / area,
+        "area": areas.astype(np.int64),
+        "centroid-row": row_sum / areas,
+        "centroid-col": col_sum / areas,
         "on_border": on_border,
     }
     return table, total, finite.astype(np.int64)
@@ -204,11 +203,11 @@ def _measure_candidates(
         counts[position] = finite.sum(axis=0)
     table: Columns = {
         "index": np.arange(1, len(chosen) + 1),
-        "area": np.asarray(candidates.areas)[chosen].astype(np.int64),
-        "centroid-row": np.asarray(candidates.centers)[chosen, 0].astype(np.float64),
-        "centroid-col": np.asarray(candidates.centers)[chosen, 1].astype(np.float64),
-        "on_border": np.asarray(candidates.on_border)[chosen].astype(bool),
-        **{name: np.asarray(getattr(candidates, name))[chosen].astype(np.float32) for name in SCORES},
+        "area": candidates.areas[chosen].astype(np.int64),
+        "centroid-row": candidates.centers[chosen, 0].astype(np.float64),
+        "centroid-col": candidates.centers[chosen, 1].astype(np.float64),
+        "on_border": candidates.on_border[chosen],
+        **{name: getattr(candidates, name)[chosen] for name in SCORES},
     }
     return table, sums, counts
 
@@ -219,7 +218,7 @@ def _read_objects(
     """Each chosen candidate's position, mask and pixels; neighbours share one read of the image."""
     if image is None or len(chosen) == 0:
         return
-    boxes = np.asarray(candidates.boxes)[chosen].astype(np.int64)
+    boxes = candidates.boxes[chosen].astype(np.int64)
     square = boxes[:, :2] // TILE
     large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) > TILE  # on its own, lest it widens others' reads
     order = np.lexsort((np.where(large, np.arange(len(boxes)), -1), square[:, 1], square[:, 0]))
