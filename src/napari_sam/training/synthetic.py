@@ -118,7 +118,7 @@ def _draw_tissue(rng: np.random.Generator, side: int) -> NDArray[np.int32]:
     steps = np.arange(-spacing, side + spacing, spacing)
     points = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
     points = points + rng.uniform(-0.45, 0.45, points.shape) * spacing
-    grid = np.stack(np.mgrid[:side, :side], -1).astype(np.float64)
+    grid = np.moveaxis(np.mgrid[:side, :side], 0, -1).astype(np.float64)
     for axis in range(2):
         grid[..., axis] += rng.uniform(0, 0.35) * spacing * _smooth_noise(rng, side, spacing / 2)
     _, nearest = cKDTree(points).query(grid)
@@ -138,7 +138,7 @@ def _paint_blobs(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray
     texture = 1 + rng.uniform(0, 0.35) * _smooth_noise(rng, len(labels), rng.uniform(0.8, 4))
     haze = gaussian_filter((labels > 0).astype(float), rng.uniform(4, 15)) * rng.uniform(0, 0.3)
     gray = rng.uniform(0, 0.2) + haze + np.where(labels > 0, brightness * dome * texture, 0)
-    return 1 - gray if rng.random() < 0.3 else gray
+    return _maybe_invert(rng, gray, 0.3)
 
 
 def _paint_membranes(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -150,7 +150,7 @@ def _paint_membranes(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDA
     if rng.random() < 0.4:  # nuclei inside the cells belong to them
         middle = depth / np.maximum(_per_object_max(labels, depth), 1)
         gray = gray + rng.uniform(-0.1, 0.4) * np.clip(3 * (middle - rng.uniform(0.4, 0.7)), 0, 1)
-    return 1 - gray if rng.random() < 0.35 else gray
+    return _maybe_invert(rng, gray, 0.35)
 
 
 def _paint_phase(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -158,7 +158,8 @@ def _paint_phase(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray
     halo = np.exp(-outside / rng.uniform(1.5, 6)) * (labels == 0) * rng.uniform(0.15, 0.5)
     rim = np.exp(-depth / rng.uniform(1, 3)) * (labels > 0) * rng.uniform(-0.4, 0.3)
     body = (labels > 0) * (rng.uniform(-0.3, 0.1) + rng.uniform(0.02, 0.15) * _texture(rng, len(labels)))
-    return 0.5 + halo + rim + body + 0.03 * _texture(rng, len(labels))
+    gray: NDArray[np.float64] = 0.5 + halo + rim + body + 0.03 * _texture(rng, len(labels))
+    return gray
 
 
 def _paint_relief(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -169,7 +170,8 @@ def _paint_relief(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArra
     rows, cols = np.gradient(height)
     angle = rng.uniform(0, 2 * np.pi)
     shade = np.cos(angle) * rows + np.sin(angle) * cols
-    return 0.5 + shade / max(float(np.abs(shade).max()), 1e-6) * rng.uniform(0.25, 0.5)
+    gray: NDArray[np.float64] = 0.5 + shade / max(float(np.abs(shade).max()), 1e-6) * rng.uniform(0.25, 0.5)
+    return gray
 
 
 def _paint_organelles(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -181,7 +183,8 @@ def _paint_organelles(rng: np.random.Generator, labels: NDArray[np.int32]) -> ND
     if rng.random() < 0.4:  # folds within, as in mitochondria
         phase = 2 * np.pi * _smooth_noise(rng, side, 8) + np.mgrid[:side, :side][0] * rng.uniform(0.5, 1.2)
         inside = inside - 0.2 * (labels > 0) * (np.sin(phase) > 0.5)
-    return rough + inside - rng.uniform(0.25, 0.5) * rim
+    gray: NDArray[np.float64] = rough + inside - rng.uniform(0.25, 0.5) * rim
+    return gray
 
 
 def _paint_vesicles(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -190,7 +193,8 @@ def _paint_vesicles(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDAr
     filled = (labels > 0) * rng.uniform(0, 0.5)
     sign = rng.choice([-1.0, 1.0])
     base = 0.2 if sign > 0 else 0.8
-    return base + sign * _per_object(rng, labels, 0.4, 0.8) * np.maximum(ring, filled)
+    gray: NDArray[np.float64] = base + sign * _per_object(rng, labels, 0.4, 0.8) * np.maximum(ring, filled)
+    return gray
 
 
 _PAINTERS: Final = {
@@ -232,7 +236,8 @@ def _take_picture(rng: np.random.Generator, gray: NDArray[np.float64]) -> NDArra
         0, rng.uniform(0, 0.05), gray.shape
     )
     low, high = np.percentile(gray, (1.0, 99.8))  # as images are normalised before the model sees them
-    return np.clip((gray - low) / max(high - low, 1e-6), 0, 1)
+    scaled: NDArray[np.float64] = np.clip((gray - low) / max(high - low, 1e-6), 0, 1)
+    return scaled
 
 
 def _colour(rng: np.random.Generator, gray: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -243,6 +248,10 @@ def _colour(rng: np.random.Generator, gray: NDArray[np.float64]) -> NDArray[np.f
         light = 1 - dark
     coloured: NDArray[np.float32] = (dark + gray[..., None] * (light - dark)).astype(np.float32)
     return coloured
+
+
+def _maybe_invert(rng: np.random.Generator, gray: NDArray[np.float64], chance: float) -> NDArray[np.float64]:
+    return 1 - gray if rng.random() < chance else gray
 
 
 def _distances(labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
