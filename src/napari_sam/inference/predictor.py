@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.inference.checkpoints import LoadedModel
+    from napari_sam.inference.paged_tensor import PagedTensor
     from napari_sam.inference.transforms import Normalization
     from napari_sam.modeling import SamConfig
 
@@ -130,7 +131,6 @@ class Predictor:
         PromptError
             When a prompt says nowhere where the object is.
         """
-        prompts = [propose(embedding, p) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
         for i, window, logits, iou in self.iter_logits(embedding, prompts):
             results[i] = self._read_answer(embedding, prompts[i], window, logits, np.clip(iou, 0, 1))
@@ -151,6 +151,7 @@ class Predictor:
         iou : (M,) float32
             As predicted, which may lie a little outside 0 to 1.
         """
+        prompts = [_propose(embedding, p) for p in prompts]
         pending = {
             i: choose_window(embedding, p.extent, self.config.decode_window, self.config.stride)
             for i, p in enumerate(prompts)
@@ -237,7 +238,7 @@ class Predictor:
         return found
 
 
-def propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
+def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
     """Prompts without a mask get the automatic instance under the first click, else in the box's middle."""
     if prompts.mask is not None or embedding.instances is None:
         return prompts
@@ -305,9 +306,11 @@ def _read_maps(
     return half
 
 
-def _cut(maps: Tensor, origins: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
+def _cut(
+    maps: Tensor | PagedTensor, origins: Sequence[tuple[int, int]], height: int, width: int
+) -> Tensor:
     if maps.shape[-2:] == (height, width):
-        return maps
+        return maps[..., :height, :width]
     return torch.cat([maps[..., r : r + height, c : c + width] for r, c in origins])
 
 
