@@ -235,7 +235,7 @@ def test_a_large_box_gets_a_large_window(
 # ---- encoding ---------------------------------------------------------------------------------------------
 
 
-def test_dense_maps_lie_on_the_pixels_of_the_crop_or_on_the_fewer_of_the_frame(
+def test_dense_maps_lie_on_the_pixels_of_the_frame(
     conv_model: LoadedModel, make_blobs: Callable[..., NDArray[np.uint8]]
 ) -> None:
     image = make_blobs(130, 201)
@@ -245,7 +245,7 @@ def test_dense_maps_lie_on_the_pixels_of_the_crop_or_on_the_fewer_of_the_frame(
     assert 0 <= maps[:3].min() <= maps[:3].max() <= 1
     enlarged = encode(conv_model, image, 1.25).maps
     assert enlarged is not None
-    assert enlarged.shape == (5, 130, 201)
+    assert enlarged.shape == (5, 162, 251)
     reduced = encode(conv_model, make_blobs(400, 300))
     assert reduced.frame.scale == 256 / 400
     assert reduced.maps is not None
@@ -259,24 +259,24 @@ def test_offsets_are_in_the_pixels_of_the_maps(conv_model: LoadedModel) -> None:
     assert half is not None
     assert full is not None
     assert double is not None
-    assert (half.shape[1], full.shape[1], double.shape[1]) == (256, 512, 512)
+    assert (half.shape[1], full.shape[1], double.shape[1]) == (256, 512, 1024)
     offsets = full[3:, 256, 256].astype(float)
     assert np.abs(offsets).max() > 0
     np.testing.assert_allclose(half[3:, 128, 128].astype(float), offsets, rtol=0.02, atol=0.02)
-    np.testing.assert_allclose(double[3:, 256, 256].astype(float), offsets / 2, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(double[3:, 512, 512].astype(float), offsets, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0], ids=str)
-def test_a_proposal_of_a_reduced_frame_lies_on_plane_pixels(conv_model: LoadedModel, scale: float) -> None:
+@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0, 2.5], ids=str)
+def test_a_proposal_of_a_scaled_frame_lies_on_plane_pixels(conv_model: LoadedModel, scale: float) -> None:
     embedding = encode(conv_model, np.zeros((100, 140), np.uint8), scale)
-    labels = np.zeros(embedding.frame.map_size, np.int32)
+    labels = np.zeros(embedding.frame.inner, np.int32)
     cells = np.array(labels.shape) / (100, 140)
     box = np.round(np.array([[20, 40], [50, 90]]) * cells).astype(int)
     labels[box[0, 0] : box[1, 0], box[0, 1] : box[1, 1]] = 1
     embedding = replace(embedding, instances=Instances(labels, tuple(find_objects(labels))))
     mask = _propose(embedding, Prompts([(30, 60)])).mask
     assert mask is not None
-    np.testing.assert_allclose(mask.box, (20, 40, 50, 90), atol=1 if scale < 1 else 0)
+    np.testing.assert_allclose(mask.box, (20, 40, 50, 90), atol=0 if scale == 1 else 1)
     assert mask.mask.all()
     assert _propose(embedding, Prompts([(60, 60)])).mask is None
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_sam.inference.instance_maps import Instances
+    from napari_sam.inference.paged_tensor import PagedTensor
     from napari_sam.types import Box
 
 
@@ -39,12 +40,6 @@ class Frame:
         r0, c0, r1, c1 = self.crop
         return max(1, round((r1 - r0) * self.scale)), max(1, round((c1 - c0) * self.scale))
 
-    @property
-    def map_size(self) -> tuple[int, int]:
-        """(height, width) of dense maps: the crop's pixels, or the frame's where those are fewer."""
-        r0, c0, r1, c1 = self.crop
-        return self.inner if self.scale < 1 else (r1 - r0, c1 - c0)
-
     def to_frame(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Plane (row, col) to frame (x, y), pixel centres at integers in both."""
         origin = np.array(self.crop[:2], np.float32)
@@ -66,11 +61,11 @@ class ImageEmbedding:
     Attributes
     ----------
     features : (1, C, h, w) tensor
-        On the model's device.
+        On the model's device. Of an embedding read from disk a stand-in that can be cut like a tensor.
     detail : (1, D, 4 h, 4 w) tensor or None
         One compact map for the mask decoder's boundaries, where the model has it.
     maps : (5, height, width) float16 or None
-        The instance decoder's maps on ``frame.map_size`` pixels that cover ``frame.crop``: foreground,
+        The instance decoder's maps on the ``frame.inner`` pixels that show the crop: foreground,
         distance to centre and boundary (0 to 1), row and column offset to the centre (in these pixels).
     instances : Instances or None
         What the maps say without a prompt, on the same pixels; proposed where a prompt brings no mask.
@@ -78,8 +73,8 @@ class ImageEmbedding:
     plane_shape : (H, W)
     """
 
-    features: Tensor
-    detail: Tensor | None
+    features: Tensor | PagedTensor
+    detail: Tensor | PagedTensor | None
     maps: NDArray[np.float16] | None
     instances: Instances | None
     frame: Frame
@@ -94,6 +89,6 @@ class ImageEmbedding:
     def nbytes(self) -> int:
         """Memory that it holds, in bytes."""
         tensors = [t for t in (self.features, self.detail) if t is not None]
-        held = sum(t.element_size() * t.nelement() for t in tensors)
+        held = sum(t.nbytes for t in tensors)
         held += self.maps.nbytes if self.maps is not None else 0
         return held + (self.instances.labels.nbytes if self.instances is not None else 0)

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, pad
 from napari_sam.errors import PromptError
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
-from napari_sam.inference.instance_maps import Instances
+from napari_sam.inference.instance_maps import Instances, segment_maps
 from napari_sam.inference.mask_ops import (
     average_mask,
     clean_mask,
@@ -73,7 +73,13 @@ class Predictor:
         return Frame(crop, scale, (size[0], size[1]))
 
     def encode(
-        self, pixels: NDArray[Any], normalization: Normalization, frame: Frame, plane_shape: tuple[int, int]
+        self,
+        pixels: NDArray[Any],
+        normalization: Normalization,
+        frame: Frame,
+        plane_shape: tuple[int, int],
+        *,
+        adapt: bool = False,
     ) -> ImageEmbedding:
         """Encode the pixels of one crop.
 
@@ -86,7 +92,22 @@ class Predictor:
         frame : Frame
             From ``make_frame``.
         plane_shape : (H, W)
+        adapt : bool
+            Encode it once more, enlarged, where what was found are objects too small to be outlined well;
+            the embedding's frame tells.
         """
+        embedding = self._encode(pixels, normalization, frame, plane_shape)
+        if not (adapt and self.config.any_frame_size) or embedding.maps is None:
+            return embedding
+        enlargement = choose_enlargement(embedding, self.config.image_size)
+        if enlargement == 1:
+            return embedding
+        frame = self.make_frame(frame.crop, frame.scale * enlargement)
+        return self._encode(pixels, normalization, frame, plane_shape)
+
+    def _encode(
+        self, pixels: NDArray[Any], normalization: Normalization, frame: Frame, plane_shape: tuple[int, int]
+    ) -> ImageEmbedding:
         module, device = self.model.module, self.model.device
         inner = frame.inner
         with torch.inference_mode():
@@ -98,7 +119,8 @@ class Predictor:
             features = module.encode(x.contiguous(memory_format=torch.channels_last))
             maps = None
             if features.maps is not None:
-                maps = _read_maps(features.maps, inner, frame.map_size, frame.scale)
+                active = activate(features.maps.float())[0, :, : inner[0], : inner[1]]
+                maps = active.half().cpu().numpy()
             return ImageEmbedding(
                 features.embedding.contiguous(),
                 features.detail,
@@ -238,6 +260,32 @@ class Predictor:
         return found
 
 
+TINY = 14.0
+"""Objects of a smaller median diameter, in frame pixels, are shown enlarged ..."""
+WANTED = 20.0
+"""... to about this diameter, by quarters ..."""
+MOST = 2.5
+"""... and at most by this factor."""
+
+
+def choose_enlargement(embedding: ImageEmbedding, image_size: int) -> float:
+    """By how much a crop should be enlarged for its automatic objects to be outlined well; 1 for not at all.
+
+    A frame never grows beyond ``image_size``.
+    """
+    maps = embedding.maps
+    if maps is None:
+        return 1.0
+    areas = np.bincount(segment_maps(maps.astype(np.float32)).ravel())[1:]
+    if len(areas) < 3:  # chance
+        return 1.0
+    diameter = 2 * float(np.sqrt(np.median(areas) / np.pi))
+    if diameter >= TINY:
+        return 1.0
+    room = image_size / max(embedding.frame.inner)
+    return max(1.0, float(np.floor(4 * min(WANTED / diameter, MOST, room)) / 4))
+
+
 def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
     """Prompts without a mask get the automatic instance under the first click, else in the box's middle."""
     if prompts.mask is not None or embedding.instances is None:
@@ -250,7 +298,7 @@ def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
     else:
         return prompts
     r0, c0, r1, c1 = embedding.frame.crop
-    cells = embedding.frame.map_size
+    cells = embedding.frame.inner
     step = (r1 - r0) / cells[0], (c1 - c0) / cells[1]
     instance = embedding.instances.at((row - r0 + 0.5) / step[0] - 0.5, (col - c0 + 0.5) / step[1] - 0.5)
     if instance is None:
@@ -294,21 +342,7 @@ def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
     return x
 
 
-def _read_maps(
-    maps: Tensor, inner: tuple[int, int], size: tuple[int, int], scale: float
-) -> NDArray[np.float16]:
-    """Activated maps on ``size`` pixels, offsets in these pixels."""
-    active = activate(maps.float())[..., : inner[0], : inner[1]]
-    if inner != size:
-        active = interpolate(active, size, mode="bilinear", align_corners=False)
-        active[:, 3:] /= scale
-    half: NDArray[np.float16] = active[0].half().cpu().numpy()
-    return half
-
-
-def _cut(
-    maps: Tensor | PagedTensor, origins: Sequence[tuple[int, int]], height: int, width: int
-) -> Tensor:
+def _cut(maps: Tensor | PagedTensor, origins: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
     if maps.shape[-2:] == (height, width):
         return maps[..., :height, :width]
     return torch.cat([maps[..., r : r + height, c : c + width] for r, c in origins])
