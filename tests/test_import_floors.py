@@ -24,13 +24,25 @@ ALLOWED = {
     "types": {"numpy"},
     "sample_data": {"numpy", "scipy", "skimage"},
     "modeling": {"torch"},
-    "inference": {"numpy", "scipy", "skimage", "torch", "safetensors"},
+    "inference": {
+        "numpy",
+        "scipy",
+        "skimage",
+        "torch",
+        "safetensors",
+        "numcodecs",
+        "platformdirs",
+        "pooch",
+        "requests",
+        "filelock",
+        "xxhash",
+    },
     "training": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "evaluation": {"numpy", "scipy", "skimage"},
     "session": {"numpy", "psygnal", "platformdirs"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
-    "cli": {"numpy", "skimage", "tifffile", "imageio", "torch", "tqdm"},
+    "cli": {"numpy", "skimage", "tifffile", "imageio", "torch", "tqdm", "zarr"},
 }
 
 ROOMS = sorted(
