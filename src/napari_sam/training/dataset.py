@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+SYNTHETIC_WEIGHT = 0.3
+"""Of synthetic crops in the dense loss: they are there for prompts; what is found without one stays real."""
 SUFFIXES = (".png", ".tif", ".tiff")
 
 
@@ -149,9 +151,15 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        pixels, labels = self._draw_crop(rng)
+        synthetic = bool(self.synthetic) and rng.random() < self.synthetic
+        if synthetic:
+            pixels, labels = make_synthetic_image(rng, self.crop)
+        else:
+            pixels, labels = self._cut_crop(rng)
         pixels = augment_intensity(pixels, rng)
         targets, weight = make_instance_targets(labels)
+        if synthetic:
+            weight = weight * SYNTHETIC_WEIGHT
         return {
             "pixels": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),  # (3, H, W)
             "labels": torch.from_numpy(labels),  # (H, W)
@@ -159,9 +167,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             "weight": torch.from_numpy(weight),  # (H, W)
         }
 
-    def _draw_crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        if self.synthetic and rng.random() < self.synthetic:
-            return make_synthetic_image(rng, self.crop)
+    def _cut_crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         image = self.images[rng.choice(len(self.images), p=self.probabilities)]
         for _ in range(3):  # a crop without objects teaches little
             pixels, labels = augment_geometry(image.pixels, image.labels, self.crop, rng)
