@@ -23,3 +23,11 @@ class CheckpointError(SamError):
 
 class CacheError(SamError):
     """The embedding cache cannot be read or written."""
+
+
+class MissingWeightsError(CheckpointError):
+    """The weights of a model that has a name are not on this computer yet."""
+
+
+class DownloadError(CheckpointError):
+    """Weights cannot be fetched; the message says from where, and where to put them by hand."""
