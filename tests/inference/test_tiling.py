@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam.inference.tiling import choose_crop, cover_plane
+from napari_sam.inference.tiling import centre_crop, choose_crop, cover_plane, touches_seam
 
 
 @pytest.mark.parametrize(
@@ -11,14 +11,18 @@ from napari_sam.inference.tiling import choose_crop, cover_plane
     [
         pytest.param((300, 200), (10, 10, 20, 20), 300, (0, 0, 300, 200), id="small planes are one crop"),
         pytest.param((1, 300), (0, 5, 0, 5), 300, (0, 0, 1, 300), id="one row"),
+        # tiles of 256 start at 0, 128, 256, ... and answer for their pixels 64 to 192, at the borders for more
         pytest.param((1000, 1000), (0, 0, 0, 0), 256, (0, 0, 256, 256), id="first corner"),
         pytest.param((1000, 1000), (999, 999, 999, 999), 256, (744, 744, 1000, 1000), id="last corner"),
-        # the crop's middle is as near as steps of 128 allow: 372 + 128 = 500 is off by 12
-        pytest.param((1000, 1000), (500, 500, 500, 500), 256, (384, 384, 640, 640), id="middle"),
+        pytest.param((1000, 1000), (191, 191, 191, 191), 256, (0, 0, 256, 256), id="end of a core"),
+        pytest.param((1000, 1000), (192, 191, 192, 191), 256, (128, 0, 384, 256), id="start of the next"),
         pytest.param((100, 1000), (50, 500, 50, 500), 256, (0, 384, 100, 640), id="a low plane"),
-        # wider than half a field: a crop of its own, twice as wide as the prompts
-        pytest.param((1000, 1000), (400, 300, 600, 700), 256, (100, 100, 900, 900), id="a large box"),
-        pytest.param((1000, 1000), (0, 0, 999, 999), 256, (0, 0, 1000, 1000), id="all of it"),
+        pytest.param((1000, 1000), (150, 150, 224, 160), 256, (0, 0, 256, 256), id="32 pixels from the seam"),
+        # nearer, so a crop around (187.5, 155.5) that moves in steps of 64: 59.5 to 64, 27.5 to 0
+        pytest.param((1000, 1000), (150, 150, 225, 160), 256, (64, 0, 320, 256), id="over a seam"),
+        # 200 pixels: the least side of at least 400 is 512; its middle (400.5, 500.5) moves by steps of 128
+        pytest.param((1000, 1000), (300, 400, 500, 600), 256, (128, 256, 640, 768), id="a large box"),
+        pytest.param((5000, 3000), (0, 0, 4999, 2999), 256, (0, 0, 5000, 3000), id="all of it"),
     ],
 )
 def test_choose_crop(
@@ -38,19 +42,62 @@ def test_a_crop_lies_in_the_plane_and_holds_the_prompts() -> None:
         size = rng.uniform(0, 1, 2) ** 3 * (height, width)  # mostly small
         low = rng.uniform(-0.5, np.array([height, width]) - 0.5 - size)
         high = low + size
-        r0, c0, r1, c1 = choose_crop((height, width), (*low, *high), field)
-        assert 0 <= r0 < r1 <= height
-        assert 0 <= c0 < c1 <= width
-        assert (r0 - 0.5 <= low[0], c0 - 0.5 <= low[1]) == (True, True)
-        assert (high[0] <= r1 - 0.5 + 1e-6, high[1] <= c1 - 0.5 + 1e-6) == (True, True)
-        assert (r1 - r0, c1 - c0) >= (min(height, field), min(width, field)) or max(height, width) <= field
-        if max(high - low) <= field / 2:
-            assert max(r1 - r0, c1 - c0) <= field
+        shape, extent = (height, width), (*low, *high)
+        first = choose_crop(shape, extent, field)
+        for crop in (first, centre_crop(shape, extent, field)):
+            r0, c0, r1, c1 = crop
+            assert 0 <= r0 < r1 <= height
+            assert 0 <= c0 < c1 <= width
+            # with context around, up to the plane's borders
+            for i, length in enumerate(shape):
+                assert crop[i] == 0 or low[i] - crop[i] >= min(64, field // 4) / 2 - 1
+                assert crop[i + 2] == length or crop[i + 2] - high[i] >= min(64, field // 4) / 2 - 1
+            assert max(r1 - r0, c1 - c0) <= max(field, 4 * max(size))
+            assert (r1 - r0, c1 - c0) >= (min(height, field), min(width, field))
 
 
-def test_neighbouring_prompts_share_a_crop() -> None:
-    crops = {choose_crop((4000, 4000), (r, c, r, c), 256) for r in range(900, 940) for c in range(900, 940)}
-    assert len(crops) <= 4
+def test_a_small_prompt_takes_a_tile_of_the_plane() -> None:
+    tiles = {crop for crop, _ in cover_plane((3000, 2000), 256, 64)}
+    rng = np.random.default_rng(0)
+    for r, c in rng.uniform(-0.5, (2999.5, 1999.5), (500, 2)):
+        assert choose_crop((3000, 2000), (r, c, r, c), 256) in tiles
+        assert choose_crop((3000, 2000), (r - 10, c - 10, r + 10, c + 10), 256) in tiles
+
+
+def test_a_refined_prompt_keeps_its_crop() -> None:
+    extents = [(180 + d, 180 - d, 300 + d, 200 + d) for d in range(-20, 20, 4)]
+    crops = {choose_crop((4000, 4000), extent, 256) for extent in extents}
+    assert len(crops) <= 2
+
+
+@pytest.mark.parametrize(
+    ("extent", "previous", "expected"),
+    [
+        pytest.param((100, 240, 120, 256), (0, 0, 256, 256), (0, 128, 256, 384), id="moved"),
+        pytest.param((500, 500, 510, 510), (384, 384, 640, 640), (256, 256, 768, 768), id="wider"),
+        pytest.param((0, 0, 999, 999), (0, 0, 1000, 1000), (0, 0, 1000, 1000), id="there is no more"),
+    ],
+)
+def test_another_crop_when_one_was_too_small(
+    extent: tuple[int, int, int, int],
+    previous: tuple[int, int, int, int],
+    expected: tuple[int, int, int, int],
+) -> None:
+    assert centre_crop((1000, 1000), extent, 256, previous) == expected
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        pytest.param((110, 120, 190, 180), False, id="inside"),
+        pytest.param((101, 120, 190, 180), True, id="first row"),
+        pytest.param((110, 120, 199, 180), True, id="last row"),
+        pytest.param((110, 0, 190, 180), False, id="the plane's own first column"),
+        pytest.param((110, 20, 190, 199), True, id="last column"),
+    ],
+)
+def test_masks_that_touch_a_seam(box: tuple[int, int, int, int], expected: bool) -> None:
+    assert touches_seam((100, 0, 200, 200), box, (1000, 1000), 2) is expected
 
 
 def test_cores_are_disjoint_and_cover_the_plane() -> None:

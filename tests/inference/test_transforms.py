@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from napari_sam.errors import ImageError
-from napari_sam.inference.transforms import SAMPLE_SIDE, Normalization, check_plane, measure_normalization
+from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.transforms import (
+    Normalization,
+    check_plane,
+    measure_normalization,
+    render_model_input,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,12 +161,56 @@ def test_dask_gives_what_numpy_gives() -> None:
 
 
 def test_a_large_image_is_only_sampled(recording: Callable[..., Any]) -> None:
-    data = np.random.default_rng(0).integers(0, 4000, (3000, 1500), np.uint16)
+    data = np.random.default_rng(0).integers(0, 4000, (3000, 5000), np.uint16)
     image = recording(data)
     norm = measure_normalization(image)
-    assert [shape for shape, _ in image.reads] == [(600, 750)]
-    assert max(image.reads[0][0]) < 2 * SAMPLE_SIDE
+    assert sum(size for _, size in image.reads) <= 512 * 512
     np.testing.assert_allclose((norm.low[0], norm.high[0]), np.percentile(data, (1, 99.8)), atol=40)
+
+
+@pytest.mark.parametrize(
+    ("channels", "limits", "low", "high"),
+    [
+        pytest.param(None, ((10, 30),), (10, 10, 10), (30, 30, 30), id="one pair for all"),
+        pytest.param((4, 1), ((0, 1), (5, 9)), (0, 5, 0), (1, 9, 0), id="one for each"),
+        pytest.param((4,), ((0, 1),), (0, 0, 0), (1, 1, 1), id="one channel"),
+    ],
+)
+def test_fixed_limits_read_nothing(
+    recording: Callable[..., Any],
+    channels: tuple[int, ...] | None,
+    limits: tuple[tuple[float, float], ...],
+    low: tuple[float, ...],
+    high: tuple[float, ...],
+) -> None:
+    image = recording(np.zeros((6, 7, 5)))
+    norm = measure_normalization(image, channels, limits=limits)
+    assert (norm.low, norm.high) == (low, high)
+    assert image.reads == []
+
+
+def test_limits_for_other_channels_are_refused() -> None:
+    with pytest.raises(ImageError, match=r"of 3 for the channels \[0, 1, 2\], got 2"):
+        measure_normalization(np.zeros((4, 4, 5)), limits=((0, 1), (0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64], ids=lambda d: d.__name__)
+def test_many_pixels_are_stretched_like_few(dtype: type) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (300, 400)).astype(dtype)
+    norm = Normalization((20.0,) * 3, (200.0,) * 3, (0, 0, 0))
+    expected = np.clip((image.astype(float) - 20) / 180, 0, 1)
+    np.testing.assert_allclose(norm.apply(image)[..., 2], expected, atol=1e-7)
+
+
+def test_the_picture_shows_what_the_model_sees() -> None:
+    image = np.zeros((40, 60), np.uint16)
+    image[:, 30:] = 1000
+    whole = render_model_input(image, EncodeSettings(limits=((0, 2000),)))
+    assert (whole.shape, whole.dtype) == ((40, 60, 3), np.uint8)
+    np.testing.assert_array_equal(np.unique(whole), [0, 128])
+    part = render_model_input(image, crop=(0, 20, 40, 60), max_side=20)
+    assert part.shape == (20, 20, 3)
+    np.testing.assert_array_equal(part[0, :, 0], [0] * 5 + [255] * 15)
 
 
 def test_apply_to_a_crop_equals_a_crop_of_the_whole() -> None:

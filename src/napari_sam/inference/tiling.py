@@ -1,7 +1,12 @@
-"""Which piece of a plane is encoded for a prompt, and the tiles that cover a plane."""
+"""Which piece of a plane is encoded for a prompt, and the tiles that cover a plane.
+
+Clicks, automatic segmentation and encoding ahead share one lattice of overlapping tiles, so that each finds
+what the others encoded. Only prompts that a tile does not hold with some context get a crop of their own.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,12 +17,12 @@ HALO = 64
 """Pixels of context at the seams of tiles."""
 
 
-def choose_crop(shape: tuple[int, int], extent: Box, field: int) -> Crop:
+def choose_crop(shape: tuple[int, int], extent: Box, field: int, halo: int = HALO) -> Crop:
     """The crop that is encoded for prompts over ``extent``.
 
-    A plane no larger than the field is encoded whole. A larger one is covered by fields at half-field
-    steps, so that prompts near each other share one; the field whose middle is nearest to the
-    prompts' is taken. Prompts wider than half a field get a crop of their own around them.
+    A plane no larger than the field is encoded whole. On a larger one it is the tile of ``cover_plane``
+    whose core holds the middle of the prompts, where that tile also holds all of them with half a halo
+    around; else a crop centred on them.
 
     Parameters
     ----------
@@ -26,6 +31,8 @@ def choose_crop(shape: tuple[int, int], extent: Box, field: int) -> Crop:
         Of the prompts, in pixels.
     field : int
         Side of what the model encodes at once.
+    halo : int
+        As for ``cover_plane``.
 
     Returns
     -------
@@ -37,24 +44,64 @@ def choose_crop(shape: tuple[int, int], extent: Box, field: int) -> Crop:
     >>> choose_crop((300, 200), (10, 10, 20, 20), 1024)
     (0, 0, 300, 200)
     >>> choose_crop((4000, 4000), (1500, 700, 1500, 700), 1024)
-    (1024, 0, 2048, 1024)
+    (896, 0, 1920, 1024)
+    >>> choose_crop((4000, 4000), (880, 700, 1000, 900), 1024)  # over a seam
+    (512, 256, 1536, 1280)
     """
     if max(shape) <= field:
         return 0, 0, shape[0], shape[1]
-    spans = (extent[2] - extent[0], extent[3] - extent[1])
-    side = field if max(spans) <= field / 2 else int(2 * max(spans))
-    starts, stops = [], []
+    margin = min(halo, field // 4) / 2
+    ends = []
     for length, low, high in ((shape[0], extent[0], extent[2]), (shape[1], extent[1], extent[3])):
-        step = side // 2
-        start = (
-            round(((low + high) / 2 - side / 2) / step) * step
-            if side == field
-            else int((low + high - side) / 2)
-        )
+        middle = min(max((low + high) / 2 + 0.5, 0), length - 1)
+        pieces = _cover_axis(length, field, halo)
+        start, stop = next((a, b) for a, b, first, last in pieces if first <= middle < last)
+        held = (start == 0 or low - margin >= start) and (stop == length or high + margin <= stop)
+        if not held:
+            return centre_crop(shape, extent, field)
+        ends.append((start, stop))
+    (r0, r1), (c0, c1) = ends
+    return r0, c0, r1, c1
+
+
+def centre_crop(shape: tuple[int, int], extent: Box, field: int, previous: Crop | None = None) -> Crop:
+    """A crop around ``extent``, at least twice as wide, whose place and side move in large steps.
+
+    The steps (a quarter of its side; powers of two fields) let prompts that are refined keep their crop.
+
+    Parameters
+    ----------
+    shape : (H, W)
+    extent : (r0, c0, r1, c1)
+    field : int
+        The least side.
+    previous : (r0, c0, r1, c1), optional
+        A crop that was too small: another one is returned, a larger one where the place stays.
+    """
+    span = max(extent[2] - extent[0], extent[3] - extent[1])
+    side = field * 2 ** max(0, math.ceil(math.log2(max(2 * span, 1) / field)))
+    while True:
+        crop = _place_crop(shape, extent, side)
+        if crop != previous or crop == (0, 0, shape[0], shape[1]):
+            return crop
+        side *= 2
+
+
+def _place_crop(shape: tuple[int, int], extent: Box, side: int) -> Crop:
+    step = max(1, side // 4)
+    ends = []
+    for length, low, high in ((shape[0], extent[0], extent[2]), (shape[1], extent[1], extent[3])):
+        start = round(((low + high + 1) / 2 - side / 2) / step) * step
         start = max(0, min(start, length - side))
-        starts.append(start)
-        stops.append(min(start + side, length))
-    return starts[0], starts[1], stops[0], stops[1]
+        ends.append((start, min(start + side, length)))
+    (r0, r1), (c0, c1) = ends
+    return r0, c0, r1, c1
+
+
+def touches_seam(crop: Crop, box: Crop, shape: tuple[int, int], margin: float) -> bool:
+    """Whether a mask comes within ``margin`` pixels of a border of its crop that is not the plane's."""
+    near_start = any(crop[i] > 0 and box[i] - crop[i] < margin for i in (0, 1))
+    return near_start or any(crop[i + 2] < shape[i] and crop[i + 2] - box[i + 2] < margin for i in (0, 1))
 
 
 def cover_plane(shape: tuple[int, int], field: int, halo: int) -> list[tuple[Crop, Crop]]:
@@ -74,14 +121,15 @@ def cover_plane(shape: tuple[int, int], field: int, halo: int) -> list[tuple[Cro
     list of (crop, core)
         The cores are disjoint and cover the plane.
     """
-    halo = min(halo, field // 4)
     rows, cols = (_cover_axis(n, field, halo) for n in shape[:2])
     return [((r[0], c[0], r[1], c[1]), (r[2], c[2], r[3], c[3])) for r in rows for c in cols]
 
 
 def _cover_axis(length: int, field: int, halo: int) -> list[tuple[int, int, int, int]]:
+    """(start, stop) of each crop and of its core."""
     if length <= field:
         return [(0, length, 0, length)]
+    halo = min(halo, field // 4)
     pieces, done = [], 0
     while done < length:
         start = max(0, min(done - halo, length - field))

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import ImageError
+from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.image_source import ImageSource, average_area, check_plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-SAMPLE_SIDE = 512
-"""Percentiles are taken over evenly spaced rows and columns, fewer than twice as many as this."""
+    from napari_sam.inference.tiling import Crop
+
+__all__ = ["Normalization", "check_plane", "measure_normalization", "render_model_input"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,71 +54,121 @@ class Normalization:
             if i and channel == self.channels[i - 1]:
                 out[..., i] = out[..., i - 1]
                 continue
-            # Subtract in double: uint64 and large offsets would lose their differences in float32.
-            with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64
-                values = (stack[..., channel].astype(np.float64) - self.low[i]) / span
-            out[..., i] = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
+            band = stack[..., channel]
+            if band.dtype in (np.uint8, np.uint16) and band.size > 1 << 16:  # few values, many pixels
+                every = np.arange(np.iinfo(band.dtype).max + 1)
+                out[..., i] = _stretch(every, self.low[i], span)[band]
+            else:
+                out[..., i] = _stretch(band, self.low[i], span)
         return out
 
 
-def check_plane(image: Any) -> tuple[int, int, int]:
-    """Return (height, width, channels) of one plane; channels is 0 for (H, W).
-
-    Raises
-    ------
-    ImageError
-        When the image is not (H, W) or (H, W, C), is empty, or is not real-valued.
-    """
-    shape = tuple(getattr(image, "shape", ()))
-    if len(shape) not in (2, 3):
-        raise ImageError(
-            f"Expected one plane of shape (H, W) or (H, W, C), got {len(shape)}-D {shape}; "
-            "pick a plane of the stack first."
-        )
-    if 0 in shape:
-        raise ImageError(f"Expected an image with pixels, got shape {shape}.")
-    if np.dtype(image.dtype).kind not in "buif":
-        raise ImageError(f"Expected real numbers, got {image.dtype}; take the magnitude or convert it.")
-    return int(shape[0]), int(shape[1]), int(shape[2]) if len(shape) == 3 else 0
+def _stretch(values: NDArray[Any], low: float, span: float) -> NDArray[np.float32]:
+    # Subtract in double: uint64 and large offsets would lose their differences in float32.
+    with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64
+        relative = (values.astype(np.float64) - low) / span
+    return np.clip(np.nan_to_num(relative, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
 
 
 def measure_normalization(
     image: Any,
     channels: Sequence[int] | None = None,
     percentiles: tuple[float, float] = (1.0, 99.8),
+    limits: tuple[tuple[float, float], ...] | None = None,
 ) -> Normalization:
     """Choose channels and intensity range of a plane, robustly against hot and dead pixels.
 
     Parameters
     ----------
-    image : (H, W) or (H, W, C) array, also dask or zarr
+    image : (H, W) or (H, W, C) array, a pyramid of them, or ImageSource
+        Not more than 512 x 512 of its pixels are looked at.
     channels : sequence of up to three int, optional
         Which channels the model sees; default the first three.
     percentiles : (low, high)
         Of the finite pixels. A colour image (three or four uint8 channels) keeps one range for
         all channels, so that its colours stay; others get one per channel.
+    limits : tuple of (low, high), optional
+        Intensities instead of percentiles: one pair, or one for each channel that the model sees.
 
     Returns
     -------
     Normalization
+
+    Raises
+    ------
+    ImageError
+        When the image cannot be used or read, or has no such channels.
     """
-    height, width, count = check_plane(image)
-    chosen = _choose_channels(count, channels)
-    step = (max(1, height // SAMPLE_SIDE), max(1, width // SAMPLE_SIDE))
-    sample = np.asarray(image[:: step[0], :: step[1]])
-    stack = sample[..., None] if count == 0 else sample
-    colour = count in (3, 4) and sample.dtype == np.uint8 and channels is None
-    low, high = [], []
-    for channel in chosen:
-        if channel < 0:
-            bounds = (0.0, 0.0)
-        elif colour:
-            bounds = _measure_range(stack[..., :3], percentiles)
-        else:
-            bounds = _measure_range(stack[..., channel], percentiles)
-        low.append(bounds[0])
-        high.append(bounds[1])
-    return Normalization(tuple(low), tuple(high), chosen)
+    source = image if isinstance(image, ImageSource) else ImageSource(image)
+    chosen = _choose_channels(source.channels, channels)
+    if limits is not None:
+        return _take_limits(limits, chosen)
+    sample = source.sample()
+    stack = sample[..., None] if source.channels == 0 else sample
+    colour = source.channels in (3, 4) and sample.dtype == np.uint8 and channels is None
+    if colour:
+        measured = dict.fromkeys(chosen, _measure_range(stack[..., :3], percentiles))
+    else:
+        measured = {c: _measure_range(stack[..., c], percentiles) for c in set(chosen) if c >= 0}
+    measured[-1] = 0.0, 0.0  # an empty channel
+    low, high = zip(*(measured[channel] for channel in chosen), strict=True)
+    return Normalization(low, high, chosen)
+
+
+def render_model_input(
+    image: Any,
+    settings: EncodeSettings | None = None,
+    crop: Crop | None = None,
+    max_side: int = 1024,
+    normalization: Normalization | None = None,
+) -> NDArray[np.uint8]:
+    """What the model sees of an image, as a picture.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array, a pyramid of them, or ImageSource
+    settings : EncodeSettings, optional
+        Its channels and intensity range are applied.
+    crop : (r0, c0, r1, c1), optional
+        Half-open pixels; default the whole plane.
+    max_side : int
+        Larger crops are shown reduced to this many pixels a side.
+    normalization : Normalization, optional
+        Where it was measured before.
+
+    Returns
+    -------
+    (h, w, 3) uint8
+
+    Raises
+    ------
+    ImageError
+        When the image cannot be used or read.
+    """
+    settings = settings or EncodeSettings()
+    source = image if isinstance(image, ImageSource) else ImageSource(image)
+    norm = normalization or measure_normalization(
+        source, settings.channels, settings.percentiles, settings.limits
+    )
+    r0, c0, r1, c1 = crop or (0, 0, *source.shape)
+    scale = min(1.0, max_side / max(r1 - r0, c1 - c0))
+    size = max(1, round((r1 - r0) * scale)), max(1, round((c1 - c0) * scale))
+    pixels = source.read((r0, c0, r1, c1), scale)
+    if pixels.shape[:2] != size:
+        rows, cols = (np.linspace(0, n, m + 1) for n, m in zip(pixels.shape[:2], size, strict=True))
+        pixels = average_area(pixels, rows, cols)
+    return np.round(norm.apply(pixels) * 255).astype(np.uint8)
+
+
+def _take_limits(limits: tuple[tuple[float, float], ...], chosen: tuple[int, ...]) -> Normalization:
+    wanted = list(dict.fromkeys(channel for channel in chosen if channel >= 0))
+    if len(limits) not in (1, len(wanted)):
+        raise ImageError(
+            f"Expected limits of one pair, or of {len(wanted)} for the channels {wanted}, got {len(limits)}."
+        )
+    pairs = {c: limits[0] if len(limits) == 1 else limits[n] for n, c in enumerate(wanted)} | {-1: (0.0, 0.0)}
+    low, high = zip(*(pairs[channel] for channel in chosen), strict=True)
+    return Normalization(low, high, chosen)
 
 
 def _choose_channels(count: int, channels: Sequence[int] | None) -> tuple[int, ...]:

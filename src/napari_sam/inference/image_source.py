@@ -1,0 +1,310 @@
+"""Reads crops of planes that may be far larger than memory: numpy, memory-mapped, dask, zarr, or a pyramid.
+
+Whatever has a shape, a dtype and slices is an image. Of a sequence of such levels, the finest first, the one
+is read that suits the scale at which the model looks. Nothing but the pixels asked for is ever read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from napari_sam.errors import ImageError, SamError
+from napari_sam.inference.source_memory import SourceMemory, is_dask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_sam.inference.tiling import Crop
+
+__all__ = ["ImageSource", "average_area", "check_plane"]
+
+SAMPLE_SIDE: Final = 512
+"""Intensities are measured on at most this many rows and columns ..."""
+STRIDE_SIDE: Final = 2048
+"""... evenly spaced where the plane has no more than this many, else ..."""
+SPOTS: Final = 5
+"""... in this many places along each axis, so that few chunks of a lazy array are read."""
+LARGEST_READ: Final = 1 << 26
+"""Bytes; a larger crop is read in blocks and averaged down at once."""
+BLOCK_SIDE: Final = 2048
+COARSER: Final = 1.05
+"""A level may be this much coarser than asked for: the sides of pyramids are rounded."""
+
+
+def check_plane(image: Any) -> tuple[int, int, int]:
+    """Return (height, width, channels) of one plane or pyramid; channels is 0 for (H, W).
+
+    Raises
+    ------
+    ImageError
+        When the image is not (H, W) or (H, W, C), is empty, or is not real-valued.
+    """
+    if isinstance(image, ImageSource):
+        return *image.shape, image.channels
+    level = _list_levels(image)[0]
+    shape = tuple(getattr(level, "shape", ()))
+    if len(shape) not in (2, 3):
+        raise ImageError(
+            f"Expected one plane of shape (H, W) or (H, W, C), got {len(shape)}-D {shape}; "
+            "pick a plane of the stack first."
+        )
+    if 0 in shape:
+        raise ImageError(f"Expected an image with pixels, got shape {shape}.")
+    if np.dtype(level.dtype).kind not in "buif":
+        raise ImageError(f"Expected real numbers, got {level.dtype}; take the magnitude or convert it.")
+    return int(shape[0]), int(shape[1]), int(shape[2]) if len(shape) == 3 else 0
+
+
+def _list_levels(image: Any) -> list[Any]:
+    """The levels of a pyramid; anything else is one level."""
+    if isinstance(image, Sequence) and len(image) and all(hasattr(level, "shape") for level in image):
+        return list(image)
+    return [image]
+
+
+class ImageSource:
+    """One plane, read crop by crop. Coordinates are those of the finest level.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array, or a sequence of such levels, the finest first
+        numpy, memory-mapped, dask, zarr or anything else with ``shape``, ``dtype`` and slices.
+    memory : SourceMemory, optional
+        What is known of the image from before, where it is read lazily.
+
+    Attributes
+    ----------
+    levels : list
+    shape : (H, W)
+        Of the finest level.
+    channels : int
+        0 for (H, W).
+    dtype : numpy.dtype
+    sizes : list of (rows, cols)
+        Of each level; their ratios need not be whole or alike.
+    memory : SourceMemory or None
+        None where reading costs nothing, so that nothing needs to be remembered.
+
+    Raises
+    ------
+    ImageError
+        When it is no image, or the levels are no pyramid.
+    """
+
+    def __init__(self, image: Any, memory: SourceMemory | None = None) -> None:
+        height, width, self.channels = check_plane(image)
+        self.levels = _list_levels(image)
+        self.shape = height, width
+        self.dtype = np.dtype(self.levels[0].dtype)
+        self.sizes = [self._check_level(n) for n in range(len(self.levels))]
+        in_memory = all(isinstance(level, np.ndarray) for level in self.levels)
+        self.memory = None if in_memory else memory or SourceMemory(self.levels)
+
+    def _check_level(self, level: int) -> tuple[int, int]:
+        rows, cols, channels = check_plane(self.levels[level])
+        if level and (channels != self.channels or rows > self.shape[0] or cols > self.shape[1]):
+            raise ImageError(
+                "Expected a pyramid with the finest level first and channels alike, got level "
+                f"{level} of shape {tuple(self.levels[level].shape)} after {tuple(self.levels[0].shape)}."
+            )
+        return rows, cols
+
+    def factors(self, level: int) -> tuple[float, float]:
+        """Pixels of the finest level per row and column of a level."""
+        rows, cols = self.sizes[level]
+        return self.shape[0] / rows, self.shape[1] / cols
+
+    def choose_level(self, scale: float) -> int:
+        """The coarsest level that still has ``scale`` pixels per pixel of the finest."""
+        coarseness = [max(self.factors(n)) for n in range(len(self.levels))]
+        fitting = [n for n, factor in enumerate(coarseness) if factor * scale <= COARSER]
+        return max(fitting, key=coarseness.__getitem__, default=0)
+
+    def read(self, crop: Crop, scale: float = 1.0, channels: tuple[int, ...] | None = None) -> NDArray[Any]:
+        """The pixels of a crop, at a resolution of ``scale`` or finer.
+
+        Parameters
+        ----------
+        crop : (r0, c0, r1, c1)
+            Half-open pixels of the finest level.
+        scale : float
+            Pixels wanted per pixel of the finest level.
+        channels : tuple of int, optional
+            Reads no others; they come in this order.
+
+        Returns
+        -------
+        (h, w) or (h, w, C)
+            As stored, or averaged to floating point where crop and level have different pixel grids or the
+            crop is very large.
+
+        Raises
+        ------
+        ImageError
+            When reading fails.
+        """
+        level = self.choose_level(scale)
+        sizes = list(zip(self.sizes[level], self.shape, strict=True))
+        low, high = ([crop[i + k] * n / full for i, (n, full) in enumerate(sizes)] for k in (0, 2))
+        lengths = [b - a for a, b in zip(low, high, strict=True)]
+        bands = max(1, self.channels if channels is None else len(channels))
+        step = [1, 1]
+        if math.prod(lengths) * bands * self.dtype.itemsize > LARGEST_READ:
+            step = [max(1, int(COARSER / (scale * factor))) for factor in self.factors(level)]
+        if step == [1, 1] and all(edge.is_integer() for edge in (*low, *high)):
+            r0, c0, r1, c1 = (int(edge) for edge in (*low, *high))
+            return self._take(level, (r0, c0, r1, c1), channels)
+        cells = [max(1, round(length / k)) for length, k in zip(lengths, step, strict=True)]
+        rows, cols = (np.linspace(a, b, n + 1) for a, b, n in zip(low, high, cells, strict=True))
+        return self._read_averaged(level, rows, cols, channels)
+
+    def sample(self) -> NDArray[Any]:
+        """Pixels of the finest level from all over the plane, at most 512 x 512.
+
+        Which ones depends on the plane's shape alone. Of a lazy array they are read once.
+
+        Raises
+        ------
+        ImageError
+            When reading fails.
+        """
+        if self.memory is None:
+            return self._read_sample()
+        if self.memory.sample is None:
+            self.memory.sample = self._read_sample()
+        return self.memory.sample
+
+    def _read_sample(self) -> NDArray[Any]:
+        rows, cols = (_spread(n) for n in self.shape)
+        level = self.levels[0]
+        if len(rows) * len(cols) > 1 and (is_dask(level) or hasattr(level, "oindex")):
+            # at once, so that a chunk that holds several places is computed once
+            r, c = (
+                np.concatenate([np.arange(s.start, s.stop, s.step) for s in axis]) for axis in (rows, cols)
+            )
+            with _errors_of_reading():
+                return np.asarray(level[r][:, c] if is_dask(level) else level.oindex[r, c])
+        # not every array has strided reads, and of chunked ones they are no cheaper than whole ones
+        parts = [
+            [self._take(0, (r.start, c.start, r.stop, c.stop), None)[:: r.step, :: c.step] for c in cols]
+            for r in rows
+        ]
+        return np.concatenate([np.concatenate(row, axis=1) for row in parts])
+
+    def _take(self, level: int, box: Crop, channels: tuple[int, ...] | None) -> NDArray[Any]:
+        r0, c0, r1, c1 = box
+        index: tuple[slice, ...] = (slice(r0, r1), slice(c0, c1))
+        chosen: list[int] = []
+        if channels is not None and self.channels:
+            first = min(channels)
+            index, chosen = (*index, slice(first, max(channels) + 1)), [c - first for c in channels]
+        with _errors_of_reading():
+            pixels = np.asarray(self.levels[level][index])
+        if pixels.shape[:2] != (r1 - r0, c1 - c0):
+            raise ImageError(
+                f"Expected {r1 - r0} x {c1 - c0} pixels in rows {r0} to {r1} and columns {c0} to {c1} of the "
+                f"image, got shape {pixels.shape}; it may be incomplete. The next click reads again."
+            )
+        return pixels[..., chosen] if chosen and chosen != list(range(pixels.shape[2])) else pixels
+
+    def _read_averaged(
+        self,
+        level: int,
+        rows: NDArray[np.float64],
+        cols: NDArray[np.float64],
+        channels: tuple[int, ...] | None,
+    ) -> NDArray[Any]:
+        """Averages over the cells between these edges, block by block."""
+        bands = self.channels if channels is None else len(channels)
+        shape = (len(rows) - 1, len(cols) - 1, *([bands] if self.channels else []))
+        out = np.empty(shape, _working_type(self.dtype))
+        for i, j in _list_blocks(rows):
+            for k, m in _list_blocks(cols):
+                r0, c0 = math.floor(rows[i]), math.floor(cols[k])
+                part = self._take(level, (r0, c0, math.ceil(rows[j]), math.ceil(cols[m])), channels)
+                out[i:j, k:m] = average_area(part, rows[i : j + 1] - r0, cols[k : m + 1] - c0)
+        return out
+
+
+def average_area(
+    pixels: NDArray[Any], rows: NDArray[np.float64], cols: NDArray[np.float64]
+) -> NDArray[np.floating]:
+    """Averages of pixels over the cells of another grid.
+
+    Parameters
+    ----------
+    pixels : (h, w) or (h, w, C)
+    rows, cols : (n + 1,) and (m + 1,) ascending
+        Edges of the cells; pixel 0 reaches from 0 to 1.
+
+    Returns
+    -------
+    (n, m) or (n, m, C) float32, or float64 where pixels need it
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> average_area(np.array([[0, 2, 4, 6]]), np.array([0.0, 1.0]), np.array([0.0, 2.0, 4.0])).tolist()
+    [[1.0, 5.0]]
+    """
+    kind = _working_type(pixels.dtype)
+    height, width = pixels.shape[:2]
+    down = _averaging(rows, height).astype(kind) @ pixels.reshape(height, -1).astype(kind)  # (n, w C)
+    turned = down.reshape(len(rows) - 1, width, -1).transpose(1, 0, 2).reshape(width, -1)  # (w, n C)
+    both = _averaging(cols, width).astype(kind) @ turned  # (m, n C)
+    mean: NDArray[np.floating] = both.reshape(len(cols) - 1, len(rows) - 1, -1).transpose(1, 0, 2)
+    return mean.reshape(*mean.shape[:2], *pixels.shape[2:])
+
+
+def _averaging(edges: NDArray[np.float64], count: int) -> csr_matrix:
+    """(cells, pixels) weights: the part of each cell that lies in each pixel."""
+    inner = np.arange(math.floor(edges[0]) + 1, math.ceil(edges[-1]))
+    cuts = np.unique(np.concatenate([edges, inner]))
+    middle, length = (cuts[1:] + cuts[:-1]) / 2, np.diff(cuts)
+    cell = np.clip(np.searchsorted(edges, middle, "right") - 1, 0, len(edges) - 2)
+    pixel = np.clip(middle.astype(np.int64), 0, count - 1)
+    return csr_matrix((length / np.diff(edges)[cell], (cell, pixel)), shape=(len(edges) - 1, count))
+
+
+def _working_type(dtype: np.dtype[Any]) -> type[np.floating]:
+    return np.float32 if dtype.itemsize <= 2 else np.float64
+
+
+def _list_blocks(edges: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Ranges of cells that span no more than a block of pixels, or one cell."""
+    start, count = 0, len(edges) - 1
+    while start < count:
+        stop = int(np.searchsorted(edges, edges[start] + BLOCK_SIDE, "right")) - 1
+        stop = min(max(stop, start + 1), count)
+        yield start, stop
+        start = stop
+
+
+def _spread(length: int) -> list[slice]:
+    """Where along an axis the sample is taken."""
+    if length <= STRIDE_SIDE:
+        return [slice(0, length, -(-length // SAMPLE_SIDE))]
+    size = SAMPLE_SIDE // SPOTS
+    starts = [(2 * n + 1) * length // (2 * SPOTS) - size // 2 for n in range(SPOTS)]
+    return [slice(start, start + size, 1) for start in starts]
+
+
+@contextmanager
+def _errors_of_reading() -> Iterator[None]:
+    try:
+        yield
+    except SamError:
+        raise
+    except Exception as error:  # storage, codecs and graphs each fail in their own way
+        raise ImageError(
+            f"The image could not be read ({type(error).__name__}: {error}); "
+            "check its file or connection. The next click reads again."
+        ) from error
