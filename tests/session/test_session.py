@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,16 +270,11 @@ def test_forget_ends_the_history(world: World) -> None:
 
 
 # ------------------------------------------------------------------ models and planes
-def test_warm_up_loads_the_model_and_encodes_small_planes(world: World) -> None:
+def test_warm_up_loads_the_model_and_encodes_what_is_in_view(world: World) -> None:
     assert world.engine.loads == [ModelChoice("nuclei")]
-    assert len(world.engine.asked) == 1
-    assert world.status[-1] == "Ready: click on an object."
-
-
-def test_warm_up_leaves_large_planes_alone(world: World) -> None:
-    world.engine.asked.clear()
-    world.session.show_plane(replace(world.plane(), source="large", shape=(1025, 10)))
+    assert world.engine.encoded == [(0, 0, 64, 64)]
     assert world.engine.asked == []
+    assert world.status[-1] == "Ready: click on an object."
 
 
 def test_another_model_answers_the_prompts_anew(world: World) -> None:

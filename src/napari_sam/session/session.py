@@ -15,6 +15,7 @@ from napari_sam.errors import SamError
 from napari_sam.session.decoding import Decoding
 from napari_sam.session.history import History, PromptState, Step
 from napari_sam.session.models import Models
+from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
 from napari_sam.session.requests import (
     Engine,
@@ -28,6 +29,8 @@ from napari_sam.session.requests import (
     same_prompts,
 )
 from napari_sam.session.segmenting import Segmenting
+from napari_sam.session.settings import Settings
+from napari_sam.session.warming import Aim, Rectangle, Warming
 from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
@@ -50,6 +53,15 @@ class Session:
         What computes.
     model : ModelChoice
         The model to begin with.
+    settings : Settings or None
+        The user's; None for the defaults.
+
+    Attributes
+    ----------
+    warming : Warming
+        Encodes what is in view in the background.
+    precomputing : Precomputing
+        Encodes whole planes and stacks on request.
     """
 
     preview_changed = Signal(object)  # Preview | None
@@ -60,14 +72,19 @@ class Session:
     progressed = Signal(object)  # Progress | None, of the long job
     state_changed = Signal()  # buttons may be enabled or disabled now
     models_listed = Signal(object, object)  # ((name, description), ...), (device, ...)
+    settings_changed = Signal(object)  # Settings
 
-    def __init__(self, engine: Engine, runner: JobRunner, model: ModelChoice) -> None:
+    def __init__(
+        self, engine: Engine, runner: JobRunner, model: ModelChoice, settings: Settings | None = None
+    ) -> None:
         self.sink: ObjectSink | None = None
         self.history = History()
         self._runner = runner
         self._state: PromptState | None = None
         self._closed = False
-        pool = PredictorPool(engine)
+        self._pool = pool = PredictorPool(engine)
+        pool.settings = settings or Settings()
+        self._view: Rectangle | None = None
         self._models = Models(engine, runner, pool, model)
         self._models.listed.connect(self._on_models_listed)
         self._models.warmed.connect(self._on_models_warmed)
@@ -77,6 +94,13 @@ class Session:
         self._decoding.answered.connect(self._on_decoding_answered)
         self._decoding.failed.connect(self._on_failed)
         self._decoding.progressed.connect(self._on_step_begun)
+        self.warming = Warming(runner, pool)
+        self.warming.failed.connect(self._on_warming_failed)
+        self.precomputing = Precomputing(engine, runner, pool)
+        self.precomputing.progressed.connect(self._on_precomputing_progressed)
+        self.precomputing.done.connect(self._on_precomputing_done)
+        self.precomputing.failed.connect(self._on_failed)
+        self.precomputing.cancelled.connect(self._on_precomputing_cancelled)
         self._segmenting = Segmenting(engine, runner, pool)
         self._segmenting.progressed.connect(self._on_segmenting_progressed)
         self._segmenting.done.connect(self._on_segmenting_done)
@@ -121,6 +145,57 @@ class Session:
         """True once ``close`` was called."""
         return self._closed
 
+    @property
+    def settings(self) -> Settings:
+        """What the user has set."""
+        return self._pool.settings
+
+    # ---------------------------------------------------------------- what the model sees
+    def set_settings(self, settings: Settings) -> None:
+        """Take other settings, and answer the current prompts anew where they change what the model sees."""
+        before = self.settings
+        if settings == before:
+            return
+        self._pool.settings = settings
+        self.settings_changed.emit(settings)
+        if replace(before, model=settings.model, device=settings.device, warm=settings.warm) != settings:
+            self._answer_anew()
+        self._aim()
+
+    def look_at(self, view: Rectangle | None) -> None:
+        """The user sees this part of the plane, in its pixels; None when that is not known."""
+        self._view = view
+        self._aim()
+
+    def encode_all(self, whole_stack: bool = False) -> None:
+        """Encode the plane that is shown, or all planes of its stack, so that no click has to wait."""
+        plane = self.plane
+        if plane is None:
+            self.warned.emit("Nothing to encode: choose an image layer that is shown in 2-D.")
+        elif self.precomputing.is_running:
+            self.warned.emit("Encoding is running already: cancel it first.")
+        elif self._models.failure is not None:
+            self.warned.emit(f"Nothing was encoded: {self._models.failure}")
+        else:
+            self.precomputing.start(plane.planes if whole_stack else (plane,), self.model)
+            self.state_changed.emit()
+
+    def _aim(self) -> None:
+        """Have what is in view encoded, unless the model cannot be loaded."""
+        plane = self.plane
+        if plane is None or self._models.failure is not None:
+            self.warming.aim(None)
+        else:
+            self.warming.aim(Aim(plane, self._view, self.model, self.settings))
+
+    def _answer_anew(self) -> None:
+        """Ask again for the mask of the current prompts."""
+        state = self._state
+        if state is not None and not state.prompts.is_empty:
+            self._decoding.supersede()
+            self._become(replace(state, mask=None))
+            self._decode()
+
     # ---------------------------------------------------------------- models
     def list_models(self) -> None:
         """Ask the engine which models and devices there are; ``models_listed`` answers."""
@@ -130,16 +205,14 @@ class Session:
         """Use another model and answer the current prompts anew, or try again to load one that failed."""
         if not self._models.choose(model):
             return
-        state = self._state
-        if state is not None and not state.prompts.is_empty:
-            self._become(replace(state, mask=None))
-            self._decode()
+        self._answer_anew()
         self.warm_up()
 
-    def warm_up(self, max_side: int = 1024) -> None:
-        """Load the model in the background, and encode the plane if it is small enough."""
+    def warm_up(self) -> None:
+        """Load the model in the background, and then encode what is in view."""
         if self._models.failure is None:
-            self._models.warm_up(self.plane, max_side)
+            self._models.warm_up(None, 0)
+        self._aim()
 
     # ---------------------------------------------------------------- prompts
     def show_plane(self, plane: Plane | None, prompts: Prompts | None = None) -> None:
@@ -147,6 +220,7 @@ class Session:
         self._decoding.supersede()
         if plane is None:
             self._state = None
+            self._aim()
             self.preview_changed.emit(None)
             self.state_changed.emit()
             return
@@ -161,6 +235,8 @@ class Session:
         self._decoding.supersede()
         self.history.clear()
         self._state = None
+        self._view = None
+        self._aim()
         self.preview_changed.emit(None)
         self.state_changed.emit()
 
@@ -224,6 +300,7 @@ class Session:
     def cancel(self) -> None:
         """Cancel what runs, at its next step; prompts stay."""
         self._segmenting.cancel()
+        self.precomputing.cancel()
         self._decoding.cancel()
         self._models.cancel()
 
@@ -291,6 +368,9 @@ class Session:
 
     # ---------------------------------------------------------------- answers
     def _on_decoding_answered(self, old: PromptState, mask: ObjectMask, accept: bool) -> None:
+        cache = self.warming.cache
+        if not self.warming.is_running and (cache is None or cache.missing):
+            self.warming.retry()  # this click has encoded, or read what could not be read before
         state = replace(old, mask=mask if mask.area else None)
         self.history.substitute(old, state)
         if self._state is old:
@@ -321,6 +401,24 @@ class Session:
 
     def _on_step_begun(self, progress: Progress) -> None:
         self._say(f"{progress.description} …")
+
+    def _on_warming_failed(self, message: str) -> None:
+        if self._models.failure is None:  # else it was told when the model failed
+            self._say(f"{message} The next click tries again.")
+
+    def _on_precomputing_progressed(self, progress: Progress | None) -> None:
+        self.state_changed.emit()
+        if progress is not None:
+            self._say(f"{progress.description} {progress.done}/{progress.total or '?'} …")
+
+    def _on_precomputing_done(self, tiles: int, planes: int) -> None:
+        where = "all was cached" if tiles == 0 else f"{tiles} tiles are new"
+        self._say(f"{planes} planes are encoded, {where}." if planes > 1 else f"Encoded: {where}.")
+        self.warming.retry()
+
+    def _on_precomputing_cancelled(self) -> None:
+        self._say("Encoding was cancelled; what is encoded stays cached.")
+        self.warming.retry()
 
     def _on_segmenting_progressed(self, progress: Progress | None) -> None:
         self.progressed.emit(progress)

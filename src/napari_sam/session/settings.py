@@ -1,7 +1,7 @@
 """What the user has set, as one frozen value, and the file that keeps it from one day to the next.
 
-The file is JSON in the platform's folder for configuration. It is replaced whole, so that no crash leaves half
-of one, and only what was changed is changed in it, so that two viewers do not undo each other's settings.
+The file is JSON in the platform's folder for configuration. It is replaced whole, so that no crash leaves
+half of one, and only what was changed is changed in it, so that two viewers keep each other's settings.
 """
 
 from __future__ import annotations

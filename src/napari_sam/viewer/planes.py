@@ -81,7 +81,7 @@ def locate_plane(layer: Any, dims: Any, source: Any) -> Plane:
     """
     if dims.ndisplay != 2:
         raise ImageError("Expected the 2-D view, got the 3-D view; switch to 2-D (Ctrl+Y) to segment.")
-    data, ndim = full_resolution(layer), int(layer.ndim)
+    ndim = int(layer.ndim)
     if ndim < 2:
         raise ImageError(f"Expected an image of two or more dimensions, got {ndim} in {layer.name!r}.")
     offset = int(dims.ndim) - ndim  # a layer takes the last dimensions of the world

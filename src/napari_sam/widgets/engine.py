@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam.session.requests import MaskPredictor, ModelChoice
+    from napari_sam.session.requests import Crop, MaskPredictor, ModelChoice
     from napari_sam.session.settings import CacheChoice
     from napari_sam.types import Progress
 
 __all__ = ["InferenceEngine"]
+
+SAMPLE_SIDE = 256
 
 
 class InferenceEngine:
@@ -40,6 +42,37 @@ class InferenceEngine:
 
         return cast("MaskPredictor", CachedPredictor(load_model(choice.name, device=choice.device)))
 
+    def measure_limits(
+        self, images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
+    ) -> tuple[tuple[float, float], ...]:
+        """Percentiles over several planes, from evenly spaced pixels of each."""
+        import numpy as np
+
+        from napari_sam.inference.transforms import measure_normalization
+
+        samples = [_sample(image) for image in images]
+        # as one tall image: every plane counts alike
+        found = measure_normalization(np.concatenate(samples), channels, percentiles)
+        pairs = zip(found.low, found.high, found.channels, strict=True)
+        kept = {
+            channel: (low, high if high > low else low + 1) for low, high, channel in pairs if channel >= 0
+        }
+        limits = tuple(kept.values())
+        return limits[:1] if len(set(limits)) == 1 else limits
+
+    def render_input(
+        self, image: Any, predictor: MaskPredictor, crop: Crop, max_side: int
+    ) -> NDArray[np.uint8]:
+        """A crop normalised as the model sees it, thinned out to ``max_side`` pixels."""
+        return cast("Any", predictor).render(image, crop, max_side)
+
+    def measure_cache(self, cache: CacheChoice) -> tuple[str, int]:
+        """Where the disk cache is, and the bytes that it holds."""
+        return cache.folder or "", 0
+
+    def clear_cache(self, cache: CacheChoice) -> None:
+        """Empty the disk cache."""
+
     def iter_segment(
         self, image: Any, predictor: MaskPredictor, method: str
     ) -> Generator[Progress, None, NDArray[np.int32]]:
@@ -47,3 +80,14 @@ class InferenceEngine:
         from napari_sam.inference.segment_image import iter_segment_image
 
         return (yield from iter_segment_image(image, cast("Any", predictor), method=method))
+
+
+def _sample(image: Any) -> Any:
+    """At most about 256 x 256 evenly spaced pixels of a plane; of a pyramid, from a coarse level."""
+    import numpy as np
+
+    levels = list(image) if isinstance(image, list | tuple) else [image]
+    fitting = [level for level in levels if min(level.shape[:2]) >= SAMPLE_SIDE] or levels[:1]
+    level = fitting[-1]
+    rows, cols = (max(1, size // SAMPLE_SIDE) for size in level.shape[:2])
+    return np.asarray(level[::rows, ::cols])
