@@ -1,4 +1,8 @@
-"""Automatic segmentation of a plane from the instance decoder's maps, tile by tile."""
+"""Automatic segmentation of a plane of any size from the instance decoder's maps, tile by tile.
+
+Each tile is segmented on its own and its objects are stitched to those of the neighbours, so memory holds
+one tile and what lies in unfinished overlaps, whatever the size of the plane.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import SamError
-from napari_sam.inference.instance_maps import InstanceParams, segment_maps
+from napari_sam.inference.candidates import Candidates, FilterParams, draw_candidates, filter_candidates
+from napari_sam.inference.instance_candidates import read_instances
+from napari_sam.inference.instance_maps import InstanceParams
+from napari_sam.inference.stitching import Stitcher
 from napari_sam.inference.tiling import HALO, cover_plane
 from napari_sam.inference.transforms import check_plane
 from napari_sam.types import Progress
@@ -18,12 +25,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.region import Region
+    from napari_sam.inference.unetr_instances import UnetrParams
+
+__all__ = ["iter_instance_candidates"]
+
+Crop = tuple[int, int, int, int]
 
 
-def iter_instances(
-    image: Any, predictor: CachedPredictor, params: InstanceParams | None = None
-) -> Generator[Progress, None, NDArray[np.int32]]:
-    """Segment every object of a plane; a job that returns (H, W) int32 labels.
+def iter_instance_candidates(
+    image: Any,
+    predictor: CachedPredictor,
+    params: InstanceParams | UnetrParams | None = None,
+    region: Region | None = None,
+) -> Generator[Progress, None, Candidates]:
+    """Find every object of a plane; a job that hands out objects as soon as no tile can change them.
+
+    Each ``Progress.partial`` that is not None are ``Candidates`` that are finished; those that are returned
+    are all of them. Tiles of a single value are background and are not encoded.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array, or a pyramid
+        Read by the tile.
+    predictor : CachedPredictor
+    params : InstanceParams or UnetrParams, optional
+        How maps become objects; ``score`` and ``min_area`` are left to the filter.
+    region : Region, optional
+        Tiles that do not meet it are not encoded, and objects whose centre of mass is outside are dropped.
 
     Raises
     ------
@@ -32,17 +61,47 @@ def iter_instances(
     """
     params = params or InstanceParams()
     height, width, _ = check_plane(image)
-    if not predictor.model.config.instance_decoder:
-        raise SamError(f"The model {predictor.model.name!r} has no instance decoder; use the method 'grid'.")
-    tiles = cover_plane((height, width), predictor.model.config.image_size, HALO)
-    maps = np.zeros((5, height, width), np.float16)
-    yield Progress(0, len(tiles) + 1, "encoding")
-    for done, (crop, core) in enumerate(tiles, 1):
-        tile = predictor.encode(image, crop).maps
-        if tile is not None:
-            r0, c0, r1, c1 = core
-            maps[:, r0:r1, c0:c1] = tile[:, r0 - crop[0] : r1 - crop[0], c0 - crop[1] : c1 - crop[1]]
-        yield Progress(done, len(tiles) + 1, "encoding")
-    labels = segment_maps(maps.astype(np.float32), params)
-    yield Progress(len(tiles) + 1, len(tiles) + 1, "objects separated")
-    return labels
+    model = predictor.model
+    if not model.config.instance_decoder:
+        raise SamError(f"The model {model.name!r} has no instance decoder; use the method 'grid'.")
+    shape = height, width
+    tiles = cover_plane(shape, model.config.image_size, HALO)
+    wanted = [region is None or region.covers(crop) for crop, _ in tiles]
+    stitcher = Stitcher(shape, tiles)
+    parts = [Candidates.empty(shape)]
+    total, done = sum(wanted), 0
+    yield Progress(0, total, "encoding")
+    for (crop, core), is_wanted in zip(tiles, wanted, strict=True):
+        found = Candidates.empty(shape)
+        if is_wanted and not _is_constant(image, crop):
+            found = read_instances(model, predictor.encode(image, crop), params)
+        part = stitcher.add(found, crop, core)
+        if region is not None:
+            part = part.take(region.holds(part.centers))
+        parts.append(part)
+        if is_wanted:
+            done += 1
+            yield Progress(done, total, f"{sum(map(len, parts))} objects found", part)
+    return Candidates.concatenate(parts)
+
+
+def _is_constant(image: Any, crop: Crop) -> bool:
+    """Whether all pixels of a crop have one value; most crops are told by their middle row."""
+    level = image[0] if isinstance(image, list | tuple) else image
+    r0, c0, r1, c1 = crop
+    middle = (r0 + r1) // 2
+    for rows in (slice(middle, middle + 1), slice(r0, r1)):
+        pixels = np.asarray(level[rows, c0:c1])
+        if not (pixels == pixels[0, 0]).all():
+            return False
+    return True
+
+
+def iter_instances(
+    image: Any, predictor: CachedPredictor, params: InstanceParams | None = None
+) -> Generator[Progress, None, NDArray[np.int32]]:
+    """Segment every object of a plane; a job that returns (H, W) int32 labels."""
+    params = params or InstanceParams()
+    candidates = yield from iter_instance_candidates(image, predictor, params)
+    limits = FilterParams(foreground=params.score, min_area=params.min_area)
+    return draw_candidates(candidates, filter_candidates(candidates, limits))
