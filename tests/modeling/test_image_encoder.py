@@ -216,3 +216,41 @@ def test_bfloat16_autocast_stays_close(encoder: ImageEncoderViT) -> None:
 
     # bfloat16 has 8 bits of precision; the embedding is of order 1.
     assert (low_precision - encoder(image)).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("h", "w"),
+    [
+        pytest.param(40, 28, id="row by row"),
+        pytest.param(9, 14, id="one window"),
+        pytest.param(1, 3, id="one row"),
+    ],
+)
+@torch.inference_mode()
+def test_positions_folded_or_row_by_row_are_the_whole_bias(h: int, w: int) -> None:
+    """The three ways are one formula: softmax((q k / sqrt(d)) + q rows[i - k] + q columns[j - l]) v."""
+    from napari_sam.modeling.image_encoder import _attend_by_rows, _attend_folded
+
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, h * w, 8, generator=generator) for _ in range(3))
+    rows = torch.randn(2, 3, h, w, h, generator=generator)
+    columns = torch.randn(2, 3, h, w, w, generator=generator)
+    bias = (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(4, 5).flatten(2, 3)
+    expected = ((q @ k.transpose(2, 3)) * 8**-0.5 + bias).softmax(-1) @ v
+
+    for attend in (_attend_by_rows, _attend_folded):
+        torch.testing.assert_close(attend(q, k, v, rows, columns), expected, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_frame_that_is_attended_row_by_row_equals_the_folded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ImageEncoderViT(
+        img_size=136, patch_size=4, embed_dim=16, depth=1, num_heads=2, window_size=0, out_chans=8
+    ).eval()
+    for parameter in encoder.parameters():
+        parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()), std=0.2)
+    image = torch.randn(1, 3, 136, 136, generator=torch.Generator().manual_seed(1))
+
+    by_rows = encoder(image)
+    monkeypatch.setattr("napari_sam.modeling.image_encoder.Attention.folds", True)
+    torch.testing.assert_close(by_rows, encoder(image), atol=1e-5, rtol=0)
