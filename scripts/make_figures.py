@@ -1,9 +1,11 @@
-"""Makes the pictures of the README and the model card from the sample images.
+"""Makes the pictures of the README and the model card, from the sample images and synthetic ones.
 
     python scripts/make_figures.py [--model nuclei]
 
 writes docs/images/samples.png: each sample with the outlines of the automatic segmentation (left) and
-of single clicks (right, the click as a cross). docs/images/window.png is made by
+of single clicks (right, the click as a cross); and docs/images/synthetic.png: one row for each style of
+synthetic images, as they are and with the outlines of single clicks (yellow) and of the truth (blue); no
+training run sees these. docs/images/window.png is made by
 ``scripts/demo.py --screenshot docs/images/window.png``.
 """
 
@@ -15,12 +17,14 @@ from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
+from skimage.measure import regionprops
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
 import napari_sam as ns
 from napari_sam import sample_data
 from napari_sam.inference.transforms import measure_normalization
+from napari_sam.training.synthetic import STYLES, make_synthetic_image
 
 SIDE = 300
 LOADERS = ("nuclei_2d", "stained_tissue", "immunohistochemistry", "cell", "coins")
@@ -54,6 +58,33 @@ def main() -> None:
         print(f"{name}: {labels.max()} objects; clicks {[round(o.predicted_iou, 2) for o in objects]}")
     args.out.mkdir(parents=True, exist_ok=True)
     iio.imwrite(args.out / "samples.png", np.concatenate(rows))
+    iio.imwrite(args.out / "synthetic.png", draw_styles(predictor))
+
+
+def draw_styles(predictor: ns.CachedPredictor, side: int = 192, columns: int = 2) -> Any:
+    """Rows of synthetic images, each as it is and beside it with single clicks on all its larger objects."""
+    rows = []
+    for style in STYLES:
+        row = []
+        for n in range(columns):
+            pixels, labels = make_synthetic_image(np.random.default_rng((n, 987654321)), side, style)
+            objects = {obj.label: obj for obj in regionprops(labels) if obj.area >= 50}
+            clicks = [tuple(o.coords[len(o.coords) // 2].astype(float)) for o in objects.values()]
+            found = predictor.predict_many(pixels, [ns.Prompts(points=[click]) for click in clicks])
+            ious = [
+                obj.iou(ns.ObjectMask(o.image, o.bbox[:2]))
+                for obj, o in zip(found, objects.values(), strict=True)
+            ]
+            shown = pixels.copy()
+            shown[find_boundaries(labels, mode="inner")] = (0.2, 0.5, 1.0)
+            for obj in found:
+                mask = np.zeros(labels.shape, bool)
+                mask[obj.slices] = obj.mask
+                shown[find_boundaries(mask, mode="inner")] = (1.0, 0.85, 0.1)
+            row += [pixels, shown]
+            print(f"{style}: mean IoU of {len(ious)} single clicks {np.mean(ious):.2f}")
+        rows.append(np.concatenate(row, axis=1))
+    return (np.concatenate(rows) * 255).astype(np.uint8)
 
 
 def choose_clicks(labels: Any, fractions: Any) -> list[tuple[float, float]]:
