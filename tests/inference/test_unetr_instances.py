@@ -14,10 +14,10 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from napari_sam.errors import SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel
-from napari_sam.inference.unetr_instances import UnetrParams, encode_maps, segment_unetr_maps
+from napari_sam.inference.segment_image import segment_image
+from napari_sam.inference.unetr_instances import UnetrParams, decode_maps, segment_unetr_maps
 from napari_sam.modeling import build_sam
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def unetr_model() -> LoadedModel:
 def test_maps_of_a_crop_are_on_its_pixels(
     unetr_model: LoadedModel, blobs: NDArray[np.uint8], crop: tuple[int, int, int, int]
 ) -> None:
-    maps = encode_maps(CachedPredictor(unetr_model), blobs, crop)
+    maps = decode_maps(unetr_model, CachedPredictor(unetr_model).encode(blobs, crop))
     assert maps.shape == (3, crop[2] - crop[0], crop[3] - crop[1])
     assert maps.dtype == np.float16
     assert maps.min() >= 0
@@ -168,19 +168,31 @@ def test_maps_follow_the_objects_of_the_plane(
         ]
 
     monkeypatch.setattr(unetr_model.module, "decode_maps", draw_places)
-    maps = encode_maps(CachedPredictor(unetr_model), blobs, (0, 0, 120, 150)).astype(np.float32)
+    maps = decode_maps(unetr_model, CachedPredictor(unetr_model).encode(blobs)).astype(np.float32)
     # 120 x 150 pixels were resized to 102 x 128 of the frame's.
     rows, cols = ((np.arange(n) + 0.5) * inner / n - 0.5 for n, inner in ((120, 102), (150, 128)))
     np.testing.assert_allclose(maps[0, 2:-2, 60] * 128, rows[2:-2], atol=0.1)
     np.testing.assert_allclose(maps[1, 60, 2:-2] * 128, cols[2:-2], atol=0.1)
 
 
-def test_models_without_decoder_say_so(vit_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:
-    with pytest.raises(SamError, match="no instance decoder"):
-        encode_maps(CachedPredictor(vit_model), blobs, (0, 0, 120, 150))
+def test_segment_everything_uses_them(
+    unetr_model: LoadedModel, blobs: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that draws two discs in the frame: they come out as two objects of the plane."""
+    discs = np.ones((3, 128, 128), np.float32)
+    discs[0] = 0
+    rows, cols = np.mgrid[:128, :128]
+    for row, col in ((30, 40), (70, 90)):
+        distance = np.hypot(rows - row, cols - col) / 16
+        discs[0][distance < 1], discs[1:, distance < 1] = 1, distance[distance < 1]
+    monkeypatch.setattr(unetr_model.module, "decode_maps", lambda embedding: torch.from_numpy(discs)[None])
 
+    square = blobs[:, :120]  # one tile
+    labels = segment_image(square, unetr_model)
 
-def test_the_bundled_kind_has_its_maps_already(conv_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:
-    predictor = CachedPredictor(conv_model)
-    maps = encode_maps(predictor, blobs, (0, 0, 120, 150))
-    assert maps is predictor.encode(blobs, (0, 0, 120, 150)).maps
+    assert labels.shape == square.shape
+    assert len(np.unique(labels)) == 3
+    found = [np.argwhere(labels == number).mean(axis=0) for number in (1, 2)]
+    np.testing.assert_allclose(
+        sorted(map(tuple, found)), np.array([(30, 40), (70, 90)]) * 120 / 128, atol=1.5
+    )

@@ -16,12 +16,9 @@ from scipy.ndimage import label as label_components
 from skimage.segmentation import watershed
 from torch.nn.functional import interpolate
 
-from napari_sam.errors import SamError
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.embedding import ImageEmbedding
 
@@ -80,7 +77,8 @@ def segment_unetr_maps(maps: NDArray[Any], params: UnetrParams | None = None) ->
     areas[0] = 0
     kept = (areas > 0) & (areas >= params.min_area)
     numbers: NDArray[np.int32] = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return numbers[labels]
+    numbered: NDArray[np.int32] = numbers[labels]
+    return numbered
 
 
 def _smooth(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
@@ -88,44 +86,21 @@ def _smooth(plane: NDArray[Any], sigma: float) -> NDArray[np.float32]:
     return gaussian_filter(plane, sigma, mode="mirror", truncate=3.0) if sigma else plane
 
 
-def encode_maps(
-    predictor: CachedPredictor, image: Any, crop: tuple[int, int, int, int]
-) -> NDArray[np.float16]:
-    """The dense maps of a crop, whatever instance decoder the model has.
+def decode_maps(model: LoadedModel, embedding: ImageEmbedding) -> NDArray[np.float16]:
+    """``UNETR_MAPS`` of an embedding on the pixels of its crop, (3, h, w).
 
-    Parameters
-    ----------
-    predictor : CachedPredictor
-    image : (H, W) or (H, W, C) array
-    crop : (r0, c0, r1, c1)
-        Half-open, in pixels.
-
-    Returns
-    -------
-    (M, r1 - r0, c1 - c0) float16
-        ``instance_decoder.MAPS`` as ``activate`` gives them, offsets in pixels of the image, or
-        ``unetr_decoder.UNETR_MAPS``.
+    They are not part of the embedding: to make them takes as long as to encode, and a prompt needs none.
 
     Raises
     ------
-    SamError
-        When the model has no instance decoder.
+    ValueError
+        When the model has no UNETR decoder.
     """
-    embedding = predictor.encode(image, crop)
-    if embedding.maps is not None:
-        return embedding.maps
-    if not predictor.model.config.reads_embedding_only:
-        raise SamError(f"The model {predictor.model.name!r} has no instance decoder; use the method 'grid'.")
-    return decode_maps(predictor.model, embedding)
-
-
-def decode_maps(model: LoadedModel, embedding: ImageEmbedding) -> NDArray[np.float16]:
-    """``UNETR_MAPS`` of an embedding on the pixels of its crop, (3, h, w)."""
     frame = embedding.frame
     size = frame.crop[2] - frame.crop[0], frame.crop[3] - frame.crop[1]
-    height, width = (max(1, round(n * frame.scale)) for n in size)
+    height, width = frame.inner
     with torch.inference_mode():
-        maps = model.module.decode_maps(embedding.features)[..., :height, :width].float()
+        maps = model.module.decode_maps(embedding.features[:])[..., :height, :width].float()
         if (height, width) != size:
             maps = interpolate(maps, size, mode="bilinear", align_corners=False)
         half: NDArray[np.float16] = maps[0].half().cpu().numpy()
