@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import threading
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from napari_sam.errors import CacheError, PromptError
+from napari_sam.errors import PromptError
 from napari_sam.inference.cache import EmbeddingCache
+from napari_sam.inference.embedding_key import KeyMaker
+from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.object_scale import choose_scale, field_size
 from napari_sam.inference.predictor import Predictor, choose_best
-from napari_sam.inference.tiling import choose_crop
-from napari_sam.inference.transforms import Normalization, check_plane, measure_normalization
-from napari_sam.types import ObjectMask, Prompts
+from napari_sam.inference.tiling import HALO, centre_crop, choose_crop, cover_plane, touches_seam
+from napari_sam.inference.transforms import render_model_input
+from napari_sam.inference.zarr_store import DEFAULT_BUDGET, ZarrStore, default_cache_dir
+from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.embedding import Frame, ImageEmbedding
+    from napari_sam.inference.image_source import ImageSource
+    from napari_sam.inference.region import Region
+    from napari_sam.inference.tiling import Crop
+
+LARGER_CROPS: Final = 2
+"""How often an object that is cut off by a seam is looked at again in another crop."""
+SEAM: Final = 2
+"""Frame pixels from a seam within which a mask counts as cut off."""
 
 
 class CachedPredictor:
-    """Predicts objects of images, encoding each piece of an image once.
+    """Predicts objects of images of any size, encoding each piece of an image once.
 
     The key of an embedding is made of the pixels themselves, so an image that changed is encoded
     anew and one that was closed and opened again is not. Safe to use from several threads.
+
+    Wherever an image is asked for it is (H, W), (H, W, 3) or (H, W, C) of any real dtype: numpy,
+    memory-mapped, dask, zarr or alike, or a sequence of those, a pyramid with the finest level first.
+    Coordinates are those of the finest level. Only the pixels of a crop are read, and once per image a
+    sample of at most 512 x 512 of them. A dask array is taken for unchanging, all else is looked at again at
+    every call.
 
     Parameters
     ----------
     model : LoadedModel
         From ``load_model``.
-    cache_dir : None
-        Embeddings are kept in memory only.
+    cache_dir : None, "default" or path
+        Where embeddings are kept on disk: nowhere, in the platform's cache directory, or there.
     memory_bytes : int
         Budget of the memory cache.
+    settings : EncodeSettings, optional
+        What the model sees of an image.
+    disk_bytes : int
+        Budget of the disk cache.
     channels : sequence of int, optional
-        Which channels of (H, W, C) images the model sees.
+        Short for settings with these channels.
+
+    Raises
+    ------
+    CacheError
+        When a budget is negative.
 
     Examples
     --------
@@ -54,22 +82,38 @@ class CachedPredictor:
         model: LoadedModel,
         cache_dir: str | Path | None = None,
         memory_bytes: int = 1 << 30,
+        *,
+        settings: EncodeSettings | None = None,
+        disk_bytes: int = DEFAULT_BUDGET,
         channels: Sequence[int] | None = None,
     ) -> None:
-        if cache_dir is not None:
-            raise CacheError("Expected cache_dir=None: this version keeps embeddings in memory only.")
         self.model = model
         self.predictor = Predictor(model)
-        self.channels = None if channels is None else tuple(channels)
-        self._cache = EmbeddingCache(memory_bytes)
+        self.settings = settings or EncodeSettings()
+        if channels is not None:
+            self.settings = replace(self.settings, channels=tuple(channels))
+        store = None
+        if cache_dir is not None:
+            folder = default_cache_dir() if cache_dir == "default" else cache_dir
+            store = ZarrStore(folder, disk_bytes, model.device)
+        self.cache = EmbeddingCache(memory_bytes, store)
+        self._keys = KeyMaker(model)
         self._encoding = threading.Lock()
+
+    def with_settings(self, settings: EncodeSettings) -> CachedPredictor:
+        """The same model and cache with other settings."""
+        other = copy.copy(self)
+        other.settings = settings
+        return other
+
+    # -- predict ----------------------------------------------------------------------------------
 
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         """Segment the object that the prompts mean.
 
         Parameters
         ----------
-        image : (H, W), (H, W, 3) or (H, W, C) array, also dask or zarr, of any real dtype
+        image : array or pyramid
         prompts : Prompts
             In pixels of ``image``.
 
@@ -83,78 +127,160 @@ class CachedPredictor:
         PromptError
             When nothing says where the object is, or it is outside the image.
         ImageError
-            When the image cannot be used.
+            When the image cannot be used or read.
         """
         return choose_best(self.predict_candidates(image, prompts), prompts)
 
     def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
         """All masks of the model for these prompts: the single mask, then the alternatives."""
-        return self._predict_candidates(image, [prompts])[0]
+        return self._predict(self._keys.open(image), [prompts])[0]
 
     def predict_many(self, image: Any, prompts: Sequence[Prompts]) -> list[ObjectMask]:
         """The best mask of each of many prompts on one image, decoded in batches."""
-        found = self._predict_candidates(image, prompts)
+        found = self._predict(self._keys.open(image), prompts)
         return [choose_best(candidates, p) for candidates, p in zip(found, prompts, strict=True)]
 
     def is_cached(self, image: Any, prompts: Prompts) -> bool:
-        """Whether ``predict`` would answer without encoding; raises what ``predict`` would."""
-        height, width, _ = check_plane(image)
-        frame = self._choose_frame(image, _check_prompts(prompts, height, width))
-        return self._make_key(self._read_crop(image, frame), self._normalize(image), frame) in self._cache
+        """Whether ``predict`` would answer without encoding; raises what ``predict`` would.
 
-    def encode(self, image: Any, crop: tuple[int, int, int, int] | None = None) -> ImageEmbedding:
-        """The embedding of a crop (r0, c0, r1, c1), default the whole image, from the cache or new."""
-        height, width, _ = check_plane(image)
-        frame = self.predictor.make_frame(crop or (0, 0, height, width))
-        return self._encode(image, self._normalize(image), frame)
+        An object that reaches over a seam of the tiles may need another crop, which is not looked for.
+        """
+        source = self._keys.open(image)
+        checked = _check_prompts(prompts, *source.shape)
+        return self._tier(source, self._choose_frame(source, checked)) is not None
 
-    def _predict_candidates(self, image: Any, prompts: Sequence[Prompts]) -> list[list[ObjectMask]]:
-        height, width, _ = check_plane(image)
-        normalization = self._normalize(image)
-        by_frame: dict[Frame, list[int]] = {}
-        checked = [_check_prompts(p, height, width) for p in prompts]
-        for i, p in enumerate(checked):
-            by_frame.setdefault(self._choose_frame(image, p), []).append(i)
+    def _predict(self, source: ImageSource, prompts: Sequence[Prompts]) -> list[list[ObjectMask]]:
+        checked = [_check_prompts(p, *source.shape) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
-        for frame, indices in by_frame.items():
-            embedding = self._encode(image, normalization, frame)
-            answers = self.predictor.decode_candidates(embedding, [checked[i] for i in indices])
-            for i, answer in zip(indices, answers, strict=True):
-                results[i] = answer
+        pending = {i: self._choose_frame(source, p) for i, p in enumerate(checked)}
+        for _ in range(1 + LARGER_CROPS):
+            groups: dict[Frame, list[int]] = {}
+            for i, frame in pending.items():
+                groups.setdefault(frame, []).append(i)
+            pending = {}
+            for frame, indices in groups.items():
+                embedding = self._encode(source, frame)
+                answers = self.predictor.decode_candidates(embedding, [checked[i] for i in indices])
+                for i, answer in zip(indices, answers, strict=True):
+                    results[i] = answer
+                    larger = self._find_larger(source, frame, checked[i], choose_best(answer, checked[i]))
+                    if larger is not None:
+                        pending[i] = larger
         return results
 
-    def _choose_frame(self, image: Any, prompts: Prompts) -> Frame:
-        height, width, _ = check_plane(image)
-        crop = choose_crop((height, width), prompts.extent, self.model.config.image_size)
-        return self.predictor.make_frame(crop)
+    def _find_larger(
+        self, source: ImageSource, frame: Frame, prompts: Prompts, best: ObjectMask
+    ) -> Frame | None:
+        """Where to look again for an object that a seam cuts off."""
+        if not best.area or not touches_seam(frame.crop, best.box, source.shape, SEAM / frame.scale):
+            return None
+        r0, c0, r1, c1 = prompts.extent
+        b = best.box
+        extent = min(r0, b[0]), min(c0, b[1]), max(r1, b[2] - 1), max(c1, b[3] - 1)
+        return self._make_frame(centre_crop(source.shape, extent, self.field, frame.crop))
 
-    def _normalize(self, image: Any) -> Normalization:
-        return measure_normalization(image, self.channels)
+    # -- encode -----------------------------------------------------------------------------------
 
-    def _read_crop(self, image: Any, frame: Frame) -> NDArray[Any]:
-        r0, c0, r1, c1 = frame.crop
-        return np.asarray(image[r0:r1, c0:c1])
+    @property
+    def field(self) -> int:
+        """Side, in pixels of the image's finest level, of what is encoded at once."""
+        return field_size(self.model, self.settings.object_size)
 
-    def _encode(self, image: Any, normalization: Normalization, frame: Frame) -> ImageEmbedding:
-        height, width, _ = check_plane(image)
-        pixels = self._read_crop(image, frame)
-        key = self._make_key(pixels, normalization, frame)
-        found = self._cache.get(key)
-        if found is not None:
+    def list_tiles(self, shape: Sequence[int]) -> list[tuple[Crop, Crop]]:
+        """The tiles that cover a plane, from which clicks are answered.
+
+        Parameters
+        ----------
+        shape : (H, W)
+            Of the finest level; what follows is ignored.
+
+        Returns
+        -------
+        list of (crop, core)
+            (r0, c0, r1, c1) each, half-open. The crops overlap, their cores do not.
+        """
+        return cover_plane((int(shape[0]), int(shape[1])), self.field, self._halo)
+
+    def encode(self, image: Any, crop: Crop | None = None) -> ImageEmbedding:
+        """The embedding of a crop (r0, c0, r1, c1), default the whole image, from the cache or new.
+
+        Raises
+        ------
+        ImageError
+            When the image cannot be used or read.
+        """
+        source = self._keys.open(image)
+        return self._encode(source, self._make_frame(crop or (0, 0, *source.shape)))
+
+    def embed(
+        self, image: Any, tiles: Iterable[Crop] | None = None, region: Region | None = None
+    ) -> Generator[Progress, None, int]:
+        """Encode ahead what clicks will need; a job that returns how many tiles were not cached before.
+
+        What is encoded when it is cancelled stays encoded.
+
+        Parameters
+        ----------
+        image : array or pyramid
+        tiles : iterable of (r0, c0, r1, c1), optional
+            Crops of ``list_tiles``, in this order; default all.
+        region : Region, optional
+            Tiles that answer for nothing in it are left out.
+        """
+        source = self._keys.open(image)
+        if tiles is None:
+            covering = self.list_tiles(source.shape)
+            tiles = [crop for crop, core in covering if region is None or region.covers(core)]
+        elif region is not None:
+            tiles = [crop for crop in tiles if region.covers(crop)]
+        wanted, encoded = list(tiles), 0
+        for done, crop in enumerate(wanted):
+            yield Progress(done, len(wanted), "Encoding")
+            frame = self._make_frame(crop)
+            if self._tier(source, frame) is None:
+                self._encode(source, frame)
+                encoded += 1
+        yield Progress(len(wanted), len(wanted), "Encoding")
+        return encoded
+
+    def tier(self, image: Any, crop: Crop | None = None) -> Literal["memory", "disk"] | None:
+        """Where the embedding of a crop is; None where it would have to be encoded."""
+        source = self._keys.open(image)
+        return self._tier(source, self._make_frame(crop or (0, 0, *source.shape)))
+
+    def render_input(self, image: Any, crop: Crop | None = None, max_side: int = 1024) -> NDArray[np.uint8]:
+        """What the model sees of a crop, as an (h, w, 3) picture; see ``render_model_input``."""
+        source = self._keys.open(image)
+        normalization = self._keys.normalize(source, self.settings)
+        return render_model_input(source, self.settings, crop, max_side, normalization)
+
+    @property
+    def _halo(self) -> int:
+        return max(1, round(HALO * self.field / self.model.config.image_size))
+
+    def _choose_frame(self, source: ImageSource, prompts: Prompts) -> Frame:
+        return self._make_frame(choose_crop(source.shape, prompts.extent, self.field, self._halo))
+
+    def _make_frame(self, crop: Crop) -> Frame:
+        return self.predictor.make_frame(crop, choose_scale(self.model, self.settings.object_size, crop))
+
+    def _tier(self, source: ImageSource, frame: Frame) -> Literal["memory", "disk"] | None:
+        return self.cache.tier(self._keys.make(source, frame, self.settings).key)
+
+    def _encode(self, source: ImageSource, frame: Frame) -> ImageEmbedding:
+        made = self._keys.make(source, frame, self.settings)
+        found = self.cache.get(made.key)
+        if found is None:
+            with self._encoding:  # two threads that want the same crop encode it once
+                found = self.cache.get(made.key)
+                if found is None:
+                    pixels = made.read(source, frame)
+                    found = self.predictor.encode(pixels, made.normalization, frame, source.shape)
+                    self.cache.put(made.key, found)
+        if found.frame.crop == frame.crop and found.plane_shape == source.shape:
             return found
-        with self._encoding:  # two threads that want the same crop encode it once
-            found = self._cache.get(key)
-            if found is None:
-                found = self.predictor.encode(pixels, normalization, frame, (height, width))
-                self._cache.put(key, found)
-        return found
-
-    def _make_key(self, pixels: NDArray[Any], normalization: Normalization, frame: Frame) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(np.ascontiguousarray(pixels).data)
-        parts = (pixels.shape, str(pixels.dtype), normalization, frame, self.model.sha256)
-        digest.update(repr(parts).encode())
-        return digest.hexdigest()
+        # The same pixels lay elsewhere; the model may have chosen another scale than was asked for.
+        return replace(found, frame=replace(found.frame, crop=frame.crop), plane_shape=source.shape)
 
 
 def _check_prompts(prompts: Prompts, height: int, width: int) -> Prompts:
