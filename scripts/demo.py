@@ -96,8 +96,9 @@ def run_script(viewer: Any, image: Any, widget: Any, path: str) -> int:
     target = widget.target_layer
     count = 0 if target is None else len(np.unique(target.data)) - 1
     print(f"{count} objects accepted; layers: {[layer.name for layer in viewer.layers]}")
-    if "SAM labels" in viewer.layers:
-        viewer.layers["SAM labels"].contour = 1  # outlines, so that the nuclei and the objects stay visible
+    automatic = f"{viewer.layers[0].name} objects"
+    if automatic in viewer.layers:
+        viewer.layers[automatic].contour = 1  # outlines, so that the nuclei and the objects stay visible
     viewer.reset_view()
     for _ in range(20):
         widget.wait(0)

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_sam.inference.candidates import draw_with_indices
+from napari_sam.session.auto_requests import Written
 from napari_sam.session.jobs import SynchronousRunner
 from napari_sam.session.requests import ModelChoice, ObjectRef, Plane, Preview
 from napari_sam.session.session import Session
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from napari_sam.errors import SamError
+    from napari_sam.inference.candidates import Candidates
+    from napari_sam.session.auto_requests import AutoRequest, Shown
 
 
 def _load_fakes() -> ModuleType:
@@ -45,6 +51,57 @@ class Sink:
         return ObjectRef("layer", label, preview.mask)
 
 
+class Board:
+    """A sink that keeps what it is shown; also the fill of its one result."""
+
+    def __init__(self) -> None:
+        self.begun: list[AutoRequest] = []
+        self.parts: list[list[int]] = []
+        self.shown: list[Shown] = []
+        self.tables: list[dict[str, Any]] = []
+        self.steps: list[str] = []
+        self.ended = 0
+        self.error: SamError | None = None
+        self.gone = False
+
+    def begin(self, request: AutoRequest) -> None:
+        if self.error is not None:
+            raise self.error
+        self.begun.append(request)
+        self.fill = Fill(self.steps)
+
+    def add_part(self, part: Candidates, kept: Any) -> None:
+        self.parts.append(kept.tolist())
+
+    def show(self, shown: Shown) -> Written | None:
+        if self.error is not None:
+            raise self.error
+        if self.gone:
+            return None
+        self.shown.append(shown)
+        labels, indices = draw_with_indices(shown.candidates, shown.kept)
+        return Written(labels, np.arange(1, len(indices) + 1), indices, self.fill)
+
+    def write_table(self, written: Written, columns: Any) -> None:
+        self.tables.append(dict(columns))
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+class Fill:
+    def __init__(self, steps: list[str]) -> None:
+        self.steps = steps
+
+    def undo(self) -> str:
+        self.steps.append("undo")
+        return "taken back"
+
+    def redo(self) -> str:
+        self.steps.append("redo")
+        return "back"
+
+
 class World:
     """A session with everything around it, and what it announced."""
 
@@ -54,25 +111,22 @@ class World:
         self.session = Session(self.engine, self.runner, ModelChoice("nuclei"))
         self.sink = Sink()
         self.session.sink = self.sink
+        self.board = Board()
+        self.session.auto.sink = self.board
         self.shape = shape
         self.previews: list[Any] = []
         self.restored: list[Any] = []
         self.messages: list[str] = []
         self.status: list[str] = []
-        self.labels: list[Any] = []
         self.session.preview_changed.connect(lambda value: self.previews.append(value))
         self.session.prompts_restored.connect(lambda value: self.restored.append(value))
         self.session.warned.connect(lambda value: self.messages.append(value))
         self.session.status_changed.connect(lambda value: self.status.append(value))
-        self.session.labels_made.connect(self._on_labels_made)
         self.session.show_plane(self.plane())
 
     def plane(self, z: int | None = None) -> Plane:
         index = (None, None) if z is None else (z, None, None)
         return Plane("image", index, self.shape[:2], lambda: np.zeros(self.shape, np.uint8))
-
-    def _on_labels_made(self, plane: Plane, labels: Any) -> None:
-        self.labels.append((plane, labels))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import CheckpointError, ImageError
+from napari_sam.inference.candidates import Candidates, FilterParams
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.types import LowResLogits, ObjectMask, Progress, Prompts
 
@@ -39,6 +40,14 @@ FIELD = 64  # side of a tile
 @dataclass(frozen=True)
 class FakeEmbedding:
     nbytes: int = 1000
+
+
+def halves(shape: tuple[int, ...]) -> list[ObjectMask]:
+    upper, lower = shape[0] // 2, shape[0] - shape[0] // 2
+    return [
+        ObjectMask(np.ones((upper, shape[1]), bool), (0, 0), predicted_iou=0.9),
+        ObjectMask(np.ones((lower, shape[1]), bool), (upper, 0), predicted_iou=0.8),
+    ]
 
 
 @dataclass
@@ -119,6 +128,8 @@ class FakeEngine:
     step_delay: float = 0.0
     steps: int = 5
     segment_error: BaseException | None = None
+    objects: list[ObjectMask] | None = None
+    searched: list[tuple[str, Any]] = field(default_factory=list)
     asked: list[Prompts] = field(default_factory=list)
     images: list[NDArray[Any]] = field(default_factory=list)
     broken: str = "broken"
@@ -167,20 +178,26 @@ class FakeEngine:
         self.loads.append(choice)
         return FakePredictor(self)
 
-    def iter_segment(
-        self, image: Any, predictor: Any, method: str
-    ) -> Generator[Progress, None, NDArray[np.int32]]:
+    def filter_defaults(self, predictor: Any, method: str) -> FilterParams:
+        return FilterParams(predicted_iou=0.5)
+
+    def iter_candidates(
+        self, image: Any, predictor: Any, method: str, region: Any
+    ) -> Generator[Progress, None, Candidates]:
+        """The two halves of the image, or ``objects``, each finished by one of the steps."""
         if self.segment_error is not None:
             raise self.segment_error
-        shape = np.asarray(image).shape[:2]
-        labels = np.zeros(shape, np.int32)
+        self.searched.append((method, region))
+        shape = finest(image).shape[:2]
+        objects = halves(shape) if self.objects is None else self.objects
+        if region is not None:
+            objects = [o for o in objects if region.holds([o.centroid])[0]]
         for i in range(self.steps):
             self.log.append(f"step {i}")
-            yield Progress(i, self.steps, "Segmenting")
+            finished = objects[i - 1 : i] if i else []
+            yield Progress(i, self.steps, "Segmenting", Candidates.from_objects(finished, shape))
             time.sleep(self.step_delay)
-        labels[: shape[0] // 2] = 1
-        labels[shape[0] // 2 :] = 2
-        return labels
+        return Candidates.from_objects(objects, shape)
 
     def user_requests(self) -> list[Prompts]:
         """What was asked beyond warming up, which clicks the centre of a 64 x 64 plane."""

@@ -395,11 +395,12 @@ def test_check_prompts_names_the_point_and_what_to_do() -> None:
 
 
 # ------------------------------------------------------------------ everything
-def test_segment_everything_announces_labels(world: World) -> None:
+def test_segment_everything_shows_objects(world: World) -> None:
     world.session.segment_everything("grid")
-    ((plane, labels),) = world.labels
-    assert plane == world.session.plane
-    assert np.unique(labels).tolist() == [1, 2]
+    (shown,) = world.board.shown
+    assert shown.request.plane == world.session.plane
+    assert shown.request.method == "grid"
+    assert shown.kept.tolist() == [0, 1]
     assert not world.session.is_segmenting
     assert world.status[-1] == "2 objects segmented."
 
@@ -413,21 +414,21 @@ def test_a_click_goes_before_the_rest_of_a_segmentation(lazy_world: World) -> No
     assert covered(world) == {A}
     assert world.session.is_segmenting
     world.runner.run()
-    assert len(world.labels) == 1
+    assert len(world.board.shown) == 1
 
 
 def test_cancel_adds_nothing(lazy_world: World) -> None:
     world = lazy_world
     world.session.segment_everything()
-    world.runner.run(steps=3)
+    world.runner.run(steps=2)
     world.session.cancel()
     world.runner.run()
-    assert world.labels == []
+    assert world.board.shown == []
     assert world.status[-1] == "Cancelled; nothing was changed."
     assert not world.session.is_segmenting
     world.session.segment_everything()
     world.runner.run()
-    assert len(world.labels) == 1
+    assert len(world.board.shown) == 1
 
 
 def test_a_failing_segmentation_gives_one_message(world: World) -> None:
@@ -443,7 +444,7 @@ def test_segmenting_twice_at_once_is_refused(lazy_world: World) -> None:
     world.session.segment_everything()
     assert world.messages == ["Segmentation is running already: cancel it first."]
     world.runner.run()
-    assert len(world.labels) == 1
+    assert len(world.board.shown) == 1
 
 
 def test_without_an_image_there_is_one_message(world: World) -> None:

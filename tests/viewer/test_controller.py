@@ -374,17 +374,17 @@ def test_undo_after_accept_brings_the_prompts_and_accepting_again_corrects_the_o
 
 
 def test_segment_everything_fills_a_new_layer(bench: Bench) -> None:
-    bench.open(gray(3, *SIZE), scale=(2, 1, 1))
+    bench.open(gray(3, *SIZE), scale=(2, 1, 1), name="cells")
     bench.viewer.dims.set_point(0, 4)
     bench.session.segment_everything()
-    layer = bench.viewer.layers["SAM labels"]
+    layer = bench.viewer.layers["cells objects"]
     assert isinstance(layer, Labels)
     assert layer.data.shape == (3, *SIZE)
     assert np.unique(layer.data[2]).tolist() == [1, 2]
     assert not layer.data[:2].any()
     np.testing.assert_allclose(layer.scale, (2, 1, 1))
     bench.session.segment_everything()
-    assert "SAM labels [1]" in bench.viewer.layers
+    assert "cells objects [1]" in bench.viewer.layers
 
 
 # ------------------------------------------------------------------ what users do meanwhile
@@ -412,7 +412,7 @@ def test_an_image_that_is_renamed_while_a_job_runs(bench: Bench) -> None:
     bench.runner.run(steps=2)
     image.name = "after"
     bench.runner.run()
-    assert "SAM labels" in bench.viewer.layers
+    assert "before objects" in bench.viewer.layers
     assert bench.messages == []
 
 

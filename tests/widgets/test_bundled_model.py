@@ -43,7 +43,7 @@ def test_click_accept_and_segment_everything(make_napari_viewer: Callable[..., A
     before = labels.data.copy()
     widget.segment_everything()
     assert widget.wait(PATIENCE)
-    automatic = viewer.layers["SAM labels"].data
+    automatic = viewer.layers["nuclei objects"].data
     assert evaluate_labels(truth, automatic).ap[0.5] > 0.7
     np.testing.assert_array_equal(labels.data, before)
     labels.undo()

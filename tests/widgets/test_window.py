@@ -32,7 +32,7 @@ def test_click_accept_undo_and_segment_everything(window: Desk) -> None:
     widget.redo()
     widget.segment_everything()
     assert widget.wait(20)
-    assert np.unique(window.layer("SAM labels").data).tolist() == [1, 2]
+    assert np.unique(window.layer("cells objects").data).tolist() == [1, 2]
     assert widget.status == "2 objects segmented."
     assert window.messages == []
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_sam.session.auto_requests import Fill
     from napari_sam.session.requests import ObjectRef, Plane
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["History", "PromptState", "Step"]
+__all__ = ["FillStep", "History", "PromptState", "Step"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,22 @@ class Step:
         return Step(self.after, self.before)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FillStep:
+    """Automatic objects that were written, or with ``done`` False taken back."""
+
+    fill: Fill
+    done: bool = True
+
+    def inverse(self) -> FillStep:
+        """The step that takes this one back."""
+        return FillStep(self.fill, not self.done)
+
+    def apply(self) -> str:
+        """Do it; what was done, for the status line."""
+        return self.fill.redo() if self.done else self.fill.undo()
+
+
 class History:
     """A stack of steps with a cursor.
 
@@ -57,8 +74,8 @@ class History:
 
     def __init__(self, limit: int = 200) -> None:
         self._limit = limit
-        self._done: list[Step] = []
-        self._undone: list[Step] = []
+        self._done: list[Step | FillStep] = []
+        self._undone: list[Step | FillStep] = []
 
     @property
     def can_undo(self) -> bool:
@@ -70,13 +87,13 @@ class History:
         """True when there is a step to repeat."""
         return bool(self._undone)
 
-    def push(self, step: Step) -> None:
+    def push(self, step: Step | FillStep) -> None:
         """Record a step that was just done; what was undone before is forgotten."""
         self._done.append(step)
         del self._done[: -self._limit]
         self._undone.clear()
 
-    def undo(self) -> Step | None:
+    def undo(self) -> Step | FillStep | None:
         """Move back by one step and return its inverse, or None at the beginning."""
         if not self._done:
             return None
@@ -84,7 +101,7 @@ class History:
         self._undone.append(step)
         return step.inverse()
 
-    def redo(self) -> Step | None:
+    def redo(self) -> Step | FillStep | None:
         """Move forward by one step and return it, or None at the end."""
         if not self._undone:
             return None
@@ -96,6 +113,8 @@ class History:
         """Put ``new`` wherever the very object ``old`` stands, for answers that arrive later."""
         for stack in (self._done, self._undone):
             for i, step in enumerate(stack):
+                if isinstance(step, FillStep):
+                    continue
                 if step.before is old:
                     step = replace(step, before=new)
                 if step.after is old:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_sam.inference.candidates import Candidates, FilterParams
     from napari_sam.inference.encode_settings import EncodeSettings
+    from napari_sam.inference.region import Region
     from napari_sam.session.settings import CacheChoice
     from napari_sam.types import ObjectMask, Progress, Prompts
 
@@ -198,10 +200,13 @@ class Engine(Protocol):
     def clear_cache(self, cache: CacheChoice) -> None:
         """Empty the disk cache."""
 
-    def iter_segment(
-        self, image: Any, predictor: MaskPredictor, method: str
-    ) -> Generator[Progress, None, NDArray[np.int32]]:
-        """Segment every object of an image, as a job."""
+    def filter_defaults(self, predictor: MaskPredictor, method: str) -> FilterParams:
+        """The thresholds to begin with, by which candidates become objects."""
+
+    def iter_candidates(
+        self, image: Any, predictor: MaskPredictor, method: str, region: Region | None
+    ) -> Generator[Progress, None, Candidates]:
+        """Find what may be an object, as a job; ``Progress.partial`` holds what was finished since."""
 
 
 class ObjectSink(Protocol):

@@ -1,26 +1,52 @@
-"""Segmenting every object of a plane, one such job at a time."""
+"""Finding the candidates of a plane, one such job at a time; what is finished is told as it comes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.inference.candidates import Candidates, FilterParams
+from napari_sam.inference.fitting import cut_candidates
 from napari_sam.session.jobs import LONG, Job, JobRunner
-from napari_sam.session.requests import Engine, ModelChoice, Plane, check_plane
+from napari_sam.session.requests import Engine, check_plane
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from typing import Any
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from napari_sam.session.auto_requests import AutoRequest
     from napari_sam.session.predictors import PredictorPool
 
-__all__ = ["Segmenting"]
+__all__ = ["Run", "Segmenting"]
 
 SLOT = "segment"
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One automatic segmentation.
+
+    Attributes
+    ----------
+    request : AutoRequest
+        What is looked for, and where.
+    defaults : FilterParams
+        Thresholds of the method; known once the model is loaded.
+    parts : list of Candidates
+        What was finished so far.
+    """
+
+    request: AutoRequest
+    defaults: FilterParams = field(default_factory=FilterParams)
+    parts: list[Candidates] = field(default_factory=list)
+
+    @property
+    def so_far(self) -> Candidates:
+        """All parts together."""
+        return Candidates.concatenate(self.parts or [Candidates.empty(self.request.plane.shape)])
 
 
 class Segmenting:
@@ -37,9 +63,10 @@ class Segmenting:
     """
 
     progressed = Signal(object)  # Progress, or None when it is over
-    done = Signal(object, object)  # Plane, (H, W) int32
-    failed = Signal(str)
-    cancelled = Signal()
+    grown = Signal(object, object)  # Run, Candidates of the part that was finished
+    done = Signal(object, object)  # Run, Candidates, all of them
+    failed = Signal(object, str)  # Run, which knows what was finished before
+    cancelled = Signal(object)  # Run, likewise
 
     def __init__(self, engine: Engine, runner: JobRunner, pool: PredictorPool) -> None:
         self._engine = engine
@@ -52,30 +79,21 @@ class Segmenting:
         """True while a plane is being segmented."""
         return self._running
 
-    def start(self, plane: Plane, model: ModelChoice, method: str) -> None:
-        """Submit the job; ``done``, ``failed`` or ``cancelled`` follows.
-
-        Parameters
-        ----------
-        plane : Plane
-            What to segment.
-        model : ModelChoice
-            Which model segments.
-        method : str
-            One of the engine's methods.
-        """
+    def start(self, request: AutoRequest) -> None:
+        """Submit the job; ``done``, ``failed`` or ``cancelled`` follows."""
         self._running = True
+        run = Run(request)
         self.progressed.emit(Progress(0, 0, "Segment everything"))
         self._runner.submit(
             Job(
                 "Segment everything",
-                lambda: self._steps(plane, model, method),
+                lambda: self._steps(run),
                 slot=SLOT,
                 priority=LONG,
-                on_progress=self.progressed.emit,
-                on_done=lambda labels: self._end(self.done, plane, labels),
-                on_failed=lambda message: self._end(self.failed, message),
-                on_cancelled=lambda _: self._end(self.cancelled),
+                on_progress=lambda progress: self._on_progress(run, progress),
+                on_done=lambda found: self._end(lambda: self.done.emit(run, found)),
+                on_failed=lambda message: self._end(lambda: self.failed.emit(run, message)),
+                on_cancelled=lambda _: self._end(lambda: self.cancelled.emit(run)),
             )
         )
 
@@ -83,15 +101,46 @@ class Segmenting:
         """Cancel the job at its next step."""
         self._runner.cancel(SLOT)
 
-    def _steps(
-        self, plane: Plane, model: ModelChoice, method: str
-    ) -> Generator[Progress, None, NDArray[np.int32]]:
-        check_plane(plane)
-        yield Progress(0, 0, f"Loading model {model.name}")
-        predictor = self._pool.predictor(model)
-        return (yield from self._engine.iter_segment(self._pool.pixels(plane), predictor, method))
+    def _steps(self, run: Run) -> Generator[Progress, None, Candidates]:
+        request = run.request
+        check_plane(request.plane)
+        yield Progress(0, 0, f"Loading model {request.model.name}")
+        predictor = self._pool.predictor(request.model, request.plane)
+        run.defaults = self._engine.filter_defaults(predictor, request.method)
+        region = None if request.region is None else request.region.region
+        pixels = self._pool.pixels(request.plane)
+        job = self._engine.iter_candidates(pixels, predictor, request.method, region)
+        found = yield from _cut(job, request)
+        found.find_overlaps()  # counted here, so that the first threshold is as quick as the others
+        return found
 
-    def _end(self, signal: Any, *values: Any) -> None:
+    def _on_progress(self, run: Run, progress: Progress) -> None:
+        self.progressed.emit(progress)
+        if isinstance(progress.partial, Candidates) and len(progress.partial):
+            run.parts.append(progress.partial)
+            self.grown.emit(run, progress.partial)
+
+    def _end(self, tell: Callable[[], None]) -> None:
         self._running = False
         self.progressed.emit(None)
-        signal.emit(*values)
+        tell()
+
+
+def _cut(
+    job: Generator[Progress, None, Candidates], request: AutoRequest
+) -> Generator[Any, None, Candidates]:
+    """The same job; where the request says so, of every object only what lies in the region."""
+    if request.region is None or not request.region.cut:
+        return (yield from job)
+    region = request.region.region
+    try:
+        while True:
+            progress = next(job)
+            if isinstance(progress.partial, Candidates):
+                cut = cut_candidates(progress.partial, region)
+                progress = Progress(progress.done, progress.total, progress.description, cut)
+            yield progress
+    except StopIteration as stop:
+        return cut_candidates(stop.value, region)
+    finally:
+        job.close()

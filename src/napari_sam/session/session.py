@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_sam.errors import SamError
+from napari_sam.session.auto_objects import AutoFill, AutoObjects
+from napari_sam.session.auto_requests import AutoRequest
 from napari_sam.session.decoding import Decoding
-from napari_sam.session.history import History, PromptState, Step
+from napari_sam.session.history import FillStep, History, PromptState, Step
 from napari_sam.session.models import Models
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
@@ -28,8 +30,7 @@ from napari_sam.session.requests import (
     extends_prompts,
     same_prompts,
 )
-from napari_sam.session.segmenting import Segmenting
-from napari_sam.session.settings import Settings
+from napari_sam.session.settings import Settings, encode_settings_of
 from napari_sam.session.warming import Aim, Rectangle, Warming
 from napari_sam.types import ObjectMask, Progress, Prompts
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.jobs import JobRunner
 
 __all__ = ["Session"]
@@ -66,7 +68,6 @@ class Session:
 
     preview_changed = Signal(object)  # Preview | None
     prompts_restored = Signal(object)  # PromptState, to be put back into the prompt layers
-    labels_made = Signal(object, object)  # Plane, (H, W) int32
     status_changed = Signal(str)
     warned = Signal(str)  # one clear message for the user
     progressed = Signal(object)  # Progress | None, of the long job
@@ -101,11 +102,12 @@ class Session:
         self.precomputing.done.connect(self._on_precomputing_done)
         self.precomputing.failed.connect(self._on_failed)
         self.precomputing.cancelled.connect(self._on_precomputing_cancelled)
-        self._segmenting = Segmenting(engine, runner, pool)
-        self._segmenting.progressed.connect(self._on_segmenting_progressed)
-        self._segmenting.done.connect(self._on_segmenting_done)
-        self._segmenting.failed.connect(self._on_failed)
-        self._segmenting.cancelled.connect(self._on_segmenting_cancelled)
+        self.auto = AutoObjects(engine, runner, pool)
+        self.auto.progressed.connect(self._on_auto_progressed)
+        self.auto.said.connect(self._say)
+        self.auto.warned.connect(self.warned.emit)
+        self.auto.failed.connect(self._on_failed)
+        self.auto.filled.connect(self._on_auto_filled)
 
     # ---------------------------------------------------------------- what is
     @property
@@ -133,7 +135,7 @@ class Session:
     @property
     def is_segmenting(self) -> bool:
         """True while everything is being segmented."""
-        return self._segmenting.is_running
+        return self.auto.is_running
 
     @property
     def is_busy(self) -> bool:
@@ -234,6 +236,7 @@ class Session:
         """Another image: what was done before can no longer be undone."""
         self._decoding.supersede()
         self.history.clear()
+        self.auto.forget()
         self._state = None
         self._view = None
         self._aim()
@@ -284,22 +287,26 @@ class Session:
                 self._start_next(accepted)
 
     # ---------------------------------------------------------------- everything
-    def segment_everything(self, method: str = "auto") -> None:
-        """Segment every object of the plane that is shown; ``labels_made`` answers."""
-        plane = self.plane
+    def segment_everything(self, method: str = "auto", region: RegionChoice | None = None) -> None:
+        """Segment every object of the plane that is shown, or of a region of it; ``auto`` shows them."""
+        plane, settings = self.plane, self.settings
         if plane is None:
             self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
-        elif self._segmenting.is_running:
+        elif self.auto.is_running:
             self.warned.emit("Segmentation is running already: cancel it first.")
         elif self._models.failure is not None:
             self.warned.emit(f"Nothing was segmented: {self._models.failure}")
         else:
-            self._segmenting.start(plane, self.model, method)
+            seen = encode_settings_of(settings, plane, None), settings.scope
+            try:
+                self.auto.start(AutoRequest(plane, self.model, method, region, seen))
+            except SamError as error:
+                self.warned.emit(str(error))
             self.state_changed.emit()
 
     def cancel(self) -> None:
         """Cancel what runs, at its next step; prompts stay."""
-        self._segmenting.cancel()
+        self.auto.cancel()
         self.precomputing.cancel()
         self._decoding.cancel()
         self._models.cancel()
@@ -324,9 +331,13 @@ class Session:
         self._become(empty)
         self.prompts_restored.emit(empty)
 
-    def _travel(self, step: Step | None) -> None:
+    def _travel(self, step: Step | FillStep | None) -> None:
         if step is None:
             self._say("Nothing to undo or redo.")
+            return
+        if isinstance(step, FillStep):
+            self._say(step.apply())
+            self.state_changed.emit()
             return
         self._decoding.supersede()
         self._decoding.withdraw(step.after)  # undone before it was written
@@ -420,23 +431,16 @@ class Session:
         self._say("Encoding was cancelled; what is encoded stays cached.")
         self.warming.retry()
 
-    def _on_segmenting_progressed(self, progress: Progress | None) -> None:
+    def _on_auto_progressed(self, progress: Progress | None) -> None:
         self.progressed.emit(progress)
         if progress is None:
             self.state_changed.emit()
         else:
             self._say(f"{progress.description or 'Segmenting'} {progress.done}/{progress.total or '?'} …")
 
-    def _on_segmenting_done(self, plane: Plane, labels: NDArray[np.int32]) -> None:
-        count = int(labels.max(initial=0))
-        self._say(f"{count} objects segmented.")
-        if count == 0:
-            self.warned.emit(f"No objects were found in {plane.name!r}; no layer was added.")
-        else:
-            self.labels_made.emit(plane, labels)
-
-    def _on_segmenting_cancelled(self) -> None:
-        self._say("Cancelled; nothing was changed.")
+    def _on_auto_filled(self, fill: AutoFill) -> None:
+        self.history.push(FillStep(fill))
+        self.state_changed.emit()
 
     def _say(self, text: str) -> None:
         self.status_changed.emit(text)

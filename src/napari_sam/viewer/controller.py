@@ -5,16 +5,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_sam.errors import ImageError, SamError
+from napari_sam.viewer.auto_sink import AutoSink
 from napari_sam.viewer.connections import Connections
-from napari_sam.viewer.label_writer import LabelWriter, make_labels, write_plane
+from napari_sam.viewer.label_writer import LabelWriter, make_labels
 from napari_sam.viewer.own_layers import OwnLayers
 from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame, spatial_shape
 from napari_sam.viewer.prompt_source import PromptSource
+from napari_sam.viewer.region_source import VISIBLE, read_region, read_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.history import PromptState
     from napari_sam.session.requests import ObjectRef, Plane, Preview
     from napari_sam.session.session import Session
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Controller"]
 
 OBJECTS_NAME = "SAM objects"
-LABELS_NAME = "SAM labels"
 
 
 class Controller:
@@ -49,6 +51,10 @@ class Controller:
     ----------
     prompts : PromptSource
         The prompt layers in use.
+    writer : LabelWriter
+        Writes accepted objects.
+    objects : AutoSink
+        Shows automatic objects.
     """
 
     image_changed = Signal(object)  # Image | None
@@ -65,7 +71,8 @@ class Controller:
         self._own = OwnLayers(viewer)
         self.prompts = PromptSource()
         self._source: object = object()
-        self._writer = LabelWriter()
+        self.writer = LabelWriter()
+        self.objects = AutoSink(self, session.auto)
         self._silent = 0
         self._connections = Connections()
         self._image_connections = Connections()
@@ -84,7 +91,6 @@ class Controller:
             (dims.events.ndim, self._on_dims_moved),
             (session.preview_changed, self._on_preview_changed),
             (session.prompts_restored, self._on_prompts_restored),
-            (session.labels_made, self._on_labels_made),
             (session.warned, show_warning),
             (self.prompts.prompts_changed, self._on_prompts_changed),
             (self.prompts.warned, self._on_prompts_warned),
@@ -100,7 +106,8 @@ class Controller:
         self._connections.clear()
         self._image_connections.clear()
         self.prompts.release()
-        self._writer.close()
+        self.objects.close()
+        self.writer.close()
         self._own.forget()
         self._image = self._target = None
 
@@ -117,6 +124,15 @@ class Controller:
         """Labels layers that the user may choose."""
         preview = self._own.preview
         return (layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not preview)
+
+    def regions(self) -> Iterator[Any]:
+        """Shapes and Labels layers that the user may choose as region."""
+        labels = list(self.targets())
+        return (
+            layer
+            for layer in self.viewer.layers
+            if layer in labels or (isinstance(layer, Shapes) and not self.owns(layer))
+        )
 
     def owns(self, layer: Any) -> bool:
         """True for layers that were made here."""
@@ -200,7 +216,7 @@ class Controller:
         shape = spatial_shape(image)
         if self._target is None or self._target not in list(self.viewer.layers):
             self.target_layer = self._own.add_labels(image, make_labels(shape), OBJECTS_NAME)
-        return self._writer.write(
+        return self.writer.write(
             self._target,
             preview.plane,
             preview.mask,
@@ -208,6 +224,35 @@ class Controller:
             overwrite=self.overwrite,
             replaces=replaces,
         )
+
+    # ------------------------------------------------------------- automatic objects
+    def read_region(self, where: Any, cut: bool = False) -> RegionChoice | None:
+        """Where in the plane that is shown objects are to be looked for.
+
+        Parameters
+        ----------
+        where : None, "visible", napari.layers.Shapes or napari.layers.Labels
+            None for the whole plane.
+        cut : bool
+            Cut objects at the region's edge.
+
+        Raises
+        ------
+        SamError
+            When the region has nothing on this plane.
+        """
+        plane = self.session.plane
+        if where is None or plane is None or self._image is None:
+            return None
+        if isinstance(where, str) and where == VISIBLE:
+            return read_view(self._image, plane)
+        return read_region(where, self._image, plane, self.viewer.dims.point, cut)
+
+    def add_labels(self, plane: Plane, data: NDArray[np.integer], name: str) -> Labels | None:
+        """Add a Labels layer on the image of a plane; None when that is not the image any more."""
+        if self._image is None or plane.source is not self._source:
+            return None
+        return self._own.add_labels(self._image, data, name)
 
     # ------------------------------------------------------------- our layers
     def _make_own(self) -> None:
@@ -277,13 +322,6 @@ class Controller:
         except SamError:
             return None
 
-    def _on_labels_made(self, plane: Plane, labels: NDArray[np.int32]) -> None:
-        if self._image is None or plane.source is not self._source:
-            return
-        shape = spatial_shape(self._image)
-        data = labels if len(shape) == 2 else write_plane(shape, plane, labels)
-        self._own.add_labels(self._image, data, LABELS_NAME)
-
     def _on_prompts_changed(self) -> None:
         """Prompts changed: tell the session."""
         if self._silent or self._image is None:
@@ -326,6 +364,7 @@ class Controller:
         layer = event.value
         self._connections.remove(layer.events.name)
         self._own.discard(layer)
+        self.objects.discard(layer)
         if layer is self._target:
             self.target_layer = None
         points, shapes = self.prompts.points, self.prompts.shapes

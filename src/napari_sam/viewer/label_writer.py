@@ -14,7 +14,7 @@ from napari_sam.types import ObjectMask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelWriter", "make_labels", "write_plane"]
+__all__ = ["LabelWriter", "make_labels", "plane_selection", "write_plane"]
 
 
 class LabelWriter:
@@ -104,6 +104,79 @@ class LabelWriter:
         self._note(layer, label)
         return ObjectRef(id(layer), label, written)
 
+    def check(self, layer: Any, shape: tuple[int, ...]) -> None:
+        """Raise ImageError when objects of an image of this shape cannot be written into a layer."""
+        self._writable(layer, shape)
+
+    def count_free_ids(self, layer: Any, plane: Plane) -> int:
+        """How many more objects the layer's integer type has ids for."""
+        return int(np.iinfo(layer.data.dtype).max) - self._largest_label(layer, layer.data, plane)
+
+    def fill(
+        self, layer: Any, plane: Plane, labels: NDArray[np.int32], *, shape: tuple[int, ...]
+    ) -> NDArray[np.integer]:
+        """Write many objects at once onto free pixels, as one native undo item.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The target.
+        plane : Plane
+            Where the objects lie.
+        labels : (H, W) int32
+            Objects 1, 2, ... of the plane.
+        shape : tuple of int
+            The image's spatial shape, which the target must have.
+
+        Returns
+        -------
+        (K,) int
+            The ids that objects 1, 2, ... got: those after the largest that there is.
+
+        Raises
+        ------
+        ImageError
+            When the layer has another shape, cannot be written, or has not enough free ids.
+        """
+        data = self._writable(layer, shape)
+        count, largest = int(labels.max(initial=0)), self._largest_label(layer, data, plane)
+        if count == 0:
+            return np.zeros(0, data.dtype)
+        if largest + count > np.iinfo(data.dtype).max:
+            raise ImageError(
+                f"Expected {count} free ids in {layer.name!r}, got {np.iinfo(data.dtype).max - largest} of "
+                f"{data.dtype}; convert the layer to a larger type (right click on it)."
+            )
+        rows, cols = np.nonzero(labels)
+        free = np.asarray(data[plane_selection(plane)])[rows, cols] == 0
+        rows, cols = rows[free], cols[free]
+        values = (labels[rows, cols].astype(np.int64) + largest).astype(data.dtype)
+        self._writing = True
+        try:
+            with layer.block_history():
+                if len(values):
+                    layer.data_setitem(_place(plane, rows, cols), values)
+        finally:
+            self._writing = False
+        self._note(layer, largest + count)
+        return np.arange(largest + 1, largest + count + 1)
+
+    def erase(self, layer: Any, plane: Plane, mask: NDArray[np.bool_]) -> None:
+        """Set pixels of a plane to 0, as one native undo item."""
+        rows, cols = np.nonzero(mask)
+        self._writing = True
+        try:
+            with layer.block_history():
+                if len(rows):
+                    layer.data_setitem(_place(plane, rows, cols), 0)
+        finally:
+            self._writing = False
+
+    def take_back(self, layer: Any, first: int) -> None:
+        """Undo the last ``fill``, whose ids began with ``first``; they are free again."""
+        layer.undo()
+        self._largest[layer] = (id(layer.data), first - 1)
+
     @staticmethod
     def _set(layer: Any, plane: Plane, mask: ObjectMask, value: int) -> None:
         if mask.area:
@@ -136,20 +209,25 @@ class LabelWriter:
         return data
 
     def _next_label(self, layer: Any, data: Any, plane: Plane) -> int:
+        label = self._largest_label(layer, data, plane) + 1
+        if label > np.iinfo(data.dtype).max:
+            raise ImageError(
+                f"Expected a free id in {layer.name!r}, got {data.dtype} whose ids "
+                "are used up; convert the layer to a larger type (right click on it)."
+            )
+        return label
+
+    def _largest_label(self, layer: Any, data: Any, plane: Plane) -> int:
+        """The largest id in use, at least 0; at most the largest of the layer's type."""
         identity, largest = self._largest.get(layer, (None, 0))
         if identity is None:
             layer.events.paint.connect(self._on_labels_paint)
         if identity != id(data):
             largest = _maximum(data)
         # a script that writes into the array tells nobody: look at least at the plane at hand
-        label = max(largest, int(np.max(np.asarray(data[_selection(plane)]), initial=0)), 0) + 1
-        if label > np.iinfo(data.dtype).max:
-            raise ImageError(
-                f"Expected a free id in {layer.name!r}, got {data.dtype} whose ids "
-                "are used up; convert the layer to a larger type (right click on it)."
-            )
-        self._largest[layer] = (id(data), label - 1)
-        return label
+        largest = max(largest, int(np.max(np.asarray(data[plane_selection(plane)]), initial=0)), 0)
+        self._largest[layer] = (id(data), largest)
+        return largest
 
     def _note(self, layer: Any, label: int) -> None:
         identity, largest = self._largest.get(layer, (id(layer.data), 0))
@@ -185,11 +263,12 @@ def make_labels(shape: tuple[int, ...]) -> NDArray[np.int32]:
 def write_plane(shape: tuple[int, ...], plane: Plane, labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """A label array of an image's shape that holds one plane's labels and is 0 elsewhere."""
     full = np.zeros(shape, np.int32)  # untouched planes cost no memory until they are written
-    full[_selection(plane)] = labels
+    full[plane_selection(plane)] = labels
     return full
 
 
-def _selection(plane: Plane) -> tuple[int | slice, ...]:
+def plane_selection(plane: Plane) -> tuple[int | slice, ...]:
+    """Index of a plane in an array of the image's spatial shape."""
     return tuple(slice(None) if value is None else value for value in plane.index)
 
 
@@ -201,7 +280,12 @@ def _region(plane: Plane, mask: ObjectMask) -> tuple[int | slice, ...]:
 def _indices(plane: Plane, mask: ObjectMask) -> tuple[NDArray[np.intp], ...]:
     """The object's pixels as one index array per axis of the layer."""
     rows, cols = np.nonzero(mask.mask)
-    inside = iter((rows + mask.origin[0], cols + mask.origin[1]))
+    return _place(plane, rows + mask.origin[0], cols + mask.origin[1])
+
+
+def _place(plane: Plane, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:
+    """Pixels of a plane as one index array per axis of the layer."""
+    inside = iter((rows, cols))
     return tuple(
         next(inside) if value is None else np.full(len(rows), value, np.intp) for value in plane.index
     )

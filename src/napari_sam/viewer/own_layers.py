@@ -88,7 +88,7 @@ class OwnLayers:
                 if name not in ("units", "axis_labels"):
                     setattr(layer, name, value)
 
-    def add_labels(self, image: Any, data: NDArray[np.int32], name: str) -> Labels:
+    def add_labels(self, image: Any, data: NDArray[np.integer], name: str) -> Labels:
         """Add a Labels layer under ours, which is the user's from now on; his tool stays in his hand.
 
         Parameters

@@ -1,14 +1,19 @@
-"""Segmenting everything at once."""
+"""Segmenting everything at once: how, where, where to, and what of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_sam.widgets.layer_combo import form_label, make_form, narrow
+from napari_sam.viewer.region_source import VISIBLE
+from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form, narrow
+from napari_sam.widgets.section import Section
+from napari_sam.widgets.threshold_panel import ThresholdPanel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_sam.types import Progress
 
 __all__ = ["METHODS", "AutoPanel"]
@@ -21,29 +26,57 @@ METHODS = (
 
 
 class AutoPanel(QWidget):
-    """Method, start, progress and cancel."""
+    """Method, region, result, start, progress and cancel; below them the thresholds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.method = narrow(QComboBox())
         self.method.addItems([name for name, _ in METHODS])
         self.method.setToolTip("\n".join(f"{name}: {text}" for name, text in METHODS))
+        self.region = LayerCombo("whole plane", (("visible region", VISIBLE),))
+        self.region.setToolTip(
+            "Where to look: the whole plane, what of it is in view, or inside a Shapes or Labels layer. "
+            "Objects count whose centre is inside."
+        )
+        self.cut = QCheckBox("Cut objects at the region's edge")
+        self.cut.setToolTip(
+            "On: the layer is a mask of the foreground, nothing is drawn outside it. Off: objects whose "
+            "centre is inside are kept whole."
+        )
+        self.result = narrow(QComboBox())
+        self.result.addItems(["new layer", "gaps of the target"])
+        self.result.setToolTip(
+            "new layer: a Labels layer named after the image.\ngaps of the target: the layer of 'Write to'; "
+            "its objects stay as they are, fragments between them are left out."
+        )
         self.segment = QPushButton("Segment everything")
         self.segment.setToolTip(
-            "Find every object of the plane that is shown; fills a new layer 'SAM labels'."
+            "Find every object of the plane that is shown; they appear as they are found."
         )
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop what is being computed; nothing of yours is changed.")
+        self.cancel.setToolTip("Stop what is being computed; what is finished is kept.")
         self.progress = QProgressBar()
         self.progress.setToolTip("How far the segmentation is.")
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
+        self.thresholds = ThresholdPanel()
+        self.section = Section(
+            "Thresholds", self.thresholds, "Which of the candidates that were found are objects."
+        )
         form = make_form()
         form.addRow(form_label("Method"), self.method)
+        form.addRow(form_label("Within"), self.region)
+        form.addRow(self.cut)
+        form.addRow(form_label("Result"), self.result)
         for control in (self.segment, self.progress, self.cancel):
             form.addRow(control)
-        self.setLayout(form)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(form)
+        layout.addWidget(self.section)
         self.show_progress(None)
+        self.show_regions((), None)
 
     def show_progress(self, progress: Progress | None) -> None:
         """Show how far the job is; None when none runs."""
@@ -52,3 +85,8 @@ class AutoPanel(QWidget):
         if progress is not None:
             self.progress.setRange(0, progress.total)
             self.progress.setValue(min(progress.done, progress.total))
+
+    def show_regions(self, layers: Iterable[Any], current: Any) -> None:
+        """List the layers that can be a region, and mark the one in use; emits nothing."""
+        self.region.show_layers(layers, current)
+        self.cut.setVisible(current is not None and current != VISIBLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,15 @@ from psygnal import Signal
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
+from napari_sam.errors import SamError
+from napari_sam.inference.candidates import FilterParams
 from napari_sam.session.requests import Engine, ModelChoice
 from napari_sam.session.session import Session
 from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.region_source import VISIBLE
 from napari_sam.widgets.activity_bar import ActivityBar
-from napari_sam.widgets.auto_panel import AutoPanel
+from napari_sam.widgets.auto_panel import METHODS, AutoPanel
 from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.model_panel import ModelPanel
@@ -61,6 +65,7 @@ class SamWidget(QWidget):
         )
         self._activity = ActivityBar("SAM: segment everything")
         self._docked = False
+        self._region: Any = None
         self._model_panel = ModelPanel(DEFAULT_MODEL)
         self._prompt_panel = PromptPanel()
         self._auto_panel = AutoPanel()
@@ -140,8 +145,64 @@ class SamWidget(QWidget):
         self._controller.prompts.toggle_label()
 
     def segment_everything(self) -> None:
-        """Segment every object of the plane that is shown, into a new layer "SAM labels"."""
-        self._session.segment_everything(self._auto_panel.method.currentText())
+        """Segment every object of the plane that is shown, or of ``region`` in it."""
+        panel = self._auto_panel
+        try:
+            region = self._controller.read_region(self._region, panel.cut.isChecked())
+        except SamError as error:
+            self._session.warned.emit(str(error))
+            return
+        self._session.segment_everything(panel.method.currentText(), region)
+
+    @property
+    def method(self) -> str:
+        """How everything is segmented: "auto", "instances" or "grid"."""
+        return self._auto_panel.method.currentText()
+
+    @method.setter
+    def method(self, name: str) -> None:
+        if self._auto_panel.method.findText(name) < 0:
+            raise ValueError(f"Expected one of {[name for name, _ in METHODS]}, got {name!r}.")
+        self._auto_panel.method.setCurrentText(name)
+
+    @property
+    def region(self) -> Any:
+        """Where to segment: None for the whole plane, "visible", a Shapes or Labels layer or its name."""
+        return self._region
+
+    @region.setter
+    def region(self, layer: Any) -> None:
+        if not (isinstance(layer, str) and layer == VISIBLE):
+            layer = self._find(layer, self._controller.regions(), "a Shapes or Labels layer")
+        self._on_region_chosen(layer)
+
+    @property
+    def cut_at_region(self) -> bool:
+        """Whether objects are cut at the region's edge, as with a mask of the foreground."""
+        return self._auto_panel.cut.isChecked()
+
+    @cut_at_region.setter
+    def cut_at_region(self, value: bool) -> None:
+        self._auto_panel.cut.setChecked(bool(value))
+
+    @property
+    def fill_gaps(self) -> bool:
+        """Whether automatic objects fill the gaps of the target layer instead of a new one."""
+        return self._controller.objects.fill_gaps
+
+    @fill_gaps.setter
+    def fill_gaps(self, value: bool) -> None:
+        self._auto_panel.result.setCurrentIndex(int(value))
+
+    @property
+    def filter(self) -> FilterParams:
+        """Thresholds of automatic objects, which follow at once; set all of them, or some as a dict."""
+        return self._session.auto.params
+
+    @filter.setter
+    def filter(self, params: FilterParams | dict[str, Any]) -> None:
+        changes = asdict(params) if isinstance(params, FilterParams) else dict(params)
+        self._session.auto.set_params(changes)
 
     def cancel(self) -> None:
         """Cancel what is queued or runs, at its next step."""
@@ -213,6 +274,7 @@ class SamWidget(QWidget):
         session.status_changed.connect(self._on_status_changed)
         session.state_changed.connect(self._on_session_changed)
         session.progressed.connect(self._on_session_progressed)
+        session.auto.changed.connect(self._on_auto_changed)
         session.models_listed.connect(self._on_models_listed)
         controller.layers_changed.connect(self._on_layers_changed)
         controller.image_changed.connect(self._on_layers_changed)
@@ -225,6 +287,11 @@ class SamWidget(QWidget):
         prompt.target.chosen.connect(self._on_target_chosen)
         prompt.label_chosen.connect(self._on_label_chosen)
         prompt.overwrite.toggled.connect(self._on_overwrite_toggled)
+        auto.region.chosen.connect(self._on_region_chosen)
+        auto.result.currentIndexChanged.connect(self._on_result_chosen)
+        auto.thresholds.thresholds_changed.connect(self._on_thresholds_changed)
+        auto.thresholds.rested.connect(session.auto.settle)
+        auto.thresholds.reset_asked.connect(session.auto.reset)
         for button, action in (
             (prompt.click_tool, lambda: controller.draw("points")),
             (prompt.box_tool, lambda: controller.draw("box")),
@@ -239,7 +306,7 @@ class SamWidget(QWidget):
 
     def _combos(self) -> tuple[Any, ...]:
         prompt = self._prompt_panel
-        return self._model_panel.image, prompt.points, prompt.shapes, prompt.target
+        return self._model_panel.image, prompt.points, prompt.shapes, prompt.target, self._auto_panel.region
 
     @staticmethod
     def _find(layer: Any, layers: Any, wanted: str) -> Any:
@@ -264,6 +331,10 @@ class SamWidget(QWidget):
         ):
             users = [layer for layer in layers if isinstance(layer, kind) and not controller.owns(layer)]
             combo.show_layers(users, current)
+        regions = list(controller.regions())
+        if self._region is not None and self._region != VISIBLE and self._region not in regions:
+            self._region = None  # its layer was deleted
+        self._auto_panel.show_regions(regions, self._region)
         prompt.show_label(controller.prompts.next_label)
         shapes = controller.prompts.shapes
         self._bindings.use_shapes(shapes if controller.owns(shapes) else None)
@@ -284,6 +355,19 @@ class SamWidget(QWidget):
     def _on_session_progressed(self, progress: Progress | None) -> None:
         self._auto_panel.show_progress(progress)
         self._activity.show(progress)
+
+    def _on_auto_changed(self) -> None:
+        self._auto_panel.thresholds.show_state(self._session.auto.state)
+
+    def _on_region_chosen(self, layer: Any) -> None:
+        self._region = layer
+        self._auto_panel.show_regions(self._controller.regions(), layer)
+
+    def _on_result_chosen(self, index: int) -> None:
+        self._controller.objects.fill_gaps = bool(index)
+
+    def _on_thresholds_changed(self, changes: dict[str, Any]) -> None:
+        self._session.auto.set_params(changes, settle=False)
 
     def _on_models_listed(self, models: Any, devices: Any) -> None:
         self._model_panel.show_available(models, devices, self._session.model)
@@ -313,7 +397,7 @@ class SamWidget(QWidget):
 
 def _take_apart(session: Session, controller: Controller, bindings: Bindings, *_: Any) -> None:
     """End everything that is not Qt; can run when the widget's Qt part is gone already."""
-    for signals in (session, controller, controller.prompts):
+    for signals in (session, session.auto, controller, controller.prompts):
         for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
             signal.disconnect()
     session.close()

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_sam.inference.candidates import Candidates, FilterParams
+    from napari_sam.inference.region import Region
     from napari_sam.session.requests import Crop, MaskPredictor, ModelChoice
     from napari_sam.session.settings import CacheChoice
     from napari_sam.types import Progress
@@ -73,13 +75,21 @@ class InferenceEngine:
     def clear_cache(self, cache: CacheChoice) -> None:
         """Empty the disk cache."""
 
-    def iter_segment(
-        self, image: Any, predictor: MaskPredictor, method: str
-    ) -> Generator[Progress, None, NDArray[np.int32]]:
-        """Segment every object, as a job."""
-        from napari_sam.inference.segment_image import iter_segment_image
+    def filter_defaults(self, predictor: MaskPredictor, method: str) -> FilterParams:
+        """The thresholds of the method, those that were tuned for the model before the general ones."""
+        from napari_sam.inference import segment_image
 
-        return (yield from iter_segment_image(image, cast("Any", predictor), method=method))
+        return segment_image.filter_defaults(cast("Any", predictor), method)
+
+    def iter_candidates(
+        self, image: Any, predictor: MaskPredictor, method: str, region: Region | None
+    ) -> Generator[Progress, None, Candidates]:
+        """Find what may be an object, as a job."""
+        from napari_sam.inference import segment_image
+
+        return (
+            yield from segment_image.iter_candidates(image, cast("Any", predictor), method, region=region)
+        )
 
 
 def _sample(image: Any) -> Any:

@@ -44,28 +44,34 @@ class LayerCombo(QComboBox):
     ----------
     none_text : str
         The first entry, which stands for None.
+    extras : tuple of (str, value)
+        Entries before the layers that stand for something else.
     parent : QWidget or None
         Its parent.
     """
 
     chosen = Signal(object)  # a layer, or None
 
-    def __init__(self, none_text: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, none_text: str, extras: tuple[tuple[str, Any], ...] = (), parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         narrow(self)
-        self._none_text = none_text
-        self._layers: list[Any] = [None]
-        self.addItem(none_text)
+        self._fixed = ((none_text, None), *extras)
+        self._layers: list[Any] = []
+        self.show_layers((), None)
         self.activated.connect(self._on_activated)
 
     def show_layers(self, layers: Iterable[Any], current: Any) -> None:
         """List layers and mark the current one; emits nothing."""
-        self._layers = [None, *layers]
+        layers = list(layers)
+        self._layers = [value for _, value in self._fixed] + layers
         self.blockSignals(True)
         try:
             self.clear()
-            self.addItem(self._none_text)
-            for layer in self._layers[1:]:
+            for text, _ in self._fixed:
+                self.addItem(text)
+            for layer in layers:
                 self.addItem(layer.name)
             self.setCurrentIndex(self._layers.index(current) if current in self._layers else 0)
         finally:

@@ -1,0 +1,352 @@
+"""Automatic objects: found once, then chosen by thresholds that may be changed at any time.
+
+The candidates of the last result stay here, so that another threshold only filters and draws them
+anew. Where they are drawn is the business of the ``sink``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.errors import SamError
+from napari_sam.inference.candidates import FilterParams, explain_nothing, filter_candidates
+from napari_sam.inference.object_table import SCORES, measure_objects
+from napari_sam.session.auto_requests import AutoRequest, AutoState, Fill, ObjectsSink, Shown, Written
+from napari_sam.session.candidate_cache import CandidateCache
+from napari_sam.session.jobs import CLICK, Job, JobRunner
+from napari_sam.session.segmenting import Run, Segmenting
+from napari_sam.types import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_sam.inference.candidates import Candidates
+    from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.requests import Engine
+
+__all__ = ["AutoFill", "AutoObjects"]
+
+NAMES = frozenset(f.name for f in fields(FilterParams))
+NOTHING_YET = "The thresholds change the result live, once there is one."
+
+
+class AutoObjects:
+    """The last automatic result, its thresholds, and what was found before.
+
+    Parameters
+    ----------
+    engine : Engine
+        What segments.
+    runner : JobRunner
+        What computes.
+    pool : PredictorPool
+        Where the worker finds predictor and pixels.
+
+    Attributes
+    ----------
+    sink : ObjectsSink or None
+        Where objects are shown.
+    """
+
+    progressed = Signal(object)  # Progress, or None when it is over
+    changed = Signal()  # ``state`` has
+    said = Signal(str)  # for the status line
+    warned = Signal(str)  # for a notification as well
+    failed = Signal(str)
+    filled = Signal(object)  # AutoFill, a result that was just written
+
+    def __init__(self, engine: Engine, runner: JobRunner, pool: PredictorPool) -> None:
+        self.sink: ObjectsSink | None = None
+        self._runner = runner
+        self._pool = pool
+        self._cache = CandidateCache()
+        self._overrides: dict[tuple[str, str], dict[str, Any]] = {}
+        self._defaults: dict[tuple[str, str], FilterParams] = {}
+        self._key = ("", "auto")  # model and method that thresholds are for
+        self._shown: Shown | None = None
+        self._written: Written | None = None
+        self._fill: AutoFill | None = None
+        self._latest: AutoFill | None = None  # the same, also once it was let go of
+        self._note = NOTHING_YET
+        self._so_far = 0
+        self._segmenting = Segmenting(engine, runner, pool)
+        self._segmenting.progressed.connect(self._on_segmenting_progressed)
+        self._segmenting.grown.connect(self._on_segmenting_grown)
+        self._segmenting.done.connect(self._on_segmenting_done)
+        self._segmenting.failed.connect(self._on_segmenting_failed)
+        self._segmenting.cancelled.connect(self._on_segmenting_cancelled)
+
+    # ------------------------------------------------------------- what is
+    @property
+    def is_running(self) -> bool:
+        """True while a plane is being segmented."""
+        return self._segmenting.is_running
+
+    @property
+    def params(self) -> FilterParams:
+        """The thresholds in use."""
+        return replace(self._default, **self._overrides.get(self._key, {}))
+
+    @property
+    def state(self) -> AutoState:
+        """What a panel shows."""
+        shown = self._shown
+        if shown is None:
+            return AutoState(self._note, False, self.params, self._default)
+        candidates = shown.candidates
+        kept = np.zeros(len(candidates), bool)
+        kept[shown.kept] = True
+        known = frozenset(name for name in SCORES if np.isfinite(getattr(candidates, name)).any())
+        note = self._note or f"{len(shown.kept)} of {len(candidates)} objects"
+        return AutoState(note, True, self.params, self._default, candidates.areas, kept, known)
+
+    @property
+    def _default(self) -> FilterParams:
+        return self._defaults.get(self._key, FilterParams())
+
+    # ------------------------------------------------------------- finding
+    def start(self, request: AutoRequest) -> None:
+        """Find the objects of a plane, or show at once what was found before.
+
+        Raises
+        ------
+        SamError
+            When there is nothing to segment, or the result could not be shown.
+        """
+        if request.region is not None and request.region.region.is_empty:
+            raise SamError(
+                f"Expected a region with pixels of {request.plane.name!r}, got none in "
+                f"{request.region.name!r}; draw it on this plane, or choose the whole plane."
+            )
+        if self.sink is not None:
+            self.sink.begin(request)
+        self._release("Looking for objects …")
+        self._latest = None
+        self._so_far = 0
+        self._key = (request.model.name, request.method)
+        self.changed.emit()
+        found = self._cache.get(request)
+        if found is None:
+            self._segmenting.start(request)
+        else:
+            self._take(Run(request, found[1]), found[0])
+
+    def cancel(self) -> None:
+        """Stop at the next step; what is finished is kept."""
+        self._segmenting.cancel()
+        self._runner.cancel("measure")
+
+    def forget(self) -> None:
+        """The image's pixels are others now: nothing that was found may be used again."""
+        self._cache.clear()
+
+    # ------------------------------------------------------------- thresholds
+    def set_params(self, changes: Mapping[str, Any], *, settle: bool = True) -> None:
+        """Change thresholds and show the objects that pass them.
+
+        Parameters
+        ----------
+        changes : mapping of str to value
+            Fields of ``FilterParams``.
+        settle : bool
+            Measure the objects too; False while more changes are coming, see ``settle``.
+
+        Raises
+        ------
+        SamError
+            When there is no such threshold, or a value is impossible.
+        """
+        unknown = set(changes) - NAMES
+        if unknown:
+            raise SamError(f"Expected thresholds out of {sorted(NAMES)}, got {sorted(unknown)}.")
+        replace(self.params, **changes)  # raises for what is impossible
+        self._overrides.setdefault(self._key, {}).update(changes)
+        self._filter(settle)
+
+    def reset(self) -> None:
+        """Back to the thresholds of the method."""
+        self._overrides.pop(self._key, None)
+        self._filter(settle=True)
+
+    def settle(self) -> None:
+        """Measure the objects that are shown, in the worker; their table follows."""
+        shown, written = self._shown, self._written
+        if shown is None or written is None:
+            return
+        self._runner.submit(
+            Job(
+                "Measuring objects",
+                lambda: self._measure(shown, written),
+                slot="measure",
+                priority=CLICK,
+                on_done=lambda columns: self._on_measured(written, columns),
+                on_failed=self.warned.emit,
+            )
+        )
+
+    def release(self, reason: str) -> None:
+        """The result's layer is no longer ours to change: thresholds have no effect any more."""
+        if self._shown is not None:
+            self._release(reason)
+            self.said.emit(reason)
+            self.changed.emit()
+
+    def _release(self, reason: str) -> None:
+        self._shown = self._written = self._fill = None
+        self._note = reason
+
+    def _filter(self, settle: bool) -> None:
+        shown = self._shown
+        if shown is not None:
+            self._show(replace(shown, kept=filter_candidates(shown.candidates, self.params)))
+            if settle:
+                self.settle()
+        self.changed.emit()
+
+    def _show(self, shown: Shown) -> None:
+        """Draw; a result that cannot be drawn any more is let go of."""
+        try:
+            written = None if self.sink is None else self.sink.show(shown)
+        except SamError as error:
+            self._release(str(error))
+            self.warned.emit(str(error))
+            return
+        self._shown, self._written = shown, written
+        self._note = ""
+        if written is None:
+            return
+        count, passed = len(written.ids), len(shown.kept)
+        if count < passed:
+            self._note = f"{count} of {len(shown.candidates)} objects ({passed - count} have no room)"
+        if self._fill is None or self._fill.fill is not written.fill:
+            self._fill = self._latest = AutoFill(self, written.fill)
+            self.filled.emit(self._fill)
+
+    def _measure(self, shown: Shown, written: Written) -> Generator[Progress, None, dict[str, Any]]:
+        yield Progress(0, 1, "Measuring objects")
+        columns = measure_objects(written.labels, self._pool.pixels(shown.request.plane))
+        order = np.argsort(written.ids)
+        candidates = written.indices[order]
+        for name in SCORES:
+            columns[name] = getattr(shown.candidates, name)[candidates]
+        return columns
+
+    # ------------------------------------------------------------- answers
+    def _take(self, run: Run, candidates: Candidates, ending: str = "") -> None:
+        """Show the result of a run, all of it or what was finished."""
+        self._key = (run.request.model.name, run.request.method)
+        self._defaults[self._key] = run.defaults
+        name = run.request.plane.name
+        if len(candidates) == 0:
+            if self.sink is not None:
+                self.sink.end()
+            if ending:
+                self.said.emit(f"{ending}; nothing was changed.")
+                self._note = NOTHING_YET
+            else:
+                self._note = "No objects were found."
+                self.said.emit("0 objects segmented.")
+                self.warned.emit(f"No objects were found in {name!r}; no layer was added.")
+            self.changed.emit()
+            return
+        shown = Shown(run.request, candidates, filter_candidates(candidates, self.params))
+        self._show(shown)
+        self.changed.emit()
+        if self._shown is None:
+            return
+        written = self._written
+        if written is None and len(shown.kept):  # its layer was deleted meanwhile
+            self._release(NOTHING_YET)
+            self.said.emit(f"{ending or 'Stopped'}; nothing was changed.")
+            self.changed.emit()
+            return
+        count = 0 if written is None else len(written.ids)
+        note = "" if written is None or not written.note else f" {written.note}"
+        if ending:
+            self.said.emit(f"{ending}; {count} objects of the finished part are kept.{note}")
+        else:
+            self.said.emit(f"{count} objects segmented.{note}")
+        if len(shown.kept) == 0:
+            self.warned.emit(explain_nothing(candidates, self.params))
+        elif count == 0:
+            self.warned.emit(f"There is no room for any of {len(shown.kept)} objects of {name!r}.")
+        self.settle()
+
+    def _on_segmenting_progressed(self, progress: Progress | None) -> None:
+        self.progressed.emit(progress)
+
+    def _on_segmenting_grown(self, run: Run, part: Candidates) -> None:
+        self._defaults[self._key] = run.defaults
+        kept = filter_candidates(part, self.params)
+        self._so_far += len(kept)
+        self._note = f"{self._so_far} objects so far"
+        if self.sink is not None:
+            try:
+                self.sink.add_part(part, kept)
+            except SamError as error:  # a result that cannot be shown is not worth computing
+                self.cancel()
+                self.warned.emit(str(error))
+        self.changed.emit()
+
+    def _on_segmenting_done(self, run: Run, candidates: Candidates) -> None:
+        self._cache.put(run.request, candidates, run.defaults)
+        self._take(run, candidates)
+
+    def _on_segmenting_cancelled(self, run: Run) -> None:
+        self._take(run, run.so_far, "Cancelled")
+
+    def _on_segmenting_failed(self, run: Run, message: str) -> None:
+        self._take(run, run.so_far, "Stopped")
+        self.failed.emit(message)
+
+    def _on_measured(self, written: Written, columns: dict[str, NDArray[Any]]) -> None:
+        if self._written is written and self.sink is not None:
+            self.sink.write_table(written, columns)
+
+    def _resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
+        """A result that was taken back is there again."""
+        if self._latest is fill and self._shown is None and not self.is_running:
+            self._fill, self._shown, self._written = fill, shown, written
+            self._key = (shown.request.model.name, shown.request.method)
+            self._filter(settle=True)
+
+
+class AutoFill:
+    """An automatic result as a step of the history.
+
+    Parameters
+    ----------
+    owner : AutoObjects
+        Whose result it is.
+    fill : Fill
+        What takes it back.
+    """
+
+    def __init__(self, owner: AutoObjects, fill: Fill) -> None:
+        self.fill = fill
+        self._owner = owner
+        self._held: tuple[Shown, Written] | None = None
+
+    def undo(self) -> str:
+        """Take the objects back; the thresholds then have no effect."""
+        owner = self._owner
+        shown, written = owner._shown, owner._written
+        mine = owner._fill is self and shown is not None and written is not None
+        said = self.fill.undo()
+        self._held = (shown, written) if mine and shown is not None and written is not None else None
+        if mine:
+            owner.release(said)
+        return said
+
+    def redo(self) -> str:
+        """Write them again."""
+        said = self.fill.redo()
+        if self._held is not None:
+            self._owner._resume(self, *self._held)
+        return said

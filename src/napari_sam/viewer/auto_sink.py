@@ -1,0 +1,104 @@
+"""Shows automatic objects in the viewer, as the session's ``ObjectsSink``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.errors import ImageError
+from napari_sam.viewer.auto_places import Host, NewLayer, Place, TargetGaps
+from napari_sam.viewer.planes import spatial_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_sam.inference.candidates import Candidates
+    from napari_sam.session.auto_objects import AutoObjects
+    from napari_sam.session.auto_requests import AutoRequest, Shown, Written
+
+__all__ = ["AutoSink"]
+
+
+class AutoSink:
+    """Draws the last automatic result, and tells when its layer is no longer ours to change.
+
+    Parameters
+    ----------
+    host : Controller
+        Whose layers are used.
+    auto : AutoObjects
+        Whose result is drawn; its sink becomes this.
+
+    Attributes
+    ----------
+    fill_gaps : bool
+        Fill the gaps of the target layer, where there is one, instead of making a new layer.
+    """
+
+    def __init__(self, host: Host, auto: AutoObjects) -> None:
+        self.fill_gaps = False
+        self._host: Any = host
+        self._auto = auto
+        self._place: Place | None = None
+        auto.sink = self
+
+    def begin(self, request: AutoRequest) -> None:
+        """Settle where the result of a request goes.
+
+        Raises
+        ------
+        ImageError
+            When the image is gone or the target cannot be written.
+        """
+        image, target = self._host.image_layer, self._host.target_layer
+        if image is None:
+            raise ImageError("Expected the image that is to be segmented, got none: it was removed.")
+        shape, plane = spatial_shape(image), request.plane
+        place: Place
+        if self.fill_gaps and target is not None:
+            place = TargetGaps(self._host, plane, shape, target, self._on_place_edited)
+        else:
+            place = NewLayer(self._host, plane, shape, f"{plane.name} objects", self._on_place_edited)
+        self._close()
+        self._place = place
+
+    def add_part(self, part: Candidates, kept: NDArray[np.int64]) -> None:
+        """Show the objects of a part beside those of earlier parts."""
+        if self._place is not None:
+            self._place.add_part(part, kept)
+
+    def show(self, shown: Shown) -> Written | None:
+        """Show exactly these objects."""
+        return None if self._place is None else self._place.show(shown)
+
+    def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
+        """Give each object its row of measurements."""
+        if self._place is not None and self._place is written.fill:
+            self._place.write_table(written, columns)
+
+    def end(self) -> None:
+        """Nothing more is shown."""
+        self._close()
+
+    def discard(self, layer: Any) -> None:
+        """Somebody removed a layer, perhaps the result's."""
+        place = self._place
+        if place is None or not place.uses(layer):
+            return
+        place.drop()
+        self._auto.cancel()
+        self._auto.release(f"{layer.name!r} was deleted: the thresholds apply to the next result.")
+
+    def close(self) -> None:
+        """Let go of everything; all layers stay."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._place is not None:
+            self._place.close()
+        self._place = None
+
+    def _on_place_edited(self, reason: str) -> None:
+        self._auto.release(reason)

@@ -1,0 +1,178 @@
+"""A slider with its value beside it, on a linear or a logarithmic scale."""
+
+from __future__ import annotations
+
+import math
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QHBoxLayout, QSizePolicy, QSlider, QWidget
+
+__all__ = ["ValueSlider"]
+
+STEPS = 200
+
+
+class ValueSlider(QWidget):
+    """A value that is dragged or typed; both ways are reached by the keyboard.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the scale.
+    tip : str
+        Tooltip of both parts.
+    decimals : int
+        Digits shown after the point.
+    logarithmic : bool
+        Whether equal distances are equal factors; ``low`` must be above 0 then, and the left end of the
+        scale stands for 0.
+    infinite : bool
+        Whether the right end stands for "no limit".
+    """
+
+    value_changed = Signal(float)  # by the user only
+
+    def __init__(
+        self,
+        low: float,
+        high: float,
+        tip: str,
+        *,
+        decimals: int = 2,
+        logarithmic: bool = False,
+        infinite: bool = False,
+    ) -> None:
+        super().__init__()
+        self._low, self._high = low, high
+        self._logarithmic = logarithmic
+        self._infinite = infinite
+        self._value = low
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, STEPS)
+        self.slider.setPageStep(STEPS // 20)
+        self.slider.setMinimumWidth(60)
+        self.slider.setToolTip(tip)
+        self.box = _NumberBox(infinite)
+        self.box.setDecimals(decimals)
+        self.box.setSingleStep(10.0**-decimals if decimals else 1)
+        self.box.setToolTip(tip)
+        self.setFocusProxy(self.slider)
+        self.setToolTip(tip)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.slider, 1)
+        layout.addWidget(self.box)
+        self._set_box_range()
+        self.show_value(low)
+        self.slider.valueChanged.connect(self._on_slider_moved)
+        self.box.valueChanged.connect(self._on_box_changed)
+
+    @property
+    def value(self) -> float:
+        """What is chosen; infinity for "no limit"."""
+        return self._value
+
+    def show_value(self, value: float) -> None:
+        """Show a value; emits nothing."""
+        self._value = value
+        for part in (self.slider, self.box):
+            part.blockSignals(True)
+        try:
+            self.slider.setValue(self._position(value))
+            self.box.setValue(min(value, self.box.maximum()))
+        finally:
+            for part in (self.slider, self.box):
+                part.blockSignals(False)
+
+    def show_range(self, low: float, high: float) -> None:
+        """Change the ends of the scale and keep the value; emits nothing."""
+        if (low, high) != (self._low, self._high):
+            self._low, self._high = low, high
+            self._set_box_range()
+            self.show_value(self._value)
+
+    def _set_box_range(self) -> None:
+        self.box.blockSignals(True)
+        self.box.setRange(0 if self._logarithmic else self._low, self._top())
+        self.box.blockSignals(False)
+
+    def _top(self) -> float:
+        """The number that stands for "no limit" in the box: one beyond what the scale can say."""
+        return self._high + 1 if self._infinite else self._high
+
+    def _position(self, value: float) -> int:
+        if self._infinite and value >= self._top():
+            return STEPS
+        if self._logarithmic:
+            if value < self._low:
+                return 0
+            part = math.log(value / self._low) / math.log(self._high / self._low)
+        else:
+            part = (value - self._low) / (self._high - self._low)
+        last = STEPS - 1 if self._infinite else STEPS
+        first = 1 if self._logarithmic else 0
+        return min(max(first + round(part * (last - first)), first), last)
+
+    def _at(self, position: int) -> float:
+        if self._infinite and position == STEPS:
+            return math.inf
+        if self._logarithmic and position == 0:
+            return 0.0
+        last = STEPS - 1 if self._infinite else STEPS
+        first = 1 if self._logarithmic else 0
+        part = (position - first) / (last - first)
+        if self._logarithmic:
+            return float(round(self._low * (self._high / self._low) ** part))
+        return round(self._low + part * (self._high - self._low), self.box.decimals())
+
+    def _on_slider_moved(self, position: int) -> None:
+        self._become(self._at(position))
+
+    def _on_box_changed(self, value: float) -> None:
+        self._become(math.inf if self._infinite and value >= self._top() else value)
+
+    def _become(self, value: float) -> None:
+        if value != self._value:
+            at = self.slider.value()
+            self.show_value(value)
+            if self.slider.hasFocus() and self._at(at) == value:
+                self.slider.blockSignals(True)
+                self.slider.setValue(at)  # where steps are finer than whole pixels, arrow keys must not stick
+                self.slider.blockSignals(False)
+            self.value_changed.emit(value)
+
+
+class _NumberBox(QDoubleSpinBox):
+    """The number beside the slider; the highest one reads "any" where it stands for no limit."""
+
+    def __init__(self, infinite: bool) -> None:
+        super().__init__()
+        self._infinite = infinite
+        self.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.setKeyboardTracking(False)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setFixedWidth(self.fontMetrics().horizontalAdvance("000000") + 16)
+
+    def textFromValue(self, value: float) -> str:
+        """The number, or "any"."""
+        if self._infinite and value >= self.maximum():
+            return "any"
+        return str(super().textFromValue(value)).replace(self.locale().groupSeparator(), "")
+
+    def valueFromText(self, text: str | None) -> float:
+        """The inverse."""
+        if self._infinite and (text or "").strip().lower() in ("any", ""):
+            return float(self.maximum())
+        return float(super().valueFromText(text))
+
+    def validate(self, text: str | None, position: int) -> object:
+        """Accept "any" beside numbers."""
+        word = (text or "").strip().lower()
+        if self._infinite and "any".startswith(word):
+            from qtpy.QtGui import QValidator
+
+            complete = word == "any"
+            state = QValidator.State.Acceptable if complete else QValidator.State.Intermediate
+            return state, text, position
+        return super().validate(text, position)
