@@ -35,8 +35,6 @@ from napari_sam.session.warming import Aim, Rectangle, Warming
 from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
     from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.jobs import JobRunner

@@ -152,7 +152,7 @@ class _PlaneOfLabels:
         start, stop, _ = rows.indices(self.shape[0])
         if self.selection is not None:
             plane = self.data[self.selection]
-            return np.asarray(plane[start:stop]) != 0
+            return np.asarray(np.asarray(plane[start:stop]) != 0)
         at = np.arange(start, stop)[:, None] * self.matrix[0] + self.origin  # (rows, D)
         steps = np.arange(self.shape[1])[:, None] * self.matrix[1]  # (cols, D)
         inside = np.ones((stop - start, self.shape[1]), bool)

@@ -144,7 +144,10 @@ class ValueSlider(QWidget):
 
 
 class _NumberBox(QDoubleSpinBox):
-    """The number beside the slider; the highest one reads "any" where it stands for no limit."""
+    """The number beside the slider; the highest one reads "any" where it stands for no limit.
+
+    A word is no number, so what is typed beside digits leaves the value as it was.
+    """
 
     def __init__(self, infinite: bool) -> None:
         super().__init__()
@@ -159,20 +162,3 @@ class _NumberBox(QDoubleSpinBox):
         if self._infinite and value >= self.maximum():
             return "any"
         return str(super().textFromValue(value)).replace(self.locale().groupSeparator(), "")
-
-    def valueFromText(self, text: str | None) -> float:
-        """The inverse."""
-        if self._infinite and (text or "").strip().lower() in ("any", ""):
-            return float(self.maximum())
-        return float(super().valueFromText(text))
-
-    def validate(self, text: str | None, position: int) -> object:
-        """Accept "any" beside numbers."""
-        word = (text or "").strip().lower()
-        if self._infinite and "any".startswith(word):
-            from qtpy.QtGui import QValidator
-
-            complete = word == "any"
-            state = QValidator.State.Acceptable if complete else QValidator.State.Intermediate
-            return state, text, position
-        return super().validate(text, position)
