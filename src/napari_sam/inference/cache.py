@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from napari_sam.errors import CacheError
 
 if TYPE_CHECKING:
     from napari_sam.inference.embedding import ImageEmbedding
 
+_QUEUE: Final = 4  # embeddings that wait for the disk, at most
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,9 @@ class EmbeddingStore(Protocol):
 class EmbeddingCache:
     """Embeddings by key, the least recently used dropped from memory beyond a budget. Thread-safe.
 
+    Writing to the store is left to a thread of its own, so that a click need not wait for it; at the end
+    of the process what is still queued is written.
+
     Parameters
     ----------
     memory_bytes : int
@@ -58,6 +63,11 @@ class EmbeddingCache:
         Bytes in memory.
     disk_error : str or None
         Why the last write to the store failed; None when it worked.
+
+    Raises
+    ------
+    CacheError
+        When the budget is negative.
     """
 
     def __init__(self, memory_bytes: int, store: EmbeddingStore | None = None) -> None:
@@ -69,6 +79,9 @@ class EmbeddingCache:
         self.disk_error: str | None = None
         self._entries: OrderedDict[str, ImageEmbedding] = OrderedDict()
         self._lock = threading.Lock()
+        self._queued: dict[str, ImageEmbedding] = {}
+        self._room = threading.BoundedSemaphore(_QUEUE)
+        self._writer: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
         """Number of entries in memory."""
@@ -79,7 +92,7 @@ class EmbeddingCache:
 
     def tier(self, key: str) -> Literal["memory", "disk"] | None:
         """Where the embedding of this key is; None where it would have to be encoded."""
-        if key in self._entries:
+        if key in self._entries or key in self._queued:
             return "memory"
         return "disk" if self.store is not None and key in self.store else None
 
@@ -89,24 +102,52 @@ class EmbeddingCache:
             if key in self._entries:
                 self._entries.move_to_end(key)
                 return self._entries[key]
+            if key in self._queued:
+                return self._queued[key]
         found = self.store.get(key) if self.store is not None else None
         if found is not None:
             self._remember(key, found)
         return found
 
     def put(self, key: str, embedding: ImageEmbedding) -> None:
-        """Keep an embedding, on disk too; one larger than the whole budget is not kept in memory."""
+        """Keep an embedding, on disk too; one larger than the whole budget is not kept in memory.
+
+        It waits only where the store has fallen behind by some embeddings.
+        """
         self._remember(key, embedding)
         if self.store is None:
             return
+        with self._lock:
+            if key in self._queued:
+                return
+            self._queued[key] = embedding
+            if self._writer is None:
+                self._writer = ThreadPoolExecutor(1, "napari-sam-cache")
+        self._room.acquire()
         try:
-            self.store.put(key, embedding)
-        except CacheError as error:
+            self._writer.submit(self._write, self.store, key, embedding)
+        except RuntimeError:  # the process ends
+            self._write(self.store, key, embedding)
+
+    def flush(self) -> None:
+        """Wait until everything is on disk, or has failed to get there."""
+        if self._writer is not None:
+            self._writer.submit(int).result()
+
+    def _write(self, store: EmbeddingStore, key: str, embedding: ImageEmbedding) -> None:
+        try:
+            store.put(key, embedding)
+        except (CacheError, OSError, RuntimeError, ValueError, MemoryError) as error:
+            # In this thread nobody else would hear of it; a RuntimeError is also what a lost GPU raises.
             if self.disk_error is None:
-                _log.warning("%s Embeddings are kept in memory only.", error)
+                _log.warning("%s Until then embeddings are kept in memory only.", error)
             self.disk_error = str(error)
         else:
             self.disk_error = None
+        finally:
+            with self._lock:
+                self._queued.pop(key, None)
+            self._room.release()
 
     def _remember(self, key: str, embedding: ImageEmbedding) -> None:
         with self._lock:

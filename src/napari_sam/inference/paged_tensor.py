@@ -66,7 +66,11 @@ class PagedTensor:
         (top, bottom, _), (left, right, _) = (
             part.indices(n) for part, n in zip(index[1:], self.shape[-2:], strict=True)
         )
-        return self._read(top, max(top, bottom), left, max(left, right))
+        if bottom <= top or right <= left:
+            return torch.empty(
+                (*self.shape[:-2], max(0, bottom - top), max(0, right - left)), device=self.device
+            )
+        return self._read(top, bottom, left, right)
 
     def _read(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         if self._whole is not None:

@@ -5,8 +5,8 @@ The arrays are sharded and compressed (Blosc LZ4); any zarr opens them with
 is left of its specification for arrays of a known layout fits on this page, a small entry takes a fifth
 of the time, and no import of 0.3 s comes before the first click.
 
-Zip keeps a checksum of each member and of nothing else, so the metadata names the key and the format:
-an entry that was cut off, changed, renamed or written by another version is a `DamagedEntryError`.
+Zip keeps a checksum of each member and of nothing else, so the metadata names key, format and arrays: an
+entry that was cut off, changed, renamed or written by another version is a `DamagedEntryError`.
 
 References
 ----------
@@ -20,13 +20,12 @@ import json
 import struct
 import zlib
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-from numcodecs.blosc import SHUFFLE, Blosc
 
 from napari_sam.errors import CacheError
 from napari_sam.inference.embedding import Frame, ImageEmbedding
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 """Raised when the layout or the meaning of what is stored changes; other entries are then recomputed."""
 
-_COMPRESSOR: Final = Blosc("lz4", clevel=5, shuffle=SHUFFLE)
 _SIDES: Final = {"features": 16, "detail": 64, "maps": 256, "labels": 256, "boxes": 1 << 20}
 """Largest side of a chunk: 16 tokens are what a click decodes in, and a chunk is read whole."""
 _NAME: Final = "napari_sam"
@@ -120,6 +118,7 @@ def pack_embedding(key: str, embedding: ImageEmbedding) -> bytes:
     about = {
         "format": FORMAT,
         "key": key,
+        "arrays": sorted(arrays),
         "frame": asdict(embedding.frame),
         "plane_shape": embedding.plane_shape,
     }
@@ -156,8 +155,7 @@ def read_embedding(path: Path, key: str, device: str | torch.device = "cpu") -> 
                     f"Expected an entry of format {FORMAT} and key {key} in {path}, "
                     f"got format {about['format']} and key {about['key']}."
                 )
-            names = [name.split("/")[0] for name in members if name.endswith("/zarr.json")]
-            arrays = {name: _open_array(name, members) for name in names}
+            arrays = {name: _open_array(name, members) for name in about["arrays"]}
             frame: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in about["frame"].items()
@@ -186,7 +184,7 @@ class _Shard:
     def read_chunk(self, row: int, col: int) -> NDArray[Any]:
         offset, length = (int(n) for n in self.index[row, col])
         out = np.empty(self.chunk, self.dtype)
-        _COMPRESSOR.decode(self.data[offset : offset + length], out=out)
+        _get_compressor().decode(self.data[offset : offset + length], out=out)
         return out
 
     def read(self) -> NDArray[Any]:
@@ -201,6 +199,13 @@ class _Shard:
         return PagedTensor(self.shape, (self.chunk[-2], self.chunk[-1]), self.read_chunk, device)
 
 
+@cache
+def _get_compressor() -> Any:
+    from numcodecs.blosc import SHUFFLE, Blosc  # here: it looks through all installed packages
+
+    return Blosc("lz4", clevel=5, shuffle=SHUFFLE)
+
+
 def _pack_array(values: NDArray[Any], side: int) -> tuple[dict[str, Any], bytes]:
     """The metadata of a zarr array and its only shard."""
     chunk = *values.shape[:-2], *(max(1, min(side, n)) for n in values.shape[-2:])
@@ -210,7 +215,7 @@ def _pack_array(values: NDArray[Any], side: int) -> tuple[dict[str, Any], bytes]
         piece = np.zeros(chunk, values.dtype)
         found = values[..., row * chunk[-2] : (row + 1) * chunk[-2], col * chunk[-1] : (col + 1) * chunk[-1]]
         piece[..., : found.shape[-2], : found.shape[-1]] = found
-        pieces.append(_COMPRESSOR.encode(piece))
+        pieces.append(_get_compressor().encode(piece))
         index[row, col] = offset, len(pieces[-1])
         offset += len(pieces[-1])
     ends = {"name": "bytes", "configuration": {"endian": "little"}}
