@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import pickle
+import tarfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_sam.errors import CheckpointError, SamError
-from napari_sam.inference.checkpoints import (
-    _read_pickle,
-    _recognise,
-    list_models,
-    load_model,
-    write_checkpoint,
-)
+from napari_sam.errors import CheckpointError, DownloadError, MissingWeightsError, SamError
+from napari_sam.inference import checkpoints
+from napari_sam.inference.checkpoints import load_model, write_checkpoint
 from napari_sam.inference.device import choose_device, list_devices
+from napari_sam.inference.registry import ModelCard, WeightFile
+from napari_sam.inference.state_dicts import _read_pickle, _unwrap, recognise
+from napari_sam.inference.weight_files import WeightFolder
 from napari_sam.modeling import build_sam, get_config
 
 if TYPE_CHECKING:
@@ -94,11 +97,6 @@ def test_a_configuration_of_ones_own(conv_file: Path, tmp_path: Path) -> None:
     assert config.encoder == get_config("conv_test").encoder
 
 
-def test_list_models() -> None:
-    assert [card.name for card in list_models()] == ["nuclei"]
-    assert all(card.title and card.description and card.license for card in list_models())
-
-
 # ---- damaged, foreign and hostile files -------------------------------------------------------------------
 
 
@@ -123,6 +121,42 @@ class Trap:
         return Path.touch, (self.path,)
 
 
+class Command(Trap):
+    """The same by the command line."""
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"echo caught > {self.path}",)
+
+
+class Source(Trap):
+    """The same by code of its own."""
+
+    def __reduce__(self) -> Any:
+        return eval, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+def legacy_tar(path: Path, value: Any) -> Path:
+    """The format of the first releases of PyTorch: a tar of pickles."""
+    data = {"pickle": pickle.dumps(value), "tensors": pickle.dumps(0), "storages": pickle.dumps(value)}
+    with tarfile.open(path, "w") as tar:
+        for name, content in data.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def zip_of_code(path: Path, value: Any) -> Path:
+    """What ``torch.jit.save`` writes has code in it, and a pickle."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(value))
+        archive.writestr("archive/constants.pkl", pickle.dumps(value))
+        archive.writestr("archive/code/__torch__.py", "raise SystemExit")
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/byteorder", "little")
+    return path
+
+
 def plain_pickle(path: Path, value: Any) -> Path:
     path.write_bytes(pickle.dumps(value))
     return path
@@ -141,8 +175,14 @@ def text(path: Path, words: str) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        pytest.param(lambda d, f: d / "nothing.pt", "Expected a model out of nuclei", id="no file"),
-        pytest.param(lambda d, f: folder(d / "x.safetensors"), "Expected a model out of", id="a folder"),
+        pytest.param(
+            lambda d, f: d / "nothing.pt",
+            "name of a model or the path of a checkpoint, got .*nothing",
+            id="no file",
+        ),
+        pytest.param(
+            lambda d, f: folder(d / "x.safetensors"), "the name of a model or the path", id="a folder"
+        ),
         pytest.param(lambda d, f: text(d / "x.safetensors", ""), "damaged", id="empty safetensors"),
         pytest.param(lambda d, f: text(d / "x.pt", ""), "damaged", id="empty pt"),
         pytest.param(lambda d, f: text(d / "x.safetensors", "weights " * 99), "damaged", id="a text"),
@@ -178,7 +218,7 @@ def text(path: Path, words: str) -> Path:
         ),
         pytest.param(
             lambda d, f: save_pickle(d / "x.pt", {"image_encoder.pos_embed": torch.zeros(1, 2, 2, 768)}),
-            "do not fit their architecture",
+            "the image encoder alone",
             id="vit-b in name only",
         ),
         pytest.param(
@@ -232,14 +272,21 @@ def test_a_record_that_is_none(conv_file: Path, tmp_path: Path) -> None:
         pytest.param(save_pickle, id="zip"),
         pytest.param(lambda p, v: save_pickle(p, v, _use_new_zipfile_serialization=False), id="legacy"),
         pytest.param(plain_pickle, id="plain pickle"),
+        pytest.param(legacy_tar, id="tar"),
+        pytest.param(zip_of_code, id="zip with code"),
     ],
 )
+@pytest.mark.parametrize("trap", [Trap, Command, Source])
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"model_state": {"a": t}}], ids=["bare", "nested"])
 def test_a_hostile_pickle_is_not_run(
-    write: Callable[[Path, Any], Path], wrap: Callable[[Any], Any], suffix: str, tmp_path: Path
+    write: Callable[[Path, Any], Path],
+    wrap: Callable[[Any], Any],
+    trap: type[Trap],
+    suffix: str,
+    tmp_path: Path,
 ) -> None:
     witness = tmp_path / "witness"
-    path = write(tmp_path / f"model{suffix}", wrap(Trap(witness)))
+    path = write(tmp_path / f"model{suffix}", wrap(trap(witness)))
     with pytest.raises(CheckpointError, match=r"more than weights|damaged"):
         load_model(path, "cpu")
     assert not witness.exists()
@@ -301,7 +348,9 @@ HUGE = 10**9
         pytest.param({"pixel_std": [1, 0, 1]}, "pixel_std is", id="division by zero"),
         pytest.param({"pixel_mean": [1, float("nan"), 1]}, "pixel_mean is", id="nan"),
         pytest.param({"num_multimask_outputs": 0}, "num_multimask_outputs is 0", id="no alternatives"),
-        pytest.param({"detail_channels": 8, "instance_decoder": False}, 'instance_decoder="maps"', id="detail"),
+        pytest.param(
+            {"detail_channels": 8, "instance_decoder": False}, 'instance_decoder="maps"', id="detail"
+        ),
         pytest.param(
             {"encoder": {"kind": "vit", "patch_size": 0, "widths": None}}, "patch_size is 0", id="patch of 0"
         ),
@@ -325,13 +374,13 @@ def meta_state(architecture: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("architecture", ["vit_b", "vit_l", "vit_h", "vit_t"])
 def test_original_checkpoints_are_recognised_by_their_keys(architecture: str) -> None:
-    assert _recognise(meta_state(architecture), Path("x.pth")) == get_config(architecture)
+    assert recognise(meta_state(architecture), Path("x.pth")) == get_config(architecture)
 
 
 @pytest.mark.parametrize("architecture", ["conv_test", "vit_test"])
 def test_small_models_are_not_mistaken_for_original_ones(architecture: str) -> None:
     with pytest.raises(CheckpointError, match="other weights"):
-        _recognise(meta_state(architecture), Path("x.pth"))
+        recognise(meta_state(architecture), Path("x.pth"))
 
 
 @pytest.mark.parametrize(
@@ -341,24 +390,202 @@ def test_small_models_are_not_mistaken_for_original_ones(architecture: str) -> N
         pytest.param(lambda s: {"model_state": s, "epoch": 3}, id="model_state"),
         pytest.param(lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}, id="data-parallel"),
         pytest.param(lambda s: {"model": {f"sam.{k}": v for k, v in s.items()}}, id="sam."),
+        pytest.param(lambda s: {"model_state_dict": {f"model.{k}": v for k, v in s.items()}}, id="model."),
+        pytest.param(lambda s: {f"module.sam.{k}": v for k, v in s.items()}, id="module.sam."),
     ],
 )
 def test_a_state_dict_is_unwrapped(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     state = build_sam("vit_test").state_dict()
-    read = _read_pickle(save_pickle(tmp_path / "x.pth", wrap(state)))
+    path = save_pickle(tmp_path / "x.pth", wrap(state))
+    read = _unwrap(_read_pickle(path), path)
     assert read.keys() == state.keys()
     assert all(torch.equal(read[key], value) for key, value in state.items())
 
 
 def test_an_original_checkpoint_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way of a ``.pth``, with a model of test size in the place of the one recognised."""
-    monkeypatch.setattr("napari_sam.inference.checkpoints._recognise", lambda *_: get_config("vit_test"))
+    monkeypatch.setattr("napari_sam.inference.state_dicts.recognise", lambda *_: get_config("vit_test"))
     torch.manual_seed(5)
     state = build_sam("vit_test").state_dict()
     path = save_pickle(tmp_path / "finetuned.pth", {"model_state": state})
     model = load_model(path, "cpu")
     assert (model.name, model.record) == ("finetuned", {})
     assert all(torch.equal(value, state[key]) for key, value in model.module.state_dict().items())
+
+
+# ---- fine-tuned models, with their instance decoders -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_unetr() -> Any:
+    """A small transformer with a UNETR decoder, and its state dict in two parts, as they are published."""
+    torch.manual_seed(7)
+    module = build_sam(replace(get_config("vit_test"), instance_decoder="unetr"))
+    state, prefix = module.state_dict(), "instance_decoder."
+    body = {key: value for key, value in state.items() if not key.startswith(prefix)}
+    decoder = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return state, body, decoder
+
+
+@pytest.fixture
+def as_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recognise the small transformer, which is none of the original models."""
+    monkeypatch.setattr("napari_sam.inference.state_dicts.recognise", lambda *_: get_config("vit_test"))
+
+
+def same_state(module: Any, state: dict[str, Tensor]) -> bool:
+    ours = module.state_dict()
+    return ours.keys() == state.keys() and all(torch.equal(ours[key], state[key]) for key in state)
+
+
+@pytest.mark.usefixtures("as_small")
+def test_an_export_with_its_decoder(small_unetr: Any, tmp_path: Path) -> None:
+    state, body, decoder = small_unetr
+    # a whole UNETR brings its own copy of the image encoder
+    content = {
+        "model_state": {f"sam.{key}": value for key, value in body.items()},
+        "decoder_state": decoder | {"encoder.pos_embed": torch.zeros(3)},
+        "iteration": 5,
+    }
+    model = load_model(save_pickle(tmp_path / "best.pt", content), "cpu")
+    assert model.config == replace(get_config("vit_test"), instance_decoder="unetr")
+    assert same_state(model.module, state)
+
+
+@pytest.mark.usefixtures("as_small")
+def test_a_decoder_state_of_something_else(small_unetr: Any, tmp_path: Path) -> None:
+    content = {"model_state": small_unetr[1], "decoder_state": {"fc.weight": torch.zeros(3)}}
+    with pytest.raises(CheckpointError, match="Expected a UNETR instance decoder.*such as fc.weight"):
+        load_model(save_pickle(tmp_path / "best.pt", content), "cpu")
+
+
+@pytest.fixture
+def named(small_unetr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_small: None) -> Path:
+    """The two files of a model with the name "tuned", in the folder of models under other names."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("NAPARI_SAM_MODEL_DIR", str(folder))
+    save_pickle(folder / "a", small_unetr[1])
+    save_pickle(folder / "b", small_unetr[2])
+    known = WeightFolder(folder)
+    for _ in known.iter_scan():
+        pass
+    files = [
+        WeightFile(f"{name}.pt", f"http://127.0.0.1:9/{name}", known._known[name].xxh128, 1) for name in "ab"
+    ]
+    card = ModelCard(
+        "tuned",
+        "Tuned",
+        "t",
+        "CC0-1.0",
+        weights=files[0],
+        decoder=files[1],
+        defaults={"grid": {"stability": 0.5}},
+    )
+    monkeypatch.setattr(checkpoints, "find_card", lambda name: card if name == "tuned" else None)
+    return folder
+
+
+def test_a_named_model_is_kept_in_one_file(named: Path, small_unetr: Any, monkeypatch: Any) -> None:
+    """The second start reads neither pickle, and the model is the same."""
+    first = load_model("tuned", "cpu")
+    assert (first.name, first.record) == ("tuned", {"defaults": {"grid": {"stability": 0.5}}})
+    assert first.config.instance_decoder == "unetr"
+    assert same_state(first.module, small_unetr[0])
+    (kept,) = (named / "converted").iterdir()
+    assert kept.stem == first.sha256[:32]
+    monkeypatch.setattr("napari_sam.inference.state_dicts._read_pickle", lambda _: pytest.fail("read again"))
+    second = load_model("tuned", "cpu")
+    assert (second.name, second.sha256, second.config, second.record) == (
+        first.name, first.sha256, first.config, first.record,
+    )  # fmt: skip
+    assert same_state(second.module, small_unetr[0])
+    assert not second.module.training
+    x = torch.zeros(1, 3, 128, 128)
+    assert torch.equal(first.module.encode(x).embedding, second.module.encode(x).embedding)
+
+
+def test_a_damaged_copy_is_made_anew(named: Path, small_unetr: Any) -> None:
+    load_model("tuned", "cpu")
+    (kept,) = (named / "converted").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
+    assert same_state(load_model("tuned", "cpu").module, small_unetr[0])
+    assert kept.read_bytes() == whole
+
+
+def test_no_copy_without_space(named: Path, small_unetr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    assert same_state(load_model("tuned", "cpu").module, small_unetr[0])
+    assert list((named / "converted").iterdir()) == []
+
+
+def test_a_model_that_is_not_here(named: Path) -> None:
+    (named / "b").unlink()
+    with pytest.raises(
+        MissingWeightsError, match=r"Tuned is not on this computer yet; download it first \(2 MB\)"
+    ):
+        load_model("tuned", "cpu", download=False)
+    with pytest.raises(DownloadError, match=r"http://127.0.0.1:9/b on another computer"):
+        load_model("tuned", "cpu")
+
+
+# ---- messages ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            {"mask_decoder.iou_token.weight": None},
+            r"\(likely TinyViT.*\): expected \d+ tensors, 1 are missing: mask_decoder.iou_token.weight\.$",
+            id="one missing",
+        ),
+        pytest.param(
+            {"mask_decoder.": None},
+            r"\d+ are missing: mask_decoder\.\S+, mask_decoder\.\S+, mask_decoder\.\S+ and \d+ more",
+            id="a part missing",
+        ),
+        pytest.param(
+            {"mask_decoder.iou_token.weight": torch.zeros(1, 31)},
+            r"expected mask_decoder.iou_token.weight to be \(1, 256\), got \(1, 31\)",
+            id="another shape",
+        ),
+        pytest.param(
+            {"mask_decoder.iou_token.weight": torch.zeros(1, 256, dtype=torch.int64)},
+            r"to be torch.float32, got torch.int64",
+            id="another type",
+        ),
+        pytest.param(
+            {"text_encoder.a": torch.zeros(2)}, "1 tensors have no place.*text_encoder.a", id="surplus"
+        ),
+        pytest.param(
+            {"prompt_encoder.": None, "mask_decoder.": None}, "encoder alone.*TinyViT", id="encoder"
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_state_dict(
+    change: dict[str, Tensor | None], message: str, tmp_path: Path
+) -> None:
+    state = build_sam("vit_t").state_dict()
+    for name, value in change.items():
+        if value is not None:
+            state[name] = value
+        else:
+            state = {key: kept for key, kept in state.items() if not key.startswith(name)}
+    with pytest.raises(CheckpointError, match=message):
+        load_model(save_pickle(tmp_path / "x.pth", state), "cpu")
+
+
+def test_what_takes_no_part_may_be_missing_or_surplus(tmp_path: Path) -> None:
+    state = build_sam("vit_t").state_dict()
+    kept = {key: value for key, value in state.items() if "image_encoder.head" not in key}
+    extra = {
+        "pixel_mean": torch.zeros(3, 1, 1),
+        "image_encoder.layers.1.blocks.0.attn.attention_bias_idxs": torch.zeros(2),
+    }
+    model = load_model(save_pickle(tmp_path / "x.pth", kept | extra), "cpu")
+    assert all(torch.equal(model.module.state_dict()[key], kept[key]) for key in list(kept)[::40])
 
 
 # ---- devices ----------------------------------------------------------------------------------------------

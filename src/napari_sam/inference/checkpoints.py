@@ -1,52 +1,39 @@
 """Models by name or path, loaded without ever running what a file says.
 
-safetensors files carry their configuration in the metadata. Original PyTorch checkpoints are read
-with ``weights_only`` and recognised by their keys.
+A model that was downloaded is kept a second time as safetensors, one file with its instance decoder and its
+configuration, which the next start maps into memory instead of reading it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import pickle
+import logging
+import os
+import shutil
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from napari_sam.errors import CheckpointError
+from napari_sam.errors import CheckpointError, MissingWeightsError
 from napari_sam.inference.device import choose_device
-from napari_sam.modeling import Sam, SamConfig, build_sam, get_config, list_architectures
+from napari_sam.inference.fetch import fetch
+from napari_sam.inference.registry import ModelCard, describe_choice, find_card, list_models
+from napari_sam.inference.state_dicts import Weights, check_fit, join_decoder, read_decoder, read_weights
+from napari_sam.inference.weight_files import WeightFolder
+from napari_sam.modeling import Sam, SamConfig, build_sam
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["LoadedModel", "ModelCard", "list_models", "load_model", "write_checkpoint"]
 
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """A model that can be chosen by name.
-
-    Attributes
-    ----------
-    name, title, description : str
-    license : str
-        Of the weights.
-    bundled : bool
-        Whether the weights come with the package.
-    """
-
-    name: str
-    title: str
-    description: str
-    license: str
-    bundled: bool
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,23 +61,9 @@ class LoadedModel:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-_CARDS: Final = (
-    ModelCard(
-        "nuclei",
-        "Nuclei (bundled)",
-        "Small convolutional model for nuclei and similar blobs in fluorescence, histology and bright field.",
-        "CC0-1.0",
-        True,
-    ),
-)
-
-
-def list_models() -> tuple[ModelCard, ...]:
-    """The models that ``load_model`` knows by name."""
-    return _CARDS
-
-
-def load_model(name_or_path: str | Path = "nuclei", device: str = "auto") -> LoadedModel:
+def load_model(
+    name_or_path: str | Path = "nuclei", device: str = "auto", *, download: bool = True
+) -> LoadedModel:
     """Load a model.
 
     Parameters
@@ -99,6 +72,8 @@ def load_model(name_or_path: str | Path = "nuclei", device: str = "auto") -> Loa
         A name from ``list_models``, or the path of a ``.safetensors``, ``.pt`` or ``.pth`` file.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    download : bool
+        Whether to get a model that has a name and is not on this computer yet; it takes as long as it takes.
 
     Returns
     -------
@@ -109,21 +84,25 @@ def load_model(name_or_path: str | Path = "nuclei", device: str = "auto") -> Loa
     CheckpointError
         When there is no such model or file, or the file is damaged, unsafe, or no Segment Anything
         checkpoint.
+    MissingWeightsError, DownloadError
+        When it is not on this computer and must not or cannot be downloaded; both are CheckpointErrors.
     SamError
         When the device does not exist.
     """
     target = choose_device(device)
-    if any(str(name_or_path) == card.name for card in _CARDS):
-        resource = files("napari_sam").joinpath("weights", f"{name_or_path}.safetensors")
-        with as_file(resource) as path:
-            return _load_file(path, str(name_or_path), target)
-    path = Path(name_or_path)
-    if not path.is_file():
-        known = ", ".join(card.name for card in _CARDS)
-        raise CheckpointError(
-            f"Expected a model out of {known}, or the path of a checkpoint, got {str(name_or_path)!r}."
-        )
-    return _load_file(path, path.stem, target)
+    card = find_card(str(name_or_path))
+    if card is None:
+        path = Path(name_or_path).expanduser()
+        if not path.is_file():
+            raise CheckpointError(
+                f"Expected the name of a model or the path of a checkpoint, got {str(name_or_path)!r}. "
+                f"{describe_choice(path.name)}"
+            )
+        return _put_together(read_weights(path), path, path.stem, _hash_file(path), target)
+    if card.bundled:
+        with as_file(files("napari_sam").joinpath("weights", f"{card.name}.safetensors")) as path:
+            return _put_together(read_weights(path), path, card.name, _hash_file(path), target)
+    return _load_card(card, target, download)
 
 
 def write_checkpoint(
@@ -145,95 +124,88 @@ def write_checkpoint(
         "config": json.dumps(module.config.to_dict()),
         "record": json.dumps(dict(record)),
     }
-    partial = path.with_name(path.name + ".part")
-    save_file(state, partial, metadata)
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(state, partial, metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _load_file(path: Path, name: str, device: torch.device) -> LoadedModel:
+def _load_card(card: ModelCard, device: torch.device, download: bool) -> LoadedModel:
+    folder = WeightFolder()
+    for _ in folder.iter_scan():
+        pass
+    if not folder.has(card):
+        if not download:
+            raise MissingWeightsError(
+                f"The model {card.title} is not on this computer yet; "
+                f"download it first ({card.megabytes} MB)."
+            )
+        fetch(card, folder)
+    paths = [path for path in map(folder.find, card.files) if path is not None]
+    digests = [folder.sha256(path) or _hash_file(path) for path in paths]
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    record = {"defaults": card.defaults}
+    converted = folder.path / "converted" / f"{digest[:32]}.safetensors"
+    if converted.is_file():
+        try:
+            weights = read_weights(converted)
+            return _put_together(weights, converted, card.name, digest, device, record, mapped=True)
+        except CheckpointError as error:
+            logger.warning("%s; it is made anew", error)
+    weights = read_weights(paths[0])
+    for path in paths[1:]:
+        weights = join_decoder(weights, read_decoder(path), path)
+    model = _put_together(weights, paths[0], card.name, digest, torch.device("cpu"), record)
+    _keep_converted(model, converted)
+    return LoadedModel(card.name, digest, model.config, device, model.module.to(device), record)
+
+
+def _keep_converted(model: LoadedModel, path: Path) -> None:
+    """Write a second copy for the next start, where there is plenty of space; nobody misses it if not."""
+    size = sum(value.nbytes for value in model.module.state_dict().values())
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if shutil.disk_usage(path.parent).free > 4 * size:
+            write_checkpoint(model.module, path, name=model.name, record={"source": model.sha256})
+    except OSError as error:
+        logger.info("cannot keep %s for the next start: %s", path, error)
+
+
+def _hash_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}.") from error
-    if path.suffix.lower() == ".safetensors":
-        state, config, record = _read_safetensors(path)
-    else:
-        state = _read_pickle(path)
-        config, record = _recognise(state, path), {}
-    if config not in map(get_config, list_architectures()):
-        _check_size(config, state, path)
-    module = build_sam(config)
+
+
+def _put_together(
+    weights: Weights,
+    path: Path,
+    name: str,
+    digest: str,
+    device: torch.device,
+    record: Mapping[str, Any] | None = None,
+    mapped: bool = False,
+) -> LoadedModel:
+    # random numbers on "meta" would also import torch's compiler, whose LLVM does not bear Mesa's beside it
+    with _WithoutRandomNumbers():
+        state = check_fit(weights, path)
+        module = build_sam(weights.config)
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(state, assign=mapped)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CheckpointError(f"The weights in {path} do not fit their architecture: {first}") from error
-    return LoadedModel(name, digest, config, device, module.eval().to(device), record)
+        raise CheckpointError(f"The weights in {path} do not fit their architecture: {error}") from error
+    record = dict(weights.record if record is None else record)
+    return LoadedModel(name, digest, weights.config, device, module.eval().to(device), record)
 
 
-def _check_size(config: SamConfig, state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse a configuration that asks for more than the file holds, before memory is taken for it."""
-    try:
-        with torch.device("meta"):  # shapes without memory
-            expected = build_sam(config).state_dict()
-    except (ValueError, RuntimeError, IndexError) as error:
-        raise CheckpointError(f"The configuration in {path} describes no possible model: {error}") from error
-    for key, value in expected.items():
-        if key not in state or state[key].shape != value.shape:
-            got = f"one of {tuple(state[key].shape)}" if key in state else "none"
-            raise CheckpointError(
-                f"The weights in {path} do not fit their architecture: expected a tensor {key!r} of "
-                f"{tuple(value.shape)}, got {got}."
-            )
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """Makes modules without the random weights that a checkpoint replaces: most of the time of a start."""
 
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], SamConfig, dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged or cut off ({error}); get it again."
-        ) from error
-    if "config" not in metadata:
-        return state, _recognise(state, path), {}
-    try:
-        config, record = json.loads(metadata["config"]), json.loads(metadata.get("record", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"The configuration in {path} is damaged ({error}); get it again.") from error
-    if not isinstance(record, dict):
-        raise CheckpointError(f"Expected a training record in {path}, got {record!r:.40}; get it again.")
-    return state, SamConfig.from_dict(config), record
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The checkpoint {path} holds more than weights, or is damaged, and was not opened: "
-            "loading it could run code. Convert it to safetensors, or get it from its authors again."
-        ) from error
-    except Exception as error:  # what a damaged stream makes the unpickler raise has no common base
-        raise CheckpointError(f"The checkpoint {path} is damaged or cut off; get it again.") from error
-    for wrapper in ("model_state", "state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"Expected a state dict of tensors in {path}, got {type(state).__name__}.")
-    return {str(key).removeprefix("module.").removeprefix("sam."): value for key, value in state.items()}
-
-
-def _recognise(state: Mapping[str, Tensor], path: Path) -> SamConfig:
-    """Tell the architecture of an original checkpoint from its weights."""
-    position = state.get("image_encoder.pos_embed")
-    widths = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-    if position is not None and position.ndim == 4 and position.shape[-1] in widths:
-        return get_config(widths[position.shape[-1]])
-    if "image_encoder.patch_embed.seq.0.c.weight" in state:
-        return get_config("vit_t")
-    raise CheckpointError(
-        f"Expected a Segment Anything checkpoint (ViT-B, -L, -H or TinyViT) in {path}, got other weights."
-    )
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("uniform_", "normal_", "kaiming_uniform_", "trunc_normal_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
