@@ -76,6 +76,13 @@ class Desk:
             time.sleep(0.002)
 
 
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither settings nor cache of whoever runs the tests."""
+    monkeypatch.setenv("NAPARI_SAM_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def open_window(make_napari_viewer: Any) -> Iterator[Callable[..., Desk]]:
     """Makes windows; the options are those of ``napari.Viewer``."""

@@ -13,7 +13,7 @@ from napari_sam.errors import ImageError, SamError
 from napari_sam.viewer.auto_sink import AutoSink
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.label_writer import LabelWriter, make_labels
-from napari_sam.viewer.own_layers import OwnLayers
+from napari_sam.viewer.own_layers import OWN, OwnLayers
 from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame, spatial_shape
 from napari_sam.viewer.prompt_source import PromptSource
 from napari_sam.viewer.region_source import VISIBLE, read_region, read_view
@@ -99,7 +99,7 @@ class Controller:
         for layer in layers:
             self._connections.add(layer.events.name, self._on_layers_renamed)
         active = layers.selection.active
-        self.image_layer = active if isinstance(active, Image) else next(self.images(), None)
+        self.image_layer = active if _is_users_image(active) else next(self.images(), None)
 
     def disable(self) -> None:
         """Let go of everything; all layers stay."""
@@ -118,7 +118,7 @@ class Controller:
     # ------------------------------------------------------------- layers
     def images(self) -> Iterator[Image]:
         """Image layers that can be segmented."""
-        return (layer for layer in self.viewer.layers if isinstance(layer, Image) and layer.ndim >= 2)
+        return (layer for layer in self.viewer.layers if _is_users_image(layer))
 
     def targets(self) -> Iterator[Labels]:
         """Labels layers that the user may choose."""
@@ -356,7 +356,7 @@ class Controller:
 
     def _on_layers_inserted(self, event: Any) -> None:
         self._connections.add(event.value.events.name, self._on_layers_renamed)
-        if self._image is None and isinstance(event.value, Image) and event.value.ndim >= 2:
+        if self._image is None and _is_users_image(event.value):
             self.image_layer = event.value
         self.layers_changed.emit()
 
@@ -378,3 +378,8 @@ class Controller:
 
     def _on_layers_renamed(self, event: Any) -> None:
         self.layers_changed.emit()
+
+
+def _is_users_image(layer: Any) -> bool:
+    """True for images that can be segmented; a picture that we made of one cannot."""
+    return isinstance(layer, Image) and layer.ndim >= 2 and OWN not in layer.metadata

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from napari_sam.errors import SamError
 from napari_sam.inference.candidates import FilterParams
 from napari_sam.session.requests import Engine, ModelChoice
 from napari_sam.session.session import Session
+from napari_sam.session.settings import SettingsFile
 from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.region_source import VISIBLE
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.auto_panel import METHODS, AutoPanel
 from napari_sam.widgets.engine import InferenceEngine
+from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_panel import PromptPanel
@@ -28,10 +30,9 @@ from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from napari_sam.types import Progress
+    from napari_sam.viewer.image_aids import ImageAids
 
 __all__ = ["SamWidget"]
-
-DEFAULT_MODEL = ModelChoice("nuclei")
 
 
 class SamWidget(QWidget):
@@ -51,7 +52,10 @@ class SamWidget(QWidget):
     def __init__(self, napari_viewer: Any, engine: Engine | None = None) -> None:
         super().__init__()
         self._runner = QtJobRunner()
-        self._session = Session(engine or InferenceEngine(), self._runner, DEFAULT_MODEL)
+        file = SettingsFile()
+        settings, note = file.load()
+        first = ModelChoice(settings.model, settings.device)
+        self._session = Session(engine or InferenceEngine(), self._runner, first, settings)
         self._controller = Controller(napari_viewer, self._session)
         self._bindings = Bindings(
             napari_viewer,
@@ -66,21 +70,27 @@ class SamWidget(QWidget):
         self._activity = ActivityBar("SAM: segment everything")
         self._docked = False
         self._region: Any = None
-        self._model_panel = ModelPanel(DEFAULT_MODEL)
+        self._model_panel = ModelPanel(first)
+        self._image_section = ImageSection(self._session, self._controller, file)
         self._prompt_panel = PromptPanel()
         self._auto_panel = AutoPanel()
         self._status = StatusLine("Open an image to begin.")
         self._lay_out()
         self._connect()
         # a closed window takes its widgets along without a close event for each
-        self.destroyed.connect(partial(_take_apart, self._session, self._controller, self._bindings))
+        self.destroyed.connect(
+            partial(_take_apart, self._session, self._controller, self._bindings, self._image_section.aids)
+        )
         self._session.list_models()
         self._controller.enable()
+        self._image_section.enable()
         self._bindings.enable()
         if self._session.plane is None:
             self._session.warm_up()
         self._on_layers_changed()
         self._on_session_changed()
+        if note is not None:
+            self._session.warned.emit(note)
 
     # ------------------------------------------------------------- for scripts
     @property
@@ -229,8 +239,9 @@ class SamWidget(QWidget):
         if self._session.is_closed:
             return
         self._activity.close()
+        self._image_section.disable()
         self._controller.hide_preview()
-        _take_apart(self._session, self._controller, self._bindings)
+        _take_apart(self._session, self._controller, self._bindings, self._image_section.aids)
         for combo in self._combos():
             combo.forget()
         self.setEnabled(False)
@@ -254,7 +265,7 @@ class SamWidget(QWidget):
         inner = QWidget()
         layout = QVBoxLayout(inner)
         layout.setContentsMargins(6, 6, 6, 6)
-        for panel in (self._model_panel, self._prompt_panel, self._auto_panel):
+        for panel in (self._model_panel, self._image_section, self._prompt_panel, self._auto_panel):
             layout.addWidget(panel)
             layout.addWidget(_line())
         layout.addWidget(self._status, 1)
@@ -282,6 +293,7 @@ class SamWidget(QWidget):
         controller.prompts.layers_changed.connect(self._on_layers_changed)
         model.image.chosen.connect(self._on_image_chosen)
         model.model_chosen.connect(self._on_model_chosen)
+        model.model_chosen.connect(self._on_model_kept)
         prompt.points.chosen.connect(self._on_points_chosen)
         prompt.shapes.chosen.connect(self._on_shapes_chosen)
         prompt.target.chosen.connect(self._on_target_chosen)
@@ -376,6 +388,11 @@ class SamWidget(QWidget):
         self._session.set_model(model)
         self._model_panel.show_model(model)
 
+    def _on_model_kept(self, model: ModelChoice) -> None:
+        """What the user chooses is chosen tomorrow too; what a script sets is not."""
+        settings = replace(self._session.settings, model=model.name, device=model.device)
+        self._image_section.set_settings(settings)
+
     def _on_image_chosen(self, layer: Any) -> None:
         self._controller.image_layer = layer
 
@@ -395,9 +412,13 @@ class SamWidget(QWidget):
         self._controller.overwrite = checked
 
 
-def _take_apart(session: Session, controller: Controller, bindings: Bindings, *_: Any) -> None:
+def _take_apart(
+    session: Session, controller: Controller, bindings: Bindings, aids: ImageAids, *_: Any
+) -> None:
     """End everything that is not Qt; can run when the widget's Qt part is gone already."""
-    for signals in (session, session.auto, controller, controller.prompts):
+    aids.disable()
+    heard = session, session.auto, session.warming, session.precomputing, controller, controller.prompts, aids
+    for signals in heard:
         for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
             signal.disconnect()
     session.close()

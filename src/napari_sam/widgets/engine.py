@@ -66,7 +66,8 @@ class InferenceEngine:
         self, image: Any, predictor: MaskPredictor, crop: Crop, max_side: int
     ) -> NDArray[np.uint8]:
         """A crop normalised as the model sees it, thinned out to ``max_side`` pixels."""
-        return cast("Any", predictor).render(image, crop, max_side)
+        picture: NDArray[np.uint8] = cast("Any", predictor).render_input(image, crop, max_side)
+        return picture
 
     def measure_cache(self, cache: CacheChoice) -> tuple[str, int]:
         """Where the disk cache is, and the bytes that it holds."""
