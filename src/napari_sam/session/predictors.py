@@ -77,10 +77,7 @@ class PredictorPool:
                 self._failed = (choice, message)
                 raise CheckpointError(message) from error
         limits = self._measure_limits(settings, plane)
-        loaded = self._loaded[2]
-        if not hasattr(loaded, "with_settings"):
-            return loaded
-        return loaded.with_settings(encode_settings_of(settings, plane, limits))
+        return self._loaded[2].with_settings(encode_settings_of(settings, plane, limits))
 
     def failure(self, choice: ModelChoice) -> str | None:
         """Why a model could not be loaded, None where it was not tried or is loaded."""
@@ -94,7 +91,7 @@ class PredictorPool:
     def pixels(self, plane: Plane) -> Any:
         """The plane's image for the engine; nothing is read yet.
 
-        The last one is kept, and with it what a lazy image remembers of the crops that were read.
+        The last one is kept: by its identity the engine knows what it has seen of it.
         """
         if self._plane is None or self._plane[0] != plane:
             self._plane = (plane, plane.read())

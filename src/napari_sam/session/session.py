@@ -35,7 +35,6 @@ from napari_sam.session.warming import Aim, Rectangle, Warming
 from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
-
     from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.jobs import JobRunner
 

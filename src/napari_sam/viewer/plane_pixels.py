@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["LazyPlane", "PlaneReader", "select_plane"]
 
 Selection = tuple[int | slice, ...]
-KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,10 +45,9 @@ class PlaneReader:
 
 
 class LazyPlane:
-    """One plane of a lazily read array (dask, zarr, HDF5, ...), as an array of its own.
+    """One plane of an array that is not in memory (zarr, HDF5, ...), as an array of its own.
 
-    Indexing reads what is indexed. The last pieces are kept, up to 64 MB: the engine looks at the pixels of
-    a crop at every click to see whether they are the ones that it knows.
+    Indexing reads what is indexed, every time: the array may be changed in place.
 
     Parameters
     ----------
@@ -70,7 +67,6 @@ class LazyPlane:
         self.dtype = np.dtype(data.dtype)
         self.ndim = len(self.shape)
         self._rgb = rgb
-        self._kept: OrderedDict[str, NDArray[Any]] = OrderedDict()
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Pixels by basic indexing of rows, columns and, where there are any, colours."""
@@ -79,35 +75,29 @@ class LazyPlane:
             at = parts.index(Ellipsis)
             parts[at : at + 1] = [slice(None)] * (self.ndim - len(parts) + 1)
         parts += [slice(None)] * (self.ndim - len(parts))
-        name = repr(parts)
-        if name in self._kept:
-            self._kept.move_to_end(name)
-            return self._kept[name]
         wanted = iter(parts)
         full = [next(wanted) if isinstance(part, slice) else part for part in self._selection]
         pixels = np.asarray(self._data[tuple(full)])
         if self._rgb:
             pixels = pixels[..., : self.shape[-1]][..., next(wanted)]
-        self._keep(name, pixels)
         return pixels
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """The whole plane, where it fits into memory."""
         return self[...].astype(dtype or self.dtype, copy=False)
 
-    def _keep(self, name: str, pixels: NDArray[Any]) -> None:
-        if pixels.nbytes > KEPT_BYTES:
-            return
-        self._kept[name] = pixels
-        while sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
-            self._kept.popitem(last=False)
-
 
 def select_plane(data: Any, selection: Selection, rgb: bool) -> Any:
-    """The plane of an array: a view where the array is in memory or mapped, else a ``LazyPlane``."""
-    if isinstance(data, np.ndarray):
+    """The plane of an array, without reading any of it.
+
+    Arrays in memory give views and dask arrays dask arrays; the engine knows by their names that they are
+    unchanged. An array that is all plane is left as it is; of others a ``LazyPlane`` is made.
+    """
+    if isinstance(data, np.ndarray) or hasattr(data, "__dask_graph__"):
         plane = data[selection]
         return plane[..., :3] if rgb else plane
+    if not rgb and all(isinstance(part, slice) for part in selection):
+        return data
     return LazyPlane(data, selection, rgb)
 
 

@@ -12,13 +12,12 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.candidates import Candidates, FilterParams
     from napari_sam.inference.region import Region
+    from napari_sam.inference.zarr_store import ZarrStore
     from napari_sam.session.requests import Crop, MaskPredictor, ModelChoice
     from napari_sam.session.settings import CacheChoice
     from napari_sam.types import Progress
 
 __all__ = ["InferenceEngine"]
-
-SAMPLE_SIDE = 256
 
 
 class InferenceEngine:
@@ -42,17 +41,24 @@ class InferenceEngine:
         from napari_sam.inference.cached_predictor import CachedPredictor
         from napari_sam.inference.checkpoints import load_model
 
-        return cast("MaskPredictor", CachedPredictor(load_model(choice.name, device=choice.device)))
+        predictor = CachedPredictor(
+            load_model(choice.name, device=choice.device),
+            (cache.folder or "default") if cache.on_disk else None,
+            cache.memory_bytes,
+            disk_bytes=cache.disk_bytes,
+        )
+        return cast("MaskPredictor", predictor)
 
     def measure_limits(
         self, images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
     ) -> tuple[tuple[float, float], ...]:
-        """Percentiles over several planes, from evenly spaced pixels of each."""
+        """Percentiles over several planes, from the sample of each that a plane alone would get."""
         import numpy as np
 
+        from napari_sam.inference.image_source import ImageSource
         from napari_sam.inference.transforms import measure_normalization
 
-        samples = [_sample(image) for image in images]
+        samples = [ImageSource(image).sample() for image in images]
         # as one tall image: every plane counts alike
         found = measure_normalization(np.concatenate(samples), channels, percentiles)
         pairs = zip(found.low, found.high, found.channels, strict=True)
@@ -71,10 +77,12 @@ class InferenceEngine:
 
     def measure_cache(self, cache: CacheChoice) -> tuple[str, int]:
         """Where the disk cache is, and the bytes that it holds."""
-        return cache.folder or "", 0
+        store = _open_store(cache)
+        return str(store.folder), store.nbytes
 
     def clear_cache(self, cache: CacheChoice) -> None:
         """Empty the disk cache."""
+        _open_store(cache).clear()
 
     def filter_defaults(self, predictor: MaskPredictor, method: str) -> FilterParams:
         """The thresholds of the method, those that were tuned for the model before the general ones."""
@@ -93,12 +101,7 @@ class InferenceEngine:
         )
 
 
-def _sample(image: Any) -> Any:
-    """At most about 256 x 256 evenly spaced pixels of a plane; of a pyramid, from a coarse level."""
-    import numpy as np
+def _open_store(cache: CacheChoice) -> ZarrStore:
+    from napari_sam.inference.zarr_store import ZarrStore, default_cache_dir
 
-    levels = list(image) if isinstance(image, list | tuple) else [image]
-    fitting = [level for level in levels if min(level.shape[:2]) >= SAMPLE_SIDE] or levels[:1]
-    level = fitting[-1]
-    rows, cols = (max(1, size // SAMPLE_SIDE) for size in level.shape[:2])
-    return np.asarray(level[::rows, ::cols])
+    return ZarrStore(cache.folder or default_cache_dir(), cache.disk_bytes)
