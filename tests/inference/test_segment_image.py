@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -9,31 +8,33 @@ import numpy as np
 import pytest
 
 from napari_sam.errors import ImageError, SamError
-from napari_sam.inference import grid_segmenter, instance_segmenter
+from napari_sam.inference import segment_image as module
 from napari_sam.inference.cached_predictor import CachedPredictor
-from napari_sam.inference.grid_segmenter import GridParams, iter_grid_objects
-from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.segment_image import METHODS, iter_segment_image, segment_image
-from napari_sam.types import ObjectMask, Progress, Prompts
+from napari_sam.inference.candidates import Candidates, FilterParams
+from napari_sam.inference.grid_segmenter import EXACT, GridParams
+from napari_sam.inference.instance_maps import InstanceParams
+from napari_sam.inference.region import Region
+from napari_sam.inference.segment_image import (
+    METHODS,
+    choose_method,
+    filter_defaults,
+    iter_candidates,
+    iter_segment_image,
+    segment_image,
+)
+from napari_sam.types import Progress, Prompts
+
+from .fake_decoder import DiscDecoder, run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.checkpoints import LoadedModel
 
-OPEN = {"predicted_iou": 0.0, "stability": 0.0, "points_per_side": 4, "max_fraction": 1.0}
+OPEN = {"predicted_iou": 0.0, "stability": 0.0, "floor": 0.0, "foreground": 0.0, "background": 0.0}
 """Random weights are not sure of anything, so all they find is let through."""
-
-
-def run(job: Generator[Progress, None, Any]) -> tuple[list[Progress], Any]:
-    steps = []
-    while True:
-        try:
-            steps.append(next(job))
-        except StopIteration as end:
-            return steps, end.value
 
 
 def assert_labels(labels: NDArray[np.int32], shape: tuple[int, int]) -> None:
@@ -43,109 +44,126 @@ def assert_labels(labels: NDArray[np.int32], shape: tuple[int, int]) -> None:
 
 
 @pytest.fixture
-def find_discs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masks of a perfect model: discs every 20 pixels, found from a click on them."""
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, Any]]:
+    """Which method was asked, with which parameters and region; each finds nothing."""
+    calls: list[tuple[str, Any, Any]] = []
 
-    def decode(self: Predictor, embedding: Any, prompts: list[Prompts]) -> list[list[ObjectMask]]:
-        height, width = embedding.plane_shape
-        rows, cols = np.mgrid[:height, :width]
-        found = []
-        for p in prompts:
-            r, c = (max(15, 20 * round((float(v) - 15) / 20) + 15) for v in p.points[0])
-            disc = np.hypot(rows - r, cols - c) < 8
-            hit = disc[int(p.points[0, 0]), int(p.points[0, 1])]
-            obj = ObjectMask.from_plane(disc & hit, predicted_iou=0.9)
-            # the single mask is not asked, the alternatives are
-            found.append([ObjectMask.from_plane(np.ones((height, width)), predicted_iou=1.0), obj])
-        return found
+    def record(name: str) -> None:
+        def job(image: Any, predictor: Any, params: Any, region: Any) -> Any:
+            calls.append((name, params, region))
+            yield Progress(0, 1)
+            return Candidates.empty(image.shape)
 
-    monkeypatch.setattr(Predictor, "decode_candidates", decode)
+        monkeypatch.setattr(module, f"iter_{name}_candidates", job)
+
+    record("instance")
+    record("grid")
+    return calls
 
 
-@pytest.mark.usefixtures("find_discs")
-@pytest.mark.parametrize("shape", [(100, 100), (100, 260)], ids=["one tile", "several tiles"])
-def test_the_grid_finds_each_object_once(vit_model: LoadedModel, shape: tuple[int, int]) -> None:
-    labels = segment_image(np.zeros(shape, np.uint8), vit_model, "grid", points_per_side=24)
-    rows, cols = np.mgrid[: shape[0], : shape[1]]
-    expected = np.zeros(shape, bool)
-    count = 0
-    for r in range(15, shape[0] + 5, 20):
-        for c in range(15, shape[1] + 5, 20):
-            expected |= np.hypot(rows - r, cols - c) < 8
-            count += 1
-    assert_labels(labels, shape)
-    np.testing.assert_array_equal(labels > 0, expected)
-    assert labels.max() == count
-
-
-def test_methods_of_models(
-    conv_model: LoadedModel, vit_model: LoadedModel, blobs: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+def test_the_best_method_of_each_model(
+    conv_model: LoadedModel, vit_model: LoadedModel, blobs: NDArray[np.uint8], asked: list[Any]
 ) -> None:
     assert METHODS == ("auto", "instances", "grid")
-    asked: list[str] = []
-
-    def record(name: str, original: Callable[..., Any]) -> None:
-        def job(*args: Any) -> Any:
-            asked.append(name)
-            return (yield from original(*args))
-
-        monkeypatch.setattr(f"napari_sam.inference.segment_image.{name}", job)
-
-    record("iter_instances", instance_segmenter.iter_instances)
-    record("iter_grid", grid_segmenter.iter_grid)
+    region = Region.from_box((0, 0, 50, 50), (120, 150))
     segment_image(blobs, conv_model)
     segment_image(blobs, vit_model, points_per_side=2)
-    segment_image(blobs, conv_model, "grid", points_per_side=2)
-    assert asked == ["iter_instances", "iter_grid", "iter_grid"]
+    segment_image(blobs, conv_model, "grid", region=region)
+    assert asked == [
+        ("instance", InstanceParams(), None),
+        ("grid", GridParams(points_per_side=2), None),
+        ("grid", GridParams(), region),
+    ]
 
 
-def test_labels_of_a_grid_are_compact_and_the_same_each_time(
+def test_options_go_where_they_belong(
+    conv_model: LoadedModel, blobs: NDArray[np.uint8], asked: list[Any]
+) -> None:
+    """What decides how objects are looked for, what is kept, and what both need."""
+    segment_image(blobs, conv_model, "grid", stability=0.9, floor=0.3, min_area=7, foreground=0.1)
+    segment_image(blobs, conv_model, "instances", foreground=0.4, score=0.3, max_area=99)
+    segment_image(blobs, conv_model, "grid", exact=True, predicted_iou=0.5)
+    assert [params for _, params, _ in asked] == [
+        GridParams(stability=0.9, floor=0.3),
+        InstanceParams(foreground=0.4, score=0.3),
+        replace(EXACT, predicted_iou=0.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "record", "options", "expected"),
+    [
+        pytest.param("grid", {}, {}, FilterParams(0.7, 0.8, 0.5, min_area=12), id="grid"),
+        pytest.param("grid", {}, {"min_area": 3}, FilterParams(0.7, 0.8, 0.5, min_area=3), id="option"),
+        pytest.param(
+            "grid",
+            {"stability": 0.3, "nms_iou": 0.2},
+            {"stability": 0.4},
+            FilterParams(0.7, 0.4, 0.5, nms_iou=0.2, min_area=12),
+            id="option before record",
+        ),
+        pytest.param("grid", {"no_such": 1}, {}, FilterParams(0.7, 0.8, 0.5, min_area=12), id="newer record"),
+        pytest.param("instances", {}, {}, FilterParams(foreground=0.85, min_area=12), id="instances"),
+        pytest.param(
+            "instances",
+            {"foreground": 0.55, "score": 0.6, "min_area": 5},
+            {},
+            FilterParams(foreground=0.6, min_area=5),
+            id="a pixel's foreground is not an object's",
+        ),
+        pytest.param("auto", {}, {"score": 0.1}, FilterParams(foreground=0.1, min_area=12), id="auto"),
+        pytest.param(
+            "grid",
+            {"predicted_iou": 0.1},
+            {"exact": True},
+            FilterParams(0.88, 0.95, nms_iou=1, containment=1),
+            id="exact is exact",
+        ),
+    ],
+)
+def test_thresholds_to_begin_with(
+    conv_model: LoadedModel,
+    method: str,
+    record: dict[str, Any],
+    options: dict[str, Any],
+    expected: FilterParams,
+) -> None:
+    model = replace(conv_model, record={"defaults": {choose_method(conv_model, method): record}})
+    assert filter_defaults(model, method, **options) == expected
+    assert filter_defaults(CachedPredictor(model), method, **options) == expected
+
+
+def test_a_grid_of_random_weights_is_compact_and_the_same_each_time(
     conv_model: LoadedModel, make_blobs: Callable[..., NDArray[np.uint8]]
 ) -> None:
     image = make_blobs(120, 300)
-    labels = segment_image(image, conv_model, "grid", **OPEN)
+    labels = segment_image(image, conv_model, "grid", points_per_side=4, **OPEN)
     assert_labels(labels, (120, 300))
     assert labels.any()
-    again = segment_image(da.from_array(image, chunks=100), CachedPredictor(conv_model), "grid", **OPEN)
+    lazy = da.from_array(image, chunks=100)
+    again = segment_image(lazy, CachedPredictor(conv_model), "grid", points_per_side=4, **OPEN)
     np.testing.assert_array_equal(again, labels)
 
 
-def test_instances_are_put_together_from_tiles(
-    conv_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A perfect encoder on an image of three by two tiles: every disc is found, those on seams as well."""
-    rows, cols = np.mgrid[:300, :600]
-    middle = np.stack([np.rint((x - 20) / 30) * 30 + 20 for x in (rows, cols)])
-    inside = np.hypot(rows - middle[0], cols - middle[1]) < 12
-    inside &= (middle >= 0).all(axis=0) & (middle[0] < 300) & (middle[1] < 600)
-    maps = np.stack([inside, inside, inside, middle[0] - rows, middle[1] - cols]).astype(np.float16)
-    crops: list[tuple[int, int, int, int]] = []
-
-    def encode(self: CachedPredictor, image: Any, crop: tuple[int, int, int, int]) -> SimpleNamespace:
-        crops.append(crop)
-        return SimpleNamespace(maps=maps[:, crop[0] : crop[2], crop[1] : crop[3]])
-
-    monkeypatch.setattr(CachedPredictor, "encode", encode)
-    labels = segment_image(np.zeros((300, 600), np.uint8), conv_model, "instances")
-    assert len(crops) >= 6
-    assert_labels(labels, (300, 600))
-    np.testing.assert_array_equal(labels > 0, inside)
-    assert labels.max() == len(np.unique(middle[:, inside], axis=1).T)
-
-
-@pytest.mark.parametrize("method", ["instances", "grid"])
-def test_progress_runs_to_its_end(
+@pytest.mark.parametrize("method", ["instances", "grid", "exact"])
+def test_progress_runs_to_its_end_and_parts_make_the_whole(
     conv_model: LoadedModel, make_blobs: Callable[..., NDArray[np.uint8]], method: str
 ) -> None:
-    options = {"points_per_side": 4} if method == "grid" else {}
-    steps, labels = run(iter_segment_image(make_blobs(90, 400), conv_model, method, **options))
+    options: dict[str, Any] = {} if method == "instances" else {"points_per_side": 4} | OPEN
+    if method == "exact":
+        method, options = "grid", {"exact": True, "points_per_side": 4, "predicted_iou": 0, "stability": 0}
+    image = make_blobs(90, 400)
+    steps, found = run_job(iter_candidates(image, CachedPredictor(conv_model), method, **options))
     assert len({step.total for step in steps}) == 1
     done = [step.done for step in steps]
     assert done[0] == 0
     assert done == sorted(done)
     assert done[-1] == steps[-1].total
     assert all(step.description for step in steps)
-    assert labels.shape == (90, 400)
+    parts = Candidates.concatenate([s.partial for s in steps if s.partial is not None])
+    assert len(found) > 0
+    np.testing.assert_array_equal(parts.boxes, found.boxes)
+    np.testing.assert_array_equal(parts.packed.words, found.packed.words)
 
 
 def test_a_job_can_be_stopped(conv_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:
@@ -161,31 +179,10 @@ def test_embeddings_are_shared_with_prompts(
 ) -> None:
     predictor = CachedPredictor(conv_model)
     predictor.predict(blobs, Prompts([(30, 30)]))
+    before = len(encode_calls)
     segment_image(blobs, predictor)
     segment_image(blobs, predictor, "grid", points_per_side=2)
-    assert len(encode_calls) == 1
-
-
-def test_thresholds_of_the_model_are_its_defaults(
-    conv_model: LoadedModel, blobs: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-
-    def record(image: Any, predictor: Any, params: Any) -> Any:
-        seen.append(params)
-        yield Progress(0, 1)
-        return np.zeros((1, 1), np.int32)
-
-    monkeypatch.setattr("napari_sam.inference.segment_image.iter_grid", record)
-    model = replace(conv_model, record={"defaults": {"grid": {"stability": 0.33, "overlap": 0.2}}})
-    segment_image(blobs, model, "grid")
-    segment_image(blobs, model, "grid", overlap=0.4)
-    segment_image(blobs, conv_model, "grid")
-    assert seen == [
-        GridParams(stability=0.33, overlap=0.2),
-        GridParams(stability=0.33, overlap=0.4),
-        GridParams(),
-    ]
+    assert len(encode_calls) == before
 
 
 @pytest.mark.parametrize(
@@ -193,16 +190,27 @@ def test_thresholds_of_the_model_are_its_defaults(
     [
         pytest.param("magic", {}, "auto, instances, grid, got 'magic'", id="method"),
         pytest.param(["grid"], {}, "got \\['grid'\\]", id="not a word"),
-        pytest.param("grid", {"foreground": 0.5}, "no such option.*foreground", id="option of the other"),
+        pytest.param("grid", {"vote_peak": 0.5}, "no such option: 'vote_peak'", id="option of the other"),
         pytest.param("instances", {"points_per_side": 3}, "no such option", id="and the other way round"),
         pytest.param("grid", {"points_per_side": 0}, "points_per_side of 1 or more", id="no points"),
+        pytest.param("grid", {"points_per_side": 2.5}, "points_per_side of 1 or more", id="half a point"),
+        pytest.param("grid", {"floor": 2}, "floor from 0 to 1, got 2", id="no probability"),
+        pytest.param("grid", {"stability": "high"}, "stability from 0 to 1, got 'high'", id="a word"),
+        pytest.param("instances", {"min_area": 9, "max_area": 3}, "min_area of at most max_area", id="areas"),
+        pytest.param("grid", {"max_area": float("nan")}, "max_area as a number", id="not a number"),
     ],
 )
-def test_mistakes(
-    conv_model: LoadedModel, blobs: NDArray[np.uint8], method: Any, options: dict[str, Any], message: str
+def test_mistakes_are_told_before_anything_is_encoded(
+    conv_model: LoadedModel,
+    blobs: NDArray[np.uint8],
+    encode_calls: list[Any],
+    method: Any,
+    options: dict[str, Any],
+    message: str,
 ) -> None:
     with pytest.raises(SamError, match=message):
         segment_image(blobs, conv_model, method, **options)
+    assert encode_calls == []
 
 
 def test_a_model_without_instance_decoder(vit_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:
@@ -215,36 +223,41 @@ def test_a_stack_is_refused(conv_model: LoadedModel) -> None:
         segment_image(np.zeros((2, 3, 4, 5)), conv_model)
 
 
+@pytest.mark.parametrize("method", ["instances", "grid", "exact"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 3)], ids=str)
+def test_images_of_next_to_nothing(model: LoadedModel, shape: tuple[int, int], method: str) -> None:
+    if method == "instances" and not model.config.instance_decoder:
+        method = "auto"
+    options = {"exact": True} if method == "exact" else {}
+    if method != "instances":
+        options["points_per_side"] = 3
+    labels = segment_image(np.full(shape, 7, np.uint8), model, method.replace("exact", "grid"), **options)
+    assert_labels(labels, shape)
+
+
 @pytest.mark.parametrize(
-    ("shape", "per_side"),
-    [((100, 100), 5), ((30, 120), 10), ((3, 3), 8), ((1, 1), 4), ((1, 200), 4)],
-    ids=str,
+    ("options", "message"),
+    [
+        pytest.param({"stability": 1.0}, "stability 1 excludes 9 of them", id="one threshold"),
+        pytest.param({"min_area": 5000}, "min_area 5000 excludes 9 of them", id="size"),
+        pytest.param({"max_area": 100}, "max_area 100 excludes 9 of them", id="other size"),
+    ],
 )
-def test_the_grid_covers_the_core_evenly(shape: tuple[int, int], per_side: int) -> None:
-    rows = grid_segmenter._make_grid((0, 0, *shape), (0, 0, *shape), per_side)
-    points = np.concatenate(rows)
-    spacing = max(shape) / per_side
-    assert (points >= -0.5).all()
-    assert (points < np.array(shape) - 0.5 + 1e-6).all()
-    expected = [max(1, round(n / spacing)) for n in shape]
-    assert abs(len(rows) - expected[0]) <= 1
-    assert abs(len(rows[0]) - expected[1]) <= 1
-
-
-def test_thresholds_of_the_grid(
-    conv_model: LoadedModel, blobs: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+def test_thresholds_that_exclude_everything_say_so(
+    conv_model: LoadedModel, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
 ) -> None:
-    """Of four candidates that are alike but for one score each, one passes."""
-    square = np.ones((6, 6), bool)
-    candidates = [
-        ObjectMask(square, (0, 0), 1.0, 1.0),  # the single mask, never taken
-        ObjectMask(square, (20, 20), 0.69, 1.0),
-        ObjectMask(square, (40, 40), 1.0, 0.79),
-        ObjectMask(square[:2], (60, 60), 1.0, 1.0),
-        ObjectMask(np.ones((100, 120), bool), (0, 0), 1.0, 1.0),
-        ObjectMask(square, (80, 80), 0.7, 0.8),
-    ]
-    monkeypatch.setattr(Predictor, "decode_candidates", lambda *_: [candidates])
-    params = GridParams(points_per_side=1, min_area=13)
-    _, found = run(iter_grid_objects(blobs, CachedPredictor(conv_model), params))
-    assert [obj.origin for obj in found] == [(80, 80)]
+    DiscDecoder(steepness=1.0).install(monkeypatch)
+    settings = {"background": 0, "foreground": 0, "duplicates": 0.4, "points_per_side": 12} | options
+    image = np.zeros((120, 120), np.uint8)
+    steps, labels = run_job(iter_segment_image(image, conv_model, "grid", **settings))
+    assert not labels.any()
+    assert message in steps[-1].description
+    assert "all 9 candidates" in steps[-1].description
+
+
+def test_no_object_is_no_mistake(conv_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    DiscDecoder(everything=0.0).install(monkeypatch)
+    image = np.zeros((8, 8), np.uint8)  # too small to meet a disc
+    steps, labels = run_job(iter_segment_image(image, conv_model, "grid", background=0))
+    assert not labels.any()
+    assert steps[-1].description == "no objects found"

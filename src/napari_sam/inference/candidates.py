@@ -6,7 +6,7 @@ threshold costs milliseconds and never a decode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -230,39 +230,59 @@ class FilterParams:
 FILTER_OPTIONS: Final = tuple(f.name for f in fields(FilterParams))
 """Names of the thresholds."""
 FILTER_DEFAULTS: Final = {
-    "grid": FilterParams(predicted_iou=0.7, stability=0.8, min_area=12),
+    "grid": FilterParams(predicted_iou=0.7, stability=0.8, foreground=0.5, min_area=12),
+    "exact": FilterParams(predicted_iou=0.88, stability=0.95, nms_iou=1, containment=1),
     "instances": FilterParams(foreground=0.85, min_area=12),
 }
-"""Thresholds of each method where the model's record has none."""
+"""Thresholds of each method where the model's record has none; ``"exact"`` is the grid with that option."""
+LARGE: Final = 0.5
+"""Candidates over a larger part of the plane give way to all others."""
+_THRESHOLDS: Final = ("predicted_iou", "stability", "foreground", "min_area", "max_area")
 
 
 def filter_candidates(candidates: Candidates, params: FilterParams) -> NDArray[np.int64]:
     """Choose by score, size, border and overlap (non-maximum suppression by mask IoU).
+
+    A candidate over more than half of the plane gives way to everything else, and is kept below it: it may
+    be one large object, or the background, and must not cost the objects on it.
 
     Returns
     -------
     (K,) int64
         Indices of what is kept, the best first.
     """
-    c, areas = candidates, candidates.areas
-    passed = (areas >= max(params.min_area, 1)) & (areas <= params.max_area)
-    for name in ("predicted_iou", "stability", "foreground"):
-        passed &= ~(getattr(c, name) < getattr(params, name))
-    if not params.keep_border:
-        passed &= ~c.on_border
-    order = np.lexsort((c.boxes[:, 1], c.boxes[:, 0], -c.scores))
+    areas, boxes = candidates.areas, candidates.boxes
+    passed = _passes(candidates, params)
+    height, width = candidates.plane_shape
+    large = areas > LARGE * height * width
+    order = np.lexsort((boxes[:, 1], boxes[:, 0], -candidates.scores, large))
     order = order[passed[order]]
     if params.nms_iou >= 1 and params.containment >= 1:
         return order
-    first, second, shared = c.find_overlaps()
+    first, second, shared = candidates.find_overlaps()
     duplicate = shared > params.nms_iou * (areas[first] + areas[second] - shared)
-    duplicate |= shared > params.containment * np.minimum(areas[first], areas[second])
+    nested = shared > params.containment * np.minimum(areas[first], areas[second])
+    duplicate |= nested & (large[first] == large[second])
     duplicate &= passed[first] & passed[second]
     return order[_suppress(order, first[duplicate], second[duplicate])]
 
 
+def _passes(candidates: Candidates, params: FilterParams) -> NDArray[np.bool_]:
+    """What every candidate is asked for itself."""
+    passed = (candidates.areas >= max(params.min_area, 1)) & (candidates.areas <= params.max_area)
+    for name in ("predicted_iou", "stability", "foreground"):
+        passed &= ~(getattr(candidates, name) < getattr(params, name))
+    return passed if params.keep_border else passed & ~candidates.on_border
+
+
 def draw_candidates(candidates: Candidates, kept: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-    """Draw objects as labels 1, 2, ...; each pixel goes to the one of highest score there.
+    """Draw objects as labels 1, 2, ...; each pixel goes to the best one there.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    kept : (K,) int
+        Indices from ``filter_candidates``, the best first.
 
     Returns
     -------
@@ -284,7 +304,6 @@ def draw_with_indices(
         Label k is candidate ``indices[k - 1]``.
     """
     chosen = np.asarray(kept, np.int64)
-    chosen = chosen[np.argsort(-candidates.scores[chosen], kind="stable")]
     labels = np.zeros(candidates.plane_shape, np.int32)
     boxes = candidates.boxes.tolist()
     for number, i in zip(
@@ -299,11 +318,21 @@ def draw_with_indices(
     return numbers[labels], chosen[visible > 0]
 
 
-def filter_defaults(method: str, record: dict[str, Any] | None = None) -> FilterParams:
-    """Thresholds of a method, those that a model's record brings before the general ones."""
-    params = FILTER_DEFAULTS[method]
-    defaults = (record or {}).get("defaults", {}).get(method, {})
-    return replace(params, **{name: defaults[name] for name in FILTER_OPTIONS if name in defaults})
+def explain_nothing(candidates: Candidates, params: FilterParams) -> str:
+    """Why ``filter_candidates`` keeps none, in one line."""
+    count = len(candidates)
+    if not count:
+        return "no objects found"
+    single = {f"{name} {getattr(params, name):g}": {name: getattr(params, name)} for name in _THRESHOLDS}
+    if not params.keep_border:
+        single["keep_border"] = {"keep_border": False}
+    left = {
+        what: int(np.count_nonzero(_passes(candidates, FilterParams(**only))))
+        for what, only in single.items()
+    }
+    what, least = min(left.items(), key=lambda item: item[1])
+    excluded = f"{what} excludes {count - least} of them" if least < count else "together they exclude all"
+    return f"no objects: the thresholds exclude all {count} candidates, {excluded}; lower them"
 
 
 def _suppress(

@@ -1,4 +1,9 @@
-"""Automatic segmentation with a grid of point prompts (Kirillov et al. 2023, Sec. 5 and App. B)."""
+"""Candidates from a grid of point prompts (Kirillov et al. 2023, Sec. 5 and App. B), in fewer decodes.
+
+The grid is gone through from coarse to fine, and a point is skipped where an accepted mask or certain
+background already lies. Masks are judged and compared at the decoder's resolution; only survivors are
+upscaled, each inside its box.
+"""
 
 from __future__ import annotations
 
@@ -8,97 +13,222 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import SamError
-from napari_sam.inference.label_image import draw_objects
-from napari_sam.inference.mask_ops import suppress_overlaps
+from napari_sam.inference.candidates import Candidates
+from napari_sam.inference.exact_grid import iter_exact_candidates
+from napari_sam.inference.foreground import mean_foreground, read_foreground
+from napari_sam.inference.low_res_masks import LowResMask, drop_duplicates, read_alternatives
+from napari_sam.inference.stitching import Stitcher
 from napari_sam.inference.tiling import HALO, cover_plane
 from napari_sam.inference.transforms import check_plane
-from napari_sam.types import ObjectMask, Progress, Prompts
+from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.embedding import ImageEmbedding
+    from napari_sam.inference.region import Region
+
+    Crop = tuple[int, int, int, int]
+
+BATCH = 16
+"""Points decoded at once. Larger batches are no faster on a CPU, and what a batch covers is asked twice."""
+PENDING = 512
+"""Low-resolution masks held before duplicates are dropped: bounds the memory of a tile."""
 
 
 @dataclass(frozen=True, slots=True)
 class GridParams:
-    """Thresholds of the grid method.
+    """How candidates are found by a grid.
 
     Attributes
     ----------
     points_per_side : int
         Points along the longer side of each tile.
+    exact : bool
+        The original procedure, step by step: the whole image at once, every point, boxes and stability at
+        full resolution, duplicates by their boxes. Slow; for comparison.
+    skip : bool
+        Whether points are left out where a mask or background is already certain.
     predicted_iou, stability : float
-        Candidates below are dropped.
-    overlap : float
-        Of two candidates with a higher IoU the better one stays.
-    min_area : int
-        In pixels.
-    max_fraction : float
-        Candidates that cover more of the tile are background.
+        A mask with these scores is certain, and points on it are skipped; ``exact`` drops masks below.
+    floor : float
+        Candidates with a lower predicted IoU or stability are not kept for filtering.
+    background : float
+        Where the model knows the foreground: points with a lower probability are skipped.
+    duplicates : float
+        Of two candidates of one tile with a higher IoU only the better one is kept; of boxes in ``exact``.
     """
 
     points_per_side: int = 32
+    exact: bool = False
+    skip: bool = True
     predicted_iou: float = 0.7
     stability: float = 0.8
-    overlap: float = 0.5
-    min_area: int = 12
-    max_fraction: float = 0.5
+    floor: float = 0.5
+    background: float = 0.2
+    duplicates: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.points_per_side < 1:
-            raise SamError(f"Expected points_per_side of 1 or more, got {self.points_per_side}.")
+        if not isinstance(self.points_per_side, int | np.integer) or self.points_per_side < 1:
+            raise SamError(f"Expected points_per_side of 1 or more, got {self.points_per_side!r}.")
+        for name in ("predicted_iou", "stability", "floor", "background", "duplicates"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+                raise SamError(f"Expected {name} from 0 to 1, got {value!r}.")
 
 
-def iter_grid_objects(
-    image: Any, predictor: CachedPredictor, params: GridParams | None = None
-) -> Generator[Progress, None, list[ObjectMask]]:
-    """Find objects with a grid of prompts; a job that returns them, the best first."""
+EXACT = GridParams(exact=True, skip=False, predicted_iou=0.88, stability=0.95, duplicates=0.7)
+"""The original generator's own defaults."""
+
+
+def iter_grid_candidates(
+    image: Any, predictor: CachedPredictor, params: GridParams | None = None, region: Region | None = None
+) -> Generator[Progress, None, Candidates]:
+    """Find candidates with a grid of prompts; a job that hands out those of each tile as it is finished.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array
+    predictor : CachedPredictor
+    params : GridParams, optional
+    region : Region, optional
+        Only points inside are asked, and candidates whose centre is outside are dropped.
+    """
     params = params or GridParams()
+    if params.exact:
+        return (yield from iter_exact_candidates(image, predictor, params, region))
     height, width, _ = check_plane(image)
     tiles = cover_plane((height, width), predictor.model.config.image_size, HALO)
-    rows_per_tile = params.points_per_side
-    total = len(tiles) * rows_per_tile
-    candidates: list[ObjectMask] = []
-    for n, (crop, core) in enumerate(tiles):
-        yield Progress(n * rows_per_tile, total, "encoding")
+    grids = [_make_grid(crop, core, params.points_per_side) for crop, core in tiles]
+    if region is not None:
+        grids = [points[region.holds(points)] for points in grids]
+    total = sum(len(points) for points in grids)
+    stitcher = Stitcher((height, width), tiles)
+    done = 0
+    parts = [Candidates.empty((height, width))]
+    for (crop, core), points in zip(tiles, grids, strict=True):
+        if len(points) == 0:  # outside the region
+            parts.append(stitcher.add(Candidates.empty((height, width)), crop, core))
+            continue
+        yield Progress(done, total, "encoding")
         embedding = predictor.encode(image, crop)
-        limit = params.max_fraction * (crop[2] - crop[0]) * (crop[3] - crop[1])
-        for done, points in enumerate(_make_grid(crop, core, params.points_per_side), 1):
-            prompts = [Prompts(points=[p]) for p in points]
-            for alternatives in predictor.predictor.decode_candidates(embedding, prompts):
-                candidates += [o for o in alternatives[1:] if _is_good(o, params, limit)]
-            yield Progress(n * rows_per_tile + done, total, "prompting")
-    yield Progress(total, total, "objects found")  # tiles that are wider than high have fewer rows
-    return suppress_overlaps(candidates, params.overlap)
+        part = yield from _advance(_generate(predictor, embedding, points, params), done, total)
+        done += len(points)
+        part = stitcher.add(part, crop, core)
+        parts.append(part if region is None else part.take(region.holds(part.centers)))
+        yield Progress(done, total, f"{sum(map(len, parts))} candidates found", parts[-1])
+    found = Candidates.concatenate(parts)
+    yield Progress(total, total, f"{len(found)} candidates found")
+    return found
 
 
-def iter_grid(
-    image: Any, predictor: CachedPredictor, params: GridParams | None = None
-) -> Generator[Progress, None, NDArray[np.int32]]:
-    """Segment every object of a plane by a grid; a job that returns (H, W) int32 labels."""
-    height, width, _ = check_plane(image)
-    objects = yield from iter_grid_objects(image, predictor, params)
-    return draw_objects(objects, (height, width))
+def _advance(
+    job: Generator[int, None, Candidates], done: int, total: int
+) -> Generator[Progress, None, Candidates]:
+    """A tile's steps as those of the whole job."""
+    try:
+        while True:
+            yield Progress(done + next(job), total, "prompting")
+    except StopIteration as end:
+        found: Candidates = end.value
+        return found
 
 
-def _make_grid(
-    crop: tuple[int, int, int, int], core: tuple[int, int, int, int], per_side: int
-) -> list[NDArray[np.float32]]:
-    """Rows of points over the core, as dense as ``per_side`` along the crop's longer side."""
+def _generate(
+    predictor: CachedPredictor,
+    embedding: ImageEmbedding,
+    points: NDArray[np.float32],
+    params: GridParams,
+) -> Generator[int, None, Candidates]:
+    """The candidates of one tile; yields the number of points done."""
+    config, frame = predictor.model.config, embedding.frame
+    shape = 4 * embedding.tokens[0], 4 * embedding.tokens[1]
+    covered = _Covered(embedding, config.stride, params)
+    found: list[LowResMask] = []
+    done, held = 0, PENDING
+    for level in _order(points, params.skip):
+        rest = level
+        while len(rest):
+            asked = ~covered.at(points[rest])
+            done += int(np.count_nonzero(~asked))
+            rest, batch = rest[asked][BATCH:], rest[asked][:BATCH]
+            prompts = [Prompts(points=[p]) for p in points[batch]]
+            for i, window, logits, iou in predictor.predictor.iter_logits(embedding, prompts):
+                row, col = points[batch[i]].tolist()
+                masks = read_alternatives(logits, iou, window, frame, config.stride, (row, col), params.floor)
+                covered.add(masks)
+                found += masks
+            if len(found) > held:
+                found = drop_duplicates(found, shape, params.duplicates)
+                held = len(found) + PENDING
+            done += len(batch)
+            yield done
+    found = drop_duplicates(found, shape, params.duplicates)
+    objects = [obj for obj in (mask.upscale(frame) for mask in found) if obj.mask.size]
+    return Candidates.from_objects(objects, embedding.plane_shape, mean_foreground(objects, embedding))
+
+
+class _Covered:
+    """Where no more points are asked: accepted masks and certain background, in cells of the frame."""
+
+    def __init__(self, embedding: ImageEmbedding, stride: int, params: GridParams) -> None:
+        self._embedding = embedding
+        self._params = params
+        self._cell = stride / 4
+        self._mask = np.zeros((4 * embedding.tokens[0], 4 * embedding.tokens[1]), bool)
+
+    def at(self, points: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which of the (N, 2) points are skipped."""
+        if not self._params.skip:
+            return np.zeros(len(points), bool)
+        xy = self._embedding.frame.to_frame(points)
+        cells = np.floor((xy[:, ::-1] + 0.5) / self._cell).astype(np.int64)
+        cells = np.clip(cells, 0, np.array(self._mask.shape) - 1)
+        skipped = self._mask[cells[:, 0], cells[:, 1]]
+        foreground = read_foreground(self._embedding, points)
+        if foreground is not None:
+            skipped = skipped | (foreground < self._params.background)
+        return np.asarray(skipped)
+
+    def add(self, masks: list[LowResMask]) -> None:
+        """Of one point's alternatives the smallest that is good enough: what else a point on it would say."""
+        p = self._params
+        good = [
+            m.obj
+            for m in masks
+            if m.obj.predicted_iou >= p.predicted_iou and m.obj.stability_score >= p.stability
+        ]
+        if good:
+            smallest = min(good, key=lambda obj: obj.area)
+            self._mask[smallest.slices] |= smallest.mask
+
+
+def _make_grid(crop: Crop, core: Crop, per_side: int) -> NDArray[np.float32]:
+    """(N, 2) points over the core, row by row, as dense as ``per_side`` along the crop's longer side."""
     spacing = max(crop[2] - crop[0], crop[3] - crop[1]) / per_side
     rows = np.arange(core[0] + spacing / 2, core[2], spacing) - 0.5
     cols = np.arange(core[1] + spacing / 2, core[3], spacing) - 0.5
     rows = rows if rows.size else np.array([(core[0] + core[2] - 1) / 2])
     cols = cols if cols.size else np.array([(core[1] + core[3] - 1) / 2])
-    return [np.column_stack([np.full(cols.size, r), cols]).astype(np.float32) for r in rows]
+    return np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
-def _is_good(obj: ObjectMask, params: GridParams, limit: float) -> bool:
-    return (
-        obj.predicted_iou >= params.predicted_iou
-        and obj.stability_score >= params.stability
-        and params.min_area <= obj.area <= limit
-    )
+def _order(points: NDArray[np.float32], coarse_first: bool) -> Iterator[NDArray[np.int64]]:
+    """Indices level by level: every fourth row and column, every second, then the others.
+
+    Within a level they are scattered, so that those of a batch seldom lie on one object.
+    """
+    numbers = np.arange(len(points))
+    if not coarse_first:
+        yield numbers
+        return
+    row, col = (np.unique(points[:, axis], return_inverse=True)[1] for axis in (0, 1))
+    level = np.full(len(points), 2)
+    level[(row % 2 == 1) & (col % 2 == 1)] = 1
+    level[(row % 4 == 1) & (col % 4 == 1)] = 0
+    scattered = np.random.default_rng(0).permutation(numbers)
+    for n in range(3):
+        yield scattered[level[scattered] == n]

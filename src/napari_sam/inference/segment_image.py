@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_sam.errors import SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
+from napari_sam.inference.candidates import (
+    FILTER_DEFAULTS,
+    FILTER_OPTIONS,
+    FilterParams,
+    draw_candidates,
+    explain_nothing,
+    filter_candidates,
+)
 from napari_sam.inference.checkpoints import LoadedModel
-from napari_sam.inference.grid_segmenter import GridParams, iter_grid
+from napari_sam.inference.grid_segmenter import EXACT, GridParams, iter_grid_candidates
 from napari_sam.inference.instance_maps import InstanceParams
-from napari_sam.inference.instance_segmenter import iter_instances
+from napari_sam.inference.instance_segmenter import iter_instance_candidates
+from napari_sam.inference.unetr_instances import UnetrParams
+from napari_sam.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,39 +28,98 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam.types import Progress
+    from napari_sam.inference.candidates import Candidates
+    from napari_sam.inference.region import Region
 
 METHODS: Final = ("auto", "instances", "grid")
+Params = GridParams | InstanceParams | UnetrParams
+
+
+def choose_method(model: LoadedModel, method: str = "auto") -> str:
+    """``"instances"`` or ``"grid"``: for ``"auto"`` the best that the model offers.
+
+    Raises
+    ------
+    SamError
+        When the method is unknown, or needs an instance decoder that the model does not have.
+    """
+    if method not in METHODS:
+        raise SamError(f"Expected a method out of {', '.join(METHODS)}, got {method!r}.")
+    has_decoder = bool(model.config.instance_decoder)
+    if method == "auto":
+        return "instances" if has_decoder else "grid"
+    if method == "instances" and not has_decoder:
+        raise SamError(f"The model {model.name!r} has no instance decoder; use the method 'grid'.")
+    return method
+
+
+def filter_defaults(
+    model: CachedPredictor | LoadedModel, method: str = "auto", **options: Any
+) -> FilterParams:
+    """The thresholds that a method starts with: options, before the model's record, before general ones."""
+    return _read_options(model if isinstance(model, LoadedModel) else model.model, method, options)[1]
+
+
+def iter_candidates(
+    image: Any,
+    predictor: CachedPredictor | LoadedModel,
+    method: str = "auto",
+    *,
+    region: Region | None = None,
+    **options: Any,
+) -> Generator[Progress, None, Candidates]:
+    """Find what may be objects, to be filtered as often as one likes; a job.
+
+    Each ``Progress.partial`` that is not None are the ``Candidates`` of a tile that was finished; those
+    that are returned are all of them.
+
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, C) array, also dask or zarr, of any real dtype
+    predictor : CachedPredictor or LoadedModel
+    method : str
+        As ``segment_image`` takes it.
+    region : Region, optional
+        Where to look.
+    **options
+        Fields of ``InstanceParams`` or ``GridParams``, and of ``FilterParams``.
+    """
+    if isinstance(predictor, LoadedModel):
+        predictor = CachedPredictor(predictor)
+    params, _ = _read_options(predictor.model, method, options)
+    if isinstance(params, GridParams):
+        return (yield from iter_grid_candidates(image, predictor, params, region))
+    return (yield from iter_instance_candidates(image, predictor, params, region))
 
 
 def iter_segment_image(
-    image: Any, predictor: CachedPredictor | LoadedModel, method: str = "auto", **options: Any
+    image: Any,
+    predictor: CachedPredictor | LoadedModel,
+    method: str = "auto",
+    *,
+    region: Region | None = None,
+    **options: Any,
 ) -> Generator[Progress, None, NDArray[np.int32]]:
     """Segment every object; a job that yields ``Progress`` and returns the labels.
 
     Takes what ``segment_image`` takes; with a ``CachedPredictor`` embeddings are shared with prompts.
     """
-    if method not in METHODS:
-        raise SamError(f"Expected a method out of {', '.join(METHODS)}, got {method!r}.")
-    if isinstance(predictor, LoadedModel):
-        predictor = CachedPredictor(predictor)
-    if method == "auto":
-        method = "instances" if predictor.model.config.instance_decoder else "grid"
-    defaults = predictor.model.record.get("defaults", {}).get(method, {})
-    try:
-        if method == "instances":
-            return (
-                yield from iter_instances(image, predictor, replace(InstanceParams(**defaults), **options))
-            )
-        return (yield from iter_grid(image, predictor, replace(GridParams(**defaults), **options)))
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise SamError(f"The method {method!r} has no such option: {error}.") from error
+    filters = filter_defaults(predictor, method, **options)
+    candidates = yield from iter_candidates(image, predictor, method, region=region, **options)
+    kept = filter_candidates(candidates, filters)
+    labels = draw_candidates(candidates, kept)
+    said = f"{int(labels.max())} objects" if len(kept) else explain_nothing(candidates, filters)
+    yield Progress(1, 1, said)
+    return labels
 
 
 def segment_image(
-    image: Any, model: CachedPredictor | LoadedModel, method: str = "auto", **options: Any
+    image: Any,
+    model: CachedPredictor | LoadedModel,
+    method: str = "auto",
+    *,
+    region: Region | None = None,
+    **options: Any,
 ) -> NDArray[np.int32]:
     """Segment every object of one plane.
 
@@ -61,8 +130,11 @@ def segment_image(
     method : str
         ``"instances"`` (dense decoder), ``"grid"`` (point prompts, any model), or ``"auto"``: the
         best that the model offers.
+    region : Region, optional
+        Where to look for objects; the whole plane without.
     **options
-        Fields of ``InstanceParams`` or ``GridParams``.
+        Fields of ``InstanceParams`` or ``GridParams`` say how objects are looked for (``exact=True`` is
+        the original grid method, step by step), those of ``FilterParams`` what is kept.
 
     Returns
     -------
@@ -76,10 +148,40 @@ def segment_image(
     SamError
         When the method or an option is unknown.
     """
-    job = iter_segment_image(image, model, method, **options)
+    job = iter_segment_image(image, model, method, region=region, **options)
     while True:
         try:
             next(job)
         except StopIteration as end:
             labels: NDArray[np.int32] = end.value
             return labels
+
+
+def _read_options(model: LoadedModel, method: str, options: dict[str, Any]) -> tuple[Params, FilterParams]:
+    """How the method looks for objects, and what is kept of what it finds.
+
+    A threshold that both know is given to both (a grid skips points on masks that are good enough), but for
+    the foreground of a pixel, which is another thing than that of an object: there it is called ``score``.
+    """
+    method = choose_method(model, method)
+    defaults = model.record.get("defaults", {}).get(method, {})
+    params: Params = GridParams()
+    filters = FILTER_DEFAULTS[method]
+    if method == "instances":
+        params = UnetrParams() if model.config.reads_embedding_only else InstanceParams()
+    elif options.get("exact"):
+        params, filters, defaults = EXACT, FILTER_DEFAULTS["exact"], {}
+    own = {f.name for f in fields(params)}
+    thresholds = set(FILTER_OPTIONS) - (own & {"foreground"})
+    unknown = sorted(set(options) - own - thresholds)
+    if unknown:
+        raise SamError(
+            f"The method {method!r} has no such option: {', '.join(map(repr, unknown))}; "
+            f"expected one of {', '.join(sorted(own | thresholds))}."
+        )
+    values = {name: value for name, value in defaults.items() if name in own | thresholds} | options
+    params = replace(params, **{name: value for name, value in values.items() if name in own})
+    chosen = {name: value for name, value in values.items() if name in thresholds}
+    if isinstance(params, InstanceParams):
+        chosen = {"foreground": params.score, "min_area": params.min_area} | chosen
+    return params, replace(filters, **chosen)
