@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # keeps napari from reading or writing the settings of whoever runs the tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NAPARI_CONFIG"] = ""
+# What whoever runs the tests has downloaded is no part of them; nothing makes this folder.
+os.environ["NAPARI_SAM_MODEL_DIR"] = str(Path(__file__).parent / "no-models")
 # Reference models in tests get random weights; a hub must never even be asked.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

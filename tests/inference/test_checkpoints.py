@@ -455,7 +455,7 @@ def test_an_export_with_its_decoder(small_unetr: Any, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("as_small")
 def test_a_decoder_state_of_something_else(small_unetr: Any, tmp_path: Path) -> None:
     content = {"model_state": small_unetr[1], "decoder_state": {"fc.weight": torch.zeros(3)}}
-    with pytest.raises(CheckpointError, match="Expected a UNETR instance decoder.*such as fc.weight"):
+    with pytest.raises(CheckpointError, match=r"Expected a UNETR instance decoder.*such as fc.weight"):
         load_model(save_pickle(tmp_path / "best.pt", content), "cpu")
 
 

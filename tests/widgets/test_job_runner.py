@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_sam.session.jobs import LONG, Job
+from napari_sam.session.jobs import COMPUTE, LONG, NETWORK, Job
 from napari_sam.types import Progress
 from napari_sam.widgets.job_runner import QtJobRunner
 
@@ -119,3 +119,43 @@ def test_close_does_not_block_and_ends_the_thread(runner: QtJobRunner) -> None:
     assert len(delivered) == count
     runner.submit(job(steps))
     assert not runner.is_busy
+
+
+def test_what_waits_for_a_network_holds_nothing_up(runner: QtJobRunner) -> None:
+    """A step that blocks in one lane, while jobs of the other one run and are answered."""
+    release, answers = threading.Event(), []
+
+    def waiting() -> Generator[Progress, None, str]:
+        yield Progress(0, 1)
+        release.wait(20)
+        return threading.current_thread().name
+
+    def quick() -> Generator[Progress, None, str]:
+        yield Progress(0, 1)
+        return threading.current_thread().name
+
+    runner.submit(job(waiting, lane=NETWORK, slot="download", on_done=answers.append))
+    runner.submit(job(quick, lane=COMPUTE, on_done=answers.append))
+    end = time.monotonic() + 20
+    while not answers and time.monotonic() < end:
+        QApplication.processEvents()
+    assert answers == ["napari-sam"]
+    assert runner.is_busy
+    release.set()
+    assert runner.wait(20)
+    assert answers == ["napari-sam", "napari-sam network"]
+
+
+def test_a_job_of_any_lane_is_cancelled(runner: QtJobRunner) -> None:
+    cancelled, begun = [], threading.Event()
+
+    def endless() -> Generator[Progress, None, None]:
+        while True:
+            begun.set()
+            yield Progress(0, 0)
+
+    runner.submit(job(endless, lane=NETWORK, slot="download", on_cancelled=cancelled.append))
+    assert begun.wait(20)
+    runner.cancel("download")
+    assert runner.wait(20)
+    assert cancelled == [None]

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKGROUND",
     "CLICK",
+    "COMPUTE",
     "LONG",
+    "NETWORK",
     "WARM_UP",
     "Job",
     "JobEvent",
@@ -35,6 +37,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CLICK, LONG, WARM_UP, BACKGROUND = 0, 1, 2, 3  # priorities: the smaller goes first
+COMPUTE, NETWORK = "compute", "network"  # lanes
 
 
 def _ignore(_: Any) -> None:
@@ -55,6 +58,9 @@ class Job:
         A new job cancels those of the same slot: the latest wins.
     priority : int
         ``CLICK``, ``LONG``, ``WARM_UP`` or ``BACKGROUND``; nobody waits for the last.
+    lane : str
+        Jobs of one lane take turns; those of another one, such as what waits for a network, are not held up
+        by them.
     on_progress, on_done, on_failed, on_cancelled : callable
         Get a Progress, the result, one clear message, and None.
     """
@@ -63,6 +69,7 @@ class Job:
     steps: Callable[[], Generator[Progress, None, Any]]
     slot: str | None = None
     priority: int = CLICK
+    lane: str = COMPUTE
     on_progress: Callable[[Progress], None] = _ignore
     on_done: Callable[[Any], None] = _ignore
     on_failed: Callable[[str], None] = _ignore

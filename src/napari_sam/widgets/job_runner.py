@@ -1,8 +1,8 @@
-"""Runs jobs in one thread of their own and brings their answers to the Qt thread.
+"""Runs jobs in threads of their own and brings their answers to the Qt thread.
 
-One thread, because a model is not helped by two, and because the queue can then put a click between
-two steps of a long job. napari's generator workers lose a RuntimeError; the queue converts every
-exception to a message.
+One thread for all that computes, because a model is not helped by two, and because the queue can then put a
+click between two steps of a long job; another for what waits for a network, see ``Job.lane``. napari's
+generator workers lose a RuntimeError; the queue converts every exception to a message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
-from napari_sam.session.jobs import Job, JobEvent, JobQueue
+from napari_sam.session.jobs import COMPUTE, Job, JobEvent, JobQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,14 +47,13 @@ class _Relay(QObject):
 class QtJobRunner:
     """A ``JobRunner`` for a Qt application; to be made, used and closed on the Qt thread.
 
-    The thread starts with the first job and ends on ``close``, after the step that it is in.
+    The thread of a lane starts with its first job and ends on ``close``, after the step that it is in.
     """
 
     def __init__(self) -> None:
-        self._queue = JobQueue()
+        self._lanes: dict[str, tuple[JobQueue, threading.Thread]] = {}
         self._relay: _Relay | None = _Relay(self._on_relay_stepped)
         self._relay_lock = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._open = 0
         self._arrived: deque[JobEvent] = deque()
         self._delivering = False
@@ -68,22 +67,26 @@ class QtJobRunner:
 
     @property
     def is_alive(self) -> bool:
-        """True while the thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        """True while a thread runs."""
+        return any(thread.is_alive() for _, thread in self._lanes.values())
 
     def submit(self, job: Job) -> None:
         """Queue a job; ignored after ``close``."""
         if self._relay is None:
             return
         self._open += job.is_awaited
-        self._queue.submit(job)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="napari-sam", daemon=True)
-            self._thread.start()
+        if job.lane not in self._lanes:
+            name = "napari-sam" if job.lane == COMPUTE else f"napari-sam {job.lane}"
+            queue = JobQueue()
+            thread = threading.Thread(target=self._work, args=(queue,), name=name, daemon=True)
+            self._lanes[job.lane] = queue, thread
+            thread.start()
+        self._lanes[job.lane][0].submit(job)
 
     def cancel(self, slot: str) -> None:
         """Cancel the jobs of a slot at their next yield."""
-        self._queue.cancel(slot)
+        for queue, _ in self._lanes.values():
+            queue.cancel(slot)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Pump the Qt loop until nothing is queued or running.
@@ -108,26 +111,27 @@ class QtJobRunner:
             time.sleep(0.002)
 
     def close(self) -> None:
-        """Cancel everything, deliver nothing any more, and let the thread end; does not block."""
+        """Cancel everything, deliver nothing any more, and let the threads end; does not block."""
         with self._relay_lock:
             relay, self._relay = self._relay, None
         if relay is not None:
             relay.silence()
             relay.deleteLater()
-        self._queue.close()
+        for queue, _ in self._lanes.values():
+            queue.close()
         self._arrived.clear()
         self._open = 0
         atexit.unregister(self._exit)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread to end after ``close``; True when it has."""
-        if self._thread is not None:
-            self._thread.join(timeout)
+        """Wait for the threads to end after ``close``; True when they have."""
+        for _, thread in self._lanes.values():
+            thread.join(timeout)
         return not self.is_alive
 
-    def _work(self) -> None:
-        while self._queue.wait():
-            event = self._queue.step()
+    def _work(self, queue: JobQueue) -> None:
+        while queue.wait():
+            event = queue.step()
             if event is None:
                 continue
             with self._relay_lock:
