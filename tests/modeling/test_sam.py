@@ -120,3 +120,42 @@ def test_prompts_do_not_teach_the_dense_maps() -> None:
     head: Any = model.instance_decoder.head
     assert head.weight.grad is None or not head.weight.grad.any()
     assert model.image_encoder.out.weight.grad.any()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("prompt", ["click", "box"])
+@pytest.mark.parametrize("count", [1, 3])
+@torch.inference_mode()
+def test_shared_work_changes_nothing(prompt: str, count: int) -> None:
+    model = build_sam("vit_test").eval()
+    embedding = model.encode(draw_frames(model)).embedding[:1]
+    coords, labels = to_batch(prompt)
+    coords = coords[:1] + torch.arange(count)[:, None, None] * 7.0
+    labels = labels[:1].expand(count, -1)
+
+    shared = model.share(embedding)
+    assert shared is not None
+    for ours, expected in zip(
+        model.decode(embedding, coords, labels, shared=shared),
+        model.decode(embedding, coords, labels),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+    # Each prompt is decoded as if it were alone.
+    alone = [model.decode(embedding, coords[i : i + 1], labels[i : i + 1])[0] for i in range(count)]
+    torch.testing.assert_close(
+        model.decode(embedding, coords, labels, shared=shared)[0], torch.cat(alone), atol=1e-5, rtol=0
+    )
+
+
+@torch.inference_mode()
+def test_a_mask_is_heard_beside_shared_work() -> None:
+    model = build_sam("vit_test").eval()
+    embedding = model.encode(draw_frames(model)).embedding[:1]
+    coords, labels = to_batch("click")
+    masks = torch.full((len(coords), 1, 32, 32), 4.0)
+    with_shared = model.decode(embedding, coords, labels, masks, shared=model.share(embedding))[0]
+    torch.testing.assert_close(with_shared, model.decode(embedding, coords, labels, masks)[0])
+
+
+def test_prompts_drawn_on_the_image_leave_nothing_to_share() -> None:
+    assert build_sam("conv_test").share(torch.zeros(1, 32, 16, 16)) is None

@@ -21,6 +21,7 @@ from napari_sam.inference.mask_ops import (
     stability_score,
     upscale_logits,
 )
+from napari_sam.inference.shared_work import SharedWork, choose_batch
 from napari_sam.modeling.instance_decoder import activate
 from napari_sam.modeling.prompt_encoder import (
     BACKGROUND,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from napari_sam.modeling import SamConfig
 
 CHUNK = 64
-"""Prompts decoded at once."""
+"""Prompts decoded at once, at most."""
 
 
 class Predictor:
@@ -57,6 +58,7 @@ class Predictor:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self.config: SamConfig = model.config
+        self._shared = SharedWork(model.module)
 
     # -- encode -----------------------------------------------------------------------------------
 
@@ -181,8 +183,10 @@ class Predictor:
         while pending:
             grown: dict[int, Window] = {}
             for indices in _group(pending, prompts):
-                for start in range(0, len(indices), CHUNK):
-                    chunk = indices[start : start + CHUNK]
+                tokens = pending[indices[0]].height * pending[indices[0]].width
+                size = choose_batch(self.model.device, tokens, CHUNK)
+                for start in range(0, len(indices), size):
+                    chunk = indices[start : start + size]
                     windows = [pending[i] for i in chunk]
                     answers = self._decode_chunk(embedding, [prompts[i] for i in chunk], windows)
                     for i, window, (logits, iou) in zip(chunk, windows, answers, strict=True):
@@ -205,12 +209,16 @@ class Predictor:
             detail = embedding.detail
             if detail is not None:
                 detail = _cut(detail, [(4 * w.row, 4 * w.col) for w in windows], 4 * height, 4 * width)
+            whole = (
+                masks is None and isinstance(embedding.features, Tensor) and features is embedding.features
+            )
             logits, iou = self.model.module.decode(
                 features,
                 torch.from_numpy(coords).to(device),
                 torch.from_numpy(labels).to(device),
                 None if masks is None else torch.from_numpy(masks).to(device),
                 detail,
+                self._shared.of(features) if whole else None,
             )
             values, scores = logits.float().cpu().numpy(), iou.float().cpu().numpy()
         return list(zip(values, scores, strict=True))
@@ -344,7 +352,7 @@ def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
 
 def _cut(maps: Tensor | PagedTensor, origins: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
     if maps.shape[-2:] == (height, width):
-        return maps[..., :height, :width]
+        return maps if isinstance(maps, Tensor) else maps[..., :height, :width]
     return torch.cat([maps[..., r : r + height, c : c + width] for r, c in origins])
 
 

@@ -13,6 +13,7 @@ from napari_sam.modeling.transformer import TwoWayTransformer
 
 if TYPE_CHECKING:
     from napari_sam.modeling.config import SamConfig
+    from napari_sam.modeling.transformer import SharedImage
 
 
 class MaskDecoder(nn.Module):
@@ -61,6 +62,7 @@ class MaskDecoder(nn.Module):
         dense: Tensor,
         detail: Tensor | None = None,
         maps: Tensor | None = None,
+        shared: SharedImage | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts.
 
@@ -75,6 +77,8 @@ class MaskDecoder(nn.Module):
             The instance decoder's detail features and foreground for the same window.
         maps : (N, CHANNELS, 4 h, 4 w) or None
             The prompts drawn as maps, see ``prompt_maps``; together with ``detail``.
+        shared : SharedImage or None
+            What ``share`` made of this ``image`` and ``dense`` before; without ``maps``.
 
         Returns
         -------
@@ -86,15 +90,17 @@ class MaskDecoder(nn.Module):
         count = sparse.shape[0]
         output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([output.expand(count, -1, -1), sparse], dim=1)  # (N, 1 + M + P, C)
-        source = (image + dense).expand(count, -1, -1, -1)
+        height, width = image.shape[-2:]
+        placed = None
         if maps is not None and detail is not None:
-            source = source + self.map_downscaling(maps)
+            placed = self.map_downscaling(maps)
             foreground = detail[:, -1:]
             expand, act, reduce = self.detail_proj
             detail = act(expand(torch.cat([detail, maps], dim=1)))
             detail = reduce(self.detail_mix(detail) if self.refines else detail)
-        height, width = source.shape[-2:]
-        tokens, source = self.transformer(source, image_pe, tokens)
+        if shared is None:
+            shared = self.share(image, image_pe, dense, placed)
+        tokens, source = self.transformer(shared, tokens)
         source = source.transpose(1, 2).unflatten(2, (height, width))  # (N, C, h, w)
         upscaled = self._upscale(source, detail)
         if maps is not None:
@@ -108,6 +114,21 @@ class MaskDecoder(nn.Module):
             look = torch.cat([upscaled, foreground], dim=1)
             iou = iou + self.mask_quality(logits, look, tokens[:, 1 : 1 + self.num_mask_tokens])
         return logits, iou
+
+    def share(
+        self, image: Tensor, image_pe: Tensor, dense: Tensor, placed: Tensor | None = None
+    ) -> SharedImage:
+        """What decoding needs of an image and of dense prompts, the same for all sparse prompts on them.
+
+        Parameters
+        ----------
+        image, dense : (N or 1, C, h, w)
+        image_pe : (1, C, h, w)
+        placed : (N, C, h, w) or None
+            Of the prompts drawn as maps.
+        """
+        source = image + dense
+        return self.transformer.share(source if placed is None else source + placed, image_pe)
 
     def _upscale(self, source: Tensor, detail: Tensor | None) -> Tensor:
         *coarse, act = self.output_upscaling

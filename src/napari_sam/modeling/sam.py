@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from napari_sam.modeling.prompt_encoder import PromptEncoder
 from napari_sam.modeling.prompt_maps import draw_prompt_maps
 from napari_sam.modeling.tiny_vit import TinyViT
 from napari_sam.modeling.unetr_decoder import UnetrDecoder
+
+if TYPE_CHECKING:
+    from napari_sam.modeling.transformer import SharedImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +102,22 @@ class Sam(nn.Module):
         logits: Tensor = self.instance_decoder(embedding)
         return logits.sigmoid()
 
+    def share(self, embedding: Tensor) -> SharedImage | None:
+        """What decoding computes of an embedding (1, C, h, w) whatever the prompts, for ``decode``.
+
+        Returns
+        -------
+        SharedImage or None
+            None for a model that draws prompts on its image tokens, so that there is nothing to share.
+        """
+        if self.config.detail_channels:
+            return None
+        height, width = embedding.shape[-2:]
+        dense = self.prompt_encoder.encode_masks(None, height, width)
+        pe = self.prompt_encoder.dense_pe(height, width)
+        decoder: MaskDecoder = self.mask_decoder
+        return decoder.share(embedding, pe, dense)
+
     def decode(
         self,
         embedding: Tensor,
@@ -105,6 +125,7 @@ class Sam(nn.Module):
         labels: Tensor,
         masks: Tensor | None = None,
         detail: Tensor | None = None,
+        shared: SharedImage | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts on one embedding, or on a window of it per prompt.
 
@@ -118,6 +139,8 @@ class Sam(nn.Module):
         masks : (N, 1, 4 h, 4 w) or None
             Logits of rough masks.
         detail : (N or 1, D + 3, 4 h, 4 w) or None
+        shared : SharedImage or None
+            From ``share``, of this embedding; not used together with ``masks``.
 
         Returns
         -------
@@ -127,7 +150,8 @@ class Sam(nn.Module):
         """
         height, width = embedding.shape[-2:]
         sparse, dense = self.prompt_encoder(coords, labels, masks, height, width)
-        return self.decode_tokens(embedding, coords, labels, sparse, dense, masks, detail)
+        shared = None if masks is not None else shared
+        return self.decode_tokens(embedding, coords, labels, sparse, dense, masks, detail, shared)
 
     def decode_tokens(
         self,
@@ -138,15 +162,18 @@ class Sam(nn.Module):
         dense: Tensor,
         masks: Tensor | None,
         detail: Tensor | None,
+        shared: SharedImage | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``decode`` with the prompts already encoded as (N, P, C) and (N or 1, C, h, w)."""
-        image_pe = self.prompt_encoder.dense_pe(*embedding.shape[-2:])
+        image_pe = self.prompt_encoder.dense_pe(*embedding.shape[-2:]) if shared is None else shared.pe
         maps = None
         if detail is not None:
             detail = detail.expand(len(coords), -1, -1, -1)
             detail, offsets = detail[:, :-2], detail[:, -2:]
             maps = draw_prompt_maps(offsets, coords, labels, masks, self.config.stride / 4)
-        out: tuple[Tensor, Tensor] = self.mask_decoder(embedding, image_pe, sparse, dense, detail, maps)
+        out: tuple[Tensor, Tensor] = self.mask_decoder(
+            embedding, image_pe, sparse, dense, detail, maps, shared
+        )
         return out
 
 

@@ -1,6 +1,12 @@
-"""Two-way transformer: prompts attend to the image and the image to the prompts (App. A)."""
+"""Two-way transformer: prompts attend to the image and the image to the prompts (App. A).
+
+What the first layer makes of the image before it meets a prompt is the same for every prompt: it is computed
+once, see ``SharedImage``.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -27,10 +33,46 @@ class Attention(nn.Module):
         return heads.transpose(1, 2)  # (B, nh, T, hs)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = self._heads(self.q_proj(q)), self._heads(self.k_proj(k)), self._heads(self.v_proj(v))
+        return self.attend(self.queries(q), self.keys(k), self.values(v))
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Project (B, T, C) to queries (B, nh, T, hs)."""
+        return self._heads(self.q_proj(x))
+
+    def keys(self, x: Tensor) -> Tensor:
+        """Project (B, T, C) to keys (B, nh, T, hs)."""
+        return self._heads(self.k_proj(x))
+
+    def values(self, x: Tensor) -> Tensor:
+        """Project (B, T, C) to values (B, nh, T, hs)."""
+        return self._heads(self.v_proj(x))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of what is projected already; a batch of 1 stands for as many as the others have."""
+        count = max(q.shape[0], k.shape[0])
+        q, k, v = (x.expand(count, -1, -1, -1) for x in (q, k, v))
         attended = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, T, C)
         out: Tensor = self.out_proj(attended)
         return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedImage:
+    """An image as the first layer sees it before any prompt.
+
+    Attributes
+    ----------
+    tokens, pe : (N or 1, h * w, C)
+        The image's tokens, and their positions (always one).
+    keys, values, queries : (N or 1, nh, h * w, hs)
+        Keys and values for the prompts, queries to them.
+    """
+
+    tokens: Tensor
+    pe: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
 
 
 class TwoWayAttentionBlock(nn.Module):
@@ -48,20 +90,31 @@ class TwoWayAttentionBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(dim, num_heads, downsample_rate=2)
         self.skip_first_layer_pe = skip_first_layer_pe
 
-    def forward(
-        self, tokens: Tensor, image: Tensor, tokens_pe: Tensor, image_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def project(self, image: Tensor, image_pe: Tensor) -> SharedImage:
+        """What this block makes of the image's tokens before they meet a prompt."""
+        placed = image + image_pe
+        return SharedImage(
+            image,
+            image_pe,
+            self.cross_attn_token_to_image.keys(placed),
+            self.cross_attn_token_to_image.values(image),
+            self.cross_attn_image_to_token.queries(placed),
+        )
+
+    def forward(self, tokens: Tensor, image: SharedImage, tokens_pe: Tensor) -> tuple[Tensor, Tensor]:
         if self.skip_first_layer_pe:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             q = tokens + tokens_pe
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
-        k = image + image_pe
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + tokens_pe, k, image))
+        to_image = self.cross_attn_token_to_image
+        seen = to_image.attend(to_image.queries(tokens + tokens_pe), image.keys, image.values)
+        tokens = self.norm2(tokens + seen)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(k, tokens + tokens_pe, tokens))
-        return tokens, image
+        to_tokens = self.cross_attn_image_to_token
+        keys, values = to_tokens.keys(tokens + tokens_pe), to_tokens.values(tokens)
+        return tokens, self.norm4(image.tokens + to_tokens.attend(image.queries, keys, values))
 
 
 class TwoWayTransformer(nn.Module):
@@ -76,15 +129,20 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(embedding_dim, num_heads, downsample_rate=2)
         self.norm_final_attn = nn.LayerNorm(embedding_dim)
 
-    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Take image (N, C, h, w), its positions (1, C, h, w), tokens (N, T, C).
+    def share(self, image: Tensor, image_pe: Tensor) -> SharedImage:
+        """What is the same for every prompt on an image (N or 1, C, h, w) with positions (1, C, h, w)."""
+        first: TwoWayAttentionBlock = self.layers[0]  # type: ignore[assignment] # a module list forgets it
+        return first.project(image.flatten(2).transpose(1, 2), image_pe.flatten(2).transpose(1, 2))
+
+    def forward(self, image: SharedImage, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Take an image, from ``share``, and prompt tokens (N, T, C).
 
         Returns the tokens (N, T, C) and the image (N, h * w, C) after attending to each other.
         """
-        image = image.flatten(2).transpose(1, 2)  # (N, h * w, C)
-        image_pe = image_pe.flatten(2).transpose(1, 2)
-        tokens_pe = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, tokens_pe, image_pe)
-        attended = self.final_attn_token_to_image(tokens + tokens_pe, image + image_pe, image)
-        return self.norm_final_attn(tokens + attended), image
+        tokens_pe, pe = tokens, image.pe
+        source = image.tokens
+        block: TwoWayAttentionBlock
+        for i, block in enumerate(self.layers):  # type: ignore[assignment] # as above
+            tokens, source = block(tokens, block.project(source, pe) if i else image, tokens_pe)
+        attended = self.final_attn_token_to_image(tokens + tokens_pe, source + pe, source)
+        return self.norm_final_attn(tokens + attended), source
