@@ -13,7 +13,7 @@ from napari_sam.errors import ImageError
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-COMMANDS = ["segment", "models", "evaluate", "train"]
+COMMANDS = ["segment", "embed", "cache", "models", "evaluate", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from napari_sam import __version__
-from napari_sam.cli import evaluate, models, segment, train
+from napari_sam.cli import cache, embed, evaluate, models, segment, train
 from napari_sam.cli.console import complain, describe
 from napari_sam.errors import SamError
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "make_parser"]
 
-_COMMANDS = (segment, models, evaluate, train)
+_COMMANDS = (segment, embed, cache, models, evaluate, train)
 
 _EPILOG = """\
 examples:
   napari-sam segment nuclei.tif --out labels
+  napari-sam embed scans/
   napari-sam models
   napari-sam evaluate --images images --labels labels
   napari-sam segment --help

@@ -1,0 +1,208 @@
+"""``napari-sam embed``: encode images ahead, so that clicks in the viewer find everything on disk."""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.output_files import expand_inputs
+from napari_sam.cli.segment import read_channels
+from napari_sam.errors import CacheError, SamError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tqdm import tqdm
+
+    from napari_sam.cli.image_files import ImageStack
+    from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.types import Progress
+
+__all__ = ["add_cache_options", "add_command", "run_embed", "show_bytes"]
+
+GIGABYTE: Final = 10**9
+
+_EPILOG = """\
+examples:
+  napari-sam embed slide.tif
+  napari-sam embed scans/ --model nuclei --object-size 40
+  napari-sam embed "day1/*.tif" --cache-dir /data/cache --cache-size 50
+
+Every plane is covered by tiles, and those that are not in the cache yet are encoded. Ctrl+C keeps what is
+done; the same command goes on from there. Images are looked up by their content, so files may be moved and
+renamed; model, object size and channels must be those of the viewer. `napari-sam cache` shows and clears it.
+"""
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to ``commands``, what ``add_subparsers`` gave."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "embed",
+        help="encode images ahead of the first click",
+        description="Encode images into the cache, so that no click has to wait for it.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument(
+        "--model", default="nuclei", help="a name that `napari-sam models` lists, or a checkpoint file"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--object-size",
+        type=read_positive,
+        metavar="PX",
+        help="typical diameter of the objects in pixels (default: the model chooses)",
+    )
+    parser.add_argument(
+        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
+    )
+    add_cache_options(parser)
+    parser.add_argument(
+        "--cache-size",
+        type=read_positive,
+        default=10.0,
+        metavar="GB",
+        help="delete the least recently used tiles beyond this size (default: 10)",
+    )
+    parser.set_defaults(run=run_embed)
+    return parser
+
+
+def add_cache_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the cache is."""
+    parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the cache (default: NAPARI_SAM_CACHE_DIR, else the platform's)",
+    )
+
+
+def read_positive(text: str) -> float:
+    """Read a finite number above 0.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        When it is something else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def show_bytes(count: int) -> str:
+    """A size to read: "1.5 GB"."""
+    for unit, size in (("GB", GIGABYTE), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def run_embed(options: argparse.Namespace) -> int:
+    """Encode all files; 2 when one of them could not be, 130 when interrupted, else 0."""
+    inputs = expand_inputs(options.images)
+    if not inputs:
+        complain("error: no image files found; name files, or a folder that holds images")
+        return 2
+
+    from napari_sam.cli.lazy_images import open_image
+    from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.checkpoints import load_model
+    from napari_sam.inference.encode_settings import EncodeSettings
+
+    predictor = CachedPredictor(
+        load_model(options.model, device=options.device),
+        cache_dir=options.cache_dir or "default",
+        memory_bytes=0,  # nobody asks for a tile twice here
+        settings=EncodeSettings(object_size=options.object_size, channels=options.channels),
+        disk_bytes=int(options.cache_size * GIGABYTE),
+    )
+    counts, failed = _Counts(), 0
+    try:
+        with make_bar(len(inputs), "file") as bar:
+            for source in inputs:
+                before = counts.done, counts.encoded
+                try:
+                    _embed_planes(open_image(source), predictor, bar, source.name, counts)
+                except CacheError:  # the next file would have nowhere to go either
+                    raise
+                except (SamError, OSError, ValueError, MemoryError) as error:
+                    failed += 1
+                    if options.verbose:
+                        traceback.print_exc()
+                    complain(f"error: {source}: {describe(error)}")
+                else:
+                    say(f"{source}  {_describe(counts.done - before[0], counts.encoded - before[1])}")
+                bar.update()
+    except KeyboardInterrupt:
+        predictor.cache.flush()
+        complain(f"interrupted; {_tiles(counts.done)} in the cache. The same command goes on from there.")
+        return 130
+    if failed and len(inputs) > 1:
+        complain(f"{failed} of {len(inputs)} files failed")
+    if len(inputs) > 1:
+        say(_describe(counts.done, counts.encoded))
+    _summarize(predictor, counts)
+    return 2 if failed else 0
+
+
+class _Counts:
+    """Tiles of this run: those that are in the cache now, and those of them that were not before."""
+
+    done = 0
+    encoded = 0
+
+
+def _embed_planes(
+    stack: ImageStack, predictor: CachedPredictor, bar: tqdm, name: str, counts: _Counts
+) -> None:
+    for index, plane in stack.planes():
+        where = f" [{','.join(map(str, index))}]" if index else ""
+        counts.encoded += run_job(_count(predictor.embed(plane), counts), bar, name + where)
+        predictor.cache.flush()
+        if predictor.cache.disk_error is not None:
+            raise CacheError(predictor.cache.disk_error)
+
+
+def _count(job: Generator[Progress, None, int], counts: _Counts) -> Generator[Progress, None, int]:
+    """The same job; ``counts.done`` follows it."""
+    before = counts.done
+    while True:
+        try:
+            step = next(job)
+        except StopIteration as stop:
+            encoded: int = stop.value
+            return encoded
+        counts.done = before + step.done
+        yield step
+
+
+def _summarize(predictor: CachedPredictor, counts: _Counts) -> None:
+    from napari_sam.inference.zarr_store import ZarrStore
+
+    store = predictor.cache.store
+    if not isinstance(store, ZarrStore):
+        return
+    kept, used = len(store), store.nbytes
+    say(f"the cache holds {_tiles(kept)}, {show_bytes(used)}, in {store.folder}")
+    if kept < counts.done:
+        complain(
+            f"warning: only {_tiles(kept)} of {counts.done} fitted into the cache, the others were deleted "
+            "again; allow more with --cache-size, or make room on the disk"
+        )
+
+
+def _describe(done: int, encoded: int) -> str:
+    return f"{_tiles(done)}: {encoded} encoded, {done - encoded} cached before"
+
+
+def _tiles(count: int) -> str:
+    return f"{count} tile" + "s" * (count != 1)
