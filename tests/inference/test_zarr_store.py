@@ -139,6 +139,16 @@ def test_a_model_decodes_the_same_from_disk(
         assert got.predicted_iou == pytest.approx(expected.predicted_iou, abs=1e-5)
 
 
+def test_a_stored_embedding_can_be_moved(store: ZarrStore) -> None:
+    embedding = make_embedding("a")
+    store.put("a", embedding)
+    found = store.get("a")
+    assert found is not None
+    assert equal(
+        dataclasses.replace(found, plane_shape=(5, 6)), dataclasses.replace(embedding, plane_shape=(5, 6))
+    )
+
+
 def test_an_embedding_without_maps(store: ZarrStore) -> None:
     bare = dataclasses.replace(make_embedding("a"), detail=None, maps=None, instances=None)
     store.put("a", bare)

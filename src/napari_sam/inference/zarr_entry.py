@@ -56,48 +56,47 @@ class DamagedEntryError(CacheError):
 
 
 class StoredEmbedding(ImageEmbedding):
-    """An embedding that was read from disk: what nobody looks at stays compressed."""
+    """An embedding that was read from disk: what nobody looks at stays compressed.
 
-    _arrays: dict[str, _Shard]
+    Parameters are those of `ImageEmbedding`, or what they are read from.
+    """
 
     def __init__(
         self,
-        arrays: dict[str, _Shard],
+        features: Tensor | PagedTensor,
+        detail: Tensor | PagedTensor | None,
+        maps: NDArray[np.float16] | _Shard | None,
+        instances: Instances | _StoredInstances | None,
         frame: Frame,
         plane_shape: tuple[int, int],
-        device: str | torch.device,
     ) -> None:
         put = partial(object.__setattr__, self)  # it is frozen
-        put("_arrays", arrays)
-        put("features", arrays["features"].as_tensor(device))
-        put("detail", arrays["detail"].as_tensor(device) if "detail" in arrays else None)
+        put("features", features)
+        put("detail", detail)
         put("frame", frame)
         put("plane_shape", plane_shape)
+        self._maps: NDArray[np.float16] | _Shard | None
+        self._instances: Instances | _StoredInstances | None
+        put("_maps", maps)
+        put("_instances", instances)
 
     @cached_property
     def maps(self) -> NDArray[np.float16] | None:
         """As in `ImageEmbedding`, unpacked when first wanted."""
-        return self._arrays["maps"].read() if "maps" in self._arrays else None
+        return self._maps.read() if isinstance(self._maps, _Shard) else self._maps
 
     @cached_property
     def instances(self) -> Instances | None:
         """As in `ImageEmbedding`, unpacked when first wanted."""
-        if "labels" not in self._arrays:
-            return None
-        boxes = self._arrays["boxes"].read().tolist()
-        return Instances(
-            self._arrays["labels"].read().astype(np.int32),
-            tuple((slice(b[0], b[2]), slice(b[1], b[3])) if b[0] >= 0 else None for b in boxes),
-        )
+        stored = self._instances
+        return stored.read() if isinstance(stored, _StoredInstances) else stored
 
     @property
     def nbytes(self) -> int:
         """Memory that it holds at most, in bytes."""
         held = sum(t.nbytes for t in (self.features, self.detail) if t is not None)
-        for name in ("maps", "labels"):
-            if name in self._arrays:
-                held += self._arrays[name].nbytes
-        return held
+        held += self._maps.nbytes if self._maps is not None else 0
+        return held + (self._instances.labels.nbytes if self._instances is not None else 0)
 
 
 def pack_embedding(key: str, embedding: ImageEmbedding) -> bytes:
@@ -160,7 +159,14 @@ def read_embedding(path: Path, key: str, device: str | torch.device = "cpu") -> 
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in about["frame"].items()
             }
-            return StoredEmbedding(arrays, Frame(**frame), tuple(about["plane_shape"]), device)
+            return StoredEmbedding(
+                arrays["features"].as_tensor(device),
+                arrays["detail"].as_tensor(device) if "detail" in arrays else None,
+                arrays.get("maps"),
+                _StoredInstances(arrays["labels"], arrays["boxes"]) if "labels" in arrays else None,
+                Frame(**frame),
+                tuple(about["plane_shape"]),
+            )
         except DamagedEntryError:
             raise
         except _SYMPTOMS as error:
@@ -197,6 +203,19 @@ class _Shard:
 
     def as_tensor(self, device: str | torch.device) -> PagedTensor:
         return PagedTensor(self.shape, (self.chunk[-2], self.chunk[-1]), self.read_chunk, device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StoredInstances:
+    labels: _Shard
+    boxes: _Shard
+
+    def read(self) -> Instances:
+        boxes = self.boxes.read().tolist()
+        return Instances(
+            self.labels.read().astype(np.int32),
+            tuple((slice(b[0], b[2]), slice(b[1], b[3])) if b[0] >= 0 else None for b in boxes),
+        )
 
 
 @cache
