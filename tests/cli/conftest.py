@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import pytest
 from scipy import ndimage
 
 from napari_sam.errors import CheckpointError
+from napari_sam.inference.candidates import Candidates, FilterParams
+from napari_sam.inference.label_image import read_objects
 from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
@@ -19,11 +22,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_sam.inference.region import Region
+
 
 class ThresholdPredictor:
     """Everything above 100 is an object; a prompt gets the object under it, whole."""
 
-    def __init__(self, model: Any, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self, model: Any, cache_dir: Path | None = None, memory_bytes: int = 1 << 30, **_: Any
+    ) -> None:
         self.model = model
         self.seen: set[int] = set()
 
@@ -75,10 +82,25 @@ def inference(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         gray = image.max(axis=-1) if image.ndim == 3 else image
         return ndimage.label(gray > 100)[0].astype(np.int32)
 
+    def iter_candidates(
+        image: Any, predictor: ThresholdPredictor, method: str = "auto", *, region: Region | None = None
+    ) -> Generator[Progress, None, Candidates]:
+        labels = yield from iter_segment_image(np.asarray(image), predictor, method)
+        objects = [replace(o, predicted_iou=0.9) for o in read_objects(labels).values()]
+        found = Candidates.from_objects(objects, labels.shape, np.full(len(objects), 0.8))
+        return found if region is None else found.take(region.holds(found.centers))
+
+    def filter_defaults(predictor: ThresholdPredictor, method: str = "auto") -> FilterParams:
+        return FilterParams(foreground=0.5)
+
     contents = {
         "checkpoints": {"load_model": load_model, "list_models": list_models},
         "cached_predictor": {"CachedPredictor": ThresholdPredictor},
-        "segment_image": {"iter_segment_image": iter_segment_image},
+        "segment_image": {
+            "iter_segment_image": iter_segment_image,
+            "iter_candidates": iter_candidates,
+            "filter_defaults": filter_defaults,
+        },
     }
     for name, members in contents.items():
         module = ModuleType(f"napari_sam.inference.{name}")

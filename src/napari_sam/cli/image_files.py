@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABELS_ENDING",
+    "TIFF_SUFFIXES",
     "ImageStack",
+    "arrange_axes",
     "is_image_file",
+    "is_zarr",
     "list_by_stem",
     "pick_channels",
     "read_image",
@@ -38,12 +41,12 @@ class ImageStack:
     Attributes
     ----------
     data : (..., Y, X) or (..., Y, X, C) array
-        Any real dtype; leading axes (T, Z ...) count planes.
+        Any real dtype, or a view that reads what is sliced; leading axes (T, Z ...) count planes.
     axes : str
         One letter per axis of ``data``, as in TIFF files: Y, X, then C for channels or RGB samples.
     """
 
-    data: NDArray[Any]
+    data: Any
     axes: str
 
     @property
@@ -51,7 +54,7 @@ class ImageStack:
         """Shape of the leading axes; () for a single plane."""
         return tuple(self.data.shape[: self.axes.index("Y")])
 
-    def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    def planes(self) -> Iterator[tuple[tuple[int, ...], Any]]:
         """Each plane, (Y, X) or (Y, X, C), with its index along the leading axes."""
         for index in np.ndindex(self.plane_shape):
             yield index, self.data[index]
@@ -116,6 +119,26 @@ def _read_tiff(path: Path) -> ImageStack:
         extra = tuple(getattr(series.keyframe, "extrasamples", ()))
     if "Y" not in axes or "X" not in axes:
         raise ImageError(f"Expected the axes Y and X in {path}, got {axes}.")
+    return ImageStack(*arrange_axes(data, axes, extra))
+
+
+def arrange_axes(data: Any, axes: str, extra: tuple[Any, ...]) -> tuple[Any, str]:
+    """Put the axes of an array in the order that ``ImageStack`` has them in, and drop alpha.
+
+    Parameters
+    ----------
+    data : array
+        Or a view with ``transpose``.
+    axes : str
+        One letter per axis, as in TIFF files.
+    extra : tuple
+        What a TIFF file says about samples beyond colour: 1 and 2 are alpha.
+
+    Returns
+    -------
+    data : array
+    axes : str
+    """
     if axes[-1:] == "S" and extra and int(extra[-1]) in (1, 2):  # associated or unassociated alpha
         data = data[..., :-1]
     elif (
@@ -132,9 +155,9 @@ def _read_tiff(path: Path) -> ImageStack:
     order += [axes.index("Y"), axes.index("X"), *channels]
     data = data.transpose(order)
     if len(channels) == 2:  # several colour images side by side: every sample is a channel
-        data = data.reshape(*data.shape[:-2], -1)
+        data = np.asarray(data).reshape(*data.shape[:-2], -1)
     leading = "".join(axes[i] for i in order[: len(order) - 2 - len(channels)])
-    return ImageStack(data, leading + "YX" + ("C" if channels else ""))
+    return data, leading + "YX" + ("C" if channels else "")
 
 
 def pick_channels(stack: ImageStack, channels: Sequence[int] | None) -> ImageStack:
@@ -178,7 +201,8 @@ def read_labels(path: Path) -> NDArray[np.integer[Any]]:
         raise ImageError(
             f"Expected one plane of integer labels in {path}, got {stack.axes} {stack.data.dtype}."
         )
-    return stack.data
+    labels: NDArray[np.integer[Any]] = stack.data
+    return labels
 
 
 def list_by_stem(folder: Path, *, labels: bool = False) -> dict[str, Path]:
@@ -208,6 +232,11 @@ def list_by_stem(folder: Path, *, labels: bool = False) -> dict[str, Path]:
             raise ImageError(f"Expected one image per name, got {found[stem].name} and {path.name}.")
         found[stem] = path
     return found
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is a folder of a zarr image, by its suffix."""
+    return path.suffix.lower() == ".zarr" and path.is_dir()
 
 
 def is_image_file(path: Path, *, labels: bool = False) -> bool:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam.cli.image_files import LABELS_ENDING, is_image_file
+from napari_sam.cli.image_files import LABELS_ENDING, is_image_file, is_zarr
 from napari_sam.errors import ImageError
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
-            members = [p for p in sorted(path.iterdir()) if is_image_file(p)]
+        if path.is_dir() and not is_zarr(path):
+            members = [p for p in sorted(path.iterdir()) if is_image_file(p) or is_zarr(p)]
         elif not path.exists() and any(sign in path.name for sign in "*?["):
             members = [p for p in sorted(path.parent.glob(path.name)) if p.name[0] != "."] or [path]
         else:

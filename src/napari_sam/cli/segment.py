@@ -5,13 +5,25 @@ from __future__ import annotations
 import argparse
 import logging
 import traceback
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
-from napari_sam.cli.image_files import ImageStack, pick_channels, read_image
+from napari_sam.cli.image_files import ImageStack, pick_channels
+from napari_sam.cli.lazy_images import open_image
+from napari_sam.cli.object_options import (
+    add_object_options,
+    choose_dtype,
+    find_companion,
+    name_table,
+    read_existing,
+    read_region,
+    read_thresholds,
+    write_table,
+)
 from napari_sam.cli.output_files import expand_inputs, name_outputs, write_labels
 from napari_sam.errors import SamError
 
@@ -28,9 +40,12 @@ examples:
   napari-sam segment nuclei.tif --out labels
   napari-sam segment scans/ stack.tif --out labels --method instances --device cuda
   napari-sam segment "day1/*.tif" --out labels --channels 2,0 --overwrite
+  napari-sam segment slide.zarr --out labels --region tumour.geojson --min-area 40 --table
+  napari-sam segment nuclei.tif --out more --fill labels/nuclei_labels.tif
 
 NAME.tif gives NAME_labels.tif: int32, 0 is the background. Of a stack (time, z ...) each plane is segmented
-on its own. A file that cannot be read is reported and the others go on; the exit code is then 2.
+on its own. Large TIFF files and zarr images are read tile by tile. A file that cannot be read is reported
+and the others go on; the exit code is then 2.
 """
 
 _log = logging.getLogger(__name__)
@@ -44,13 +59,16 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         description="Segment every object of image files, and write label images.",
         epilog=_EPILOG,
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image files, zarr images, or folders of them"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the label images")
     add_model_options(parser)
     parser.add_argument(
         "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace label images that exist")
+    add_object_options(parser)
     parser.set_defaults(run=run_segment)
     return parser
 
@@ -99,45 +117,102 @@ def run_segment(options: argparse.Namespace) -> int:
     with make_bar(len(inputs), "file") as bar:
         for source, target in zip(inputs, outputs, strict=True):
             try:
-                if target.exists() and not options.overwrite:
-                    raise FileExistsError(17, "exists already; add --overwrite to replace it", str(target))
-                stack = pick_channels(read_image(source), options.channels)
-                # A cache of its own for each file: no embedding of a file is ever wanted again.
-                labels = _segment_planes(stack, CachedPredictor(model), options.method, bar, source.name)
+                for path in [target, *([name_table(target)] if options.table else [])]:
+                    if path.exists() and not options.overwrite:
+                        raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
+                stack = pick_channels(open_image(source), options.channels)
+                # No cache: no embedding of a file is ever wanted again.
+                found = _segment_planes(stack, CachedPredictor(model, memory_bytes=0), options, bar, source)
                 axes = stack.axes.removesuffix("C")
-                write_labels(target, labels, axes, overwrite=options.overwrite)
+                write_labels(target, found.labels, axes, overwrite=options.overwrite)
+                if options.table:
+                    leading = stack.axes[: stack.axes.index("Y")]
+                    write_table(name_table(target), found.tables, leading, overwrite=options.overwrite)
             except (SamError, OSError, ValueError, MemoryError) as error:
                 failed += 1
                 if options.verbose:
                     traceback.print_exc()
                 complain(f"error: {source}: {describe(error)}")
             else:
-                say(f"{target}  {_count(labels)}")
+                for line in found.notes:
+                    complain(f"{source}: {line}")
+                say(f"{target}  {_count(found.labels)}")
             bar.update()
     if failed and len(inputs) > 1:
         complain(f"{failed} of {len(inputs)} files failed")
     return 2 if failed else 0
 
 
+@dataclass(slots=True, eq=False)
+class _Found:
+    """What a file gives."""
+
+    labels: NDArray[Any]
+    tables: list[tuple[tuple[int, ...], dict[str, NDArray[Any]]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 def _segment_planes(
-    stack: ImageStack,
-    predictor: Any,
-    method: str,
-    bar: tqdm,
-    name: str,
-) -> NDArray[np.int32]:
-    """(..., Y, X) labels; ids start at 1 in each plane."""
-    from napari_sam.inference.segment_image import iter_segment_image
+    stack: ImageStack, predictor: Any, options: argparse.Namespace, bar: tqdm, source: Path
+) -> _Found:
+    """(..., Y, X) labels, numbered from 1 in each plane, or after those that are there."""
+    from napari_sam.inference.candidates import draw_with_indices, explain_nothing, filter_candidates
+    from napari_sam.inference.object_table import measure_objects
+    from napari_sam.inference.segment_image import filter_defaults, iter_candidates
 
     y = stack.axes.index("Y")
-    labels = np.zeros(stack.data.shape[: y + 2], np.int32)
+    shape = tuple(stack.data.shape[: y + 2])
+    filters = replace(filter_defaults(predictor, options.method), **read_thresholds(options))
+    region = existing = None
+    if options.region is not None:
+        region = read_region(find_companion(options.region, source), (shape[y], shape[y + 1]))
+    if options.fill is not None:
+        existing = read_existing(find_companion(options.fill, source), shape)
+    found = _Found(np.zeros(shape, np.int32) if existing is None else existing)
     for index, plane in stack.planes():
         where = f" [{','.join(map(str, index))}]" if index else ""
-        labels[index] = run_job(iter_segment_image(plane, predictor, method), bar, name + where)
-    return labels
+        job = iter_candidates(plane, predictor, options.method, region=region)
+        candidates = run_job(job, bar, source.name + where)
+        kept = filter_candidates(candidates, filters)
+        labels, shown = draw_with_indices(candidates, kept)
+        if len(kept) == 0 and len(candidates):
+            found.notes.append(f"{where.strip()} {explain_nothing(candidates, filters)}".strip())
+        first = 0
+        if existing is not None:
+            first = int(existing[index].max(initial=0))
+            labels, shown = _fill(found, index, labels, shown, first)
+        else:
+            found.labels[index] = labels
+        if options.table:
+            table = measure_objects(labels, plane, scores=candidates.take(shown))
+            table["index"] += first
+            found.tables.append((index, table))
+    return found
 
 
-def _count(labels: NDArray[np.int32]) -> str:
+def _fill(
+    found: _Found,
+    index: tuple[int, ...],
+    labels: NDArray[np.int32],
+    shown: NDArray[np.int64],
+    first: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Add to a plane what fits into its gaps, widening the dtype where ids need it; what was added."""
+    from napari_sam.inference.fitting import fit_into_gaps
+
+    labels, numbers = fit_into_gaps(labels, found.labels[index])
+    before, needed = found.labels.dtype, first + len(numbers)
+    dtype = choose_dtype(before, needed)
+    if dtype != before:
+        found.labels = found.labels.astype(dtype)
+        found.notes.append(f"ids up to {needed} do not fit into {before}; the labels are {dtype}")
+    plane = found.labels[index]
+    added = labels > 0
+    plane[added] = labels[added].astype(np.int64) + first
+    return labels, shown[numbers - 1]
+
+
+def _count(labels: NDArray[Any]) -> str:
     planes = labels.reshape(-1, *labels.shape[-2:])
     total = sum(int(np.count_nonzero(np.unique(plane))) for plane in planes)
     where = f" in {len(planes)} planes" if len(planes) > 1 else ""

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_sam.cli import lazy_images
+from napari_sam.cli.image_files import pick_channels, read_image
+from napari_sam.cli.lazy_images import LazyArray, open_image
+from napari_sam.cli.main import main
+from napari_sam.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import SimpleNamespace
+
+
+class Recorder:
+    """An array that remembers the shapes that were read."""
+
+    def __init__(self, data: np.ndarray[Any, Any]) -> None:
+        self.data, self.shape, self.dtype = data, data.shape, data.dtype
+        self.reads: list[tuple[int, ...]] = []
+
+    def __getitem__(self, index: Any) -> Any:
+        part = self.data[index]
+        self.reads.append(part.shape)
+        return part
+
+
+KEYS: list[Callable[[Any], Any]] = [
+    lambda a: a[1, 2, 5:9, 3:7],
+    lambda a: a[0][1][4:5, ::2],
+    lambda a: a[1, 0][..., [2, 0]][3:8, 2:4],
+    lambda a: a[..., 1][1, 2, 0:3, 0:2],
+    lambda a: a[1, 1, 2:4, 5:6, 1:3],
+    lambda a: a[..., :2][0, 2][6:20, 7:30],
+]
+
+
+@pytest.mark.parametrize("index", range(len(KEYS)))
+def test_views_read_what_numpy_would(index: int) -> None:
+    """(T, C, Z, Y, X) as (T, Z, Y, X, C)."""
+    data = np.random.default_rng(0).integers(0, 255, (2, 3, 4, 10, 12))
+    source = Recorder(data)
+    view = LazyArray(source, (3, 4)).transpose([0, 2, 3, 4, 1])
+    expected = data.transpose([0, 2, 3, 4, 1])
+    assert view.shape == expected.shape
+    result, wanted = KEYS[index](view), KEYS[index](expected)
+    assert isinstance(result, np.ndarray)
+    np.testing.assert_array_equal(result, wanted)
+    assert len(source.reads) == 1
+    assert np.prod(source.reads[0]) <= 3 * 4 * wanted.size
+
+
+def test_planes_of_a_view_are_not_read() -> None:
+    source = Recorder(np.zeros((3, 50, 60)))
+    view = LazyArray(source, (1, 2))
+    plane = view[1]
+    assert (plane.shape, plane.ndim, plane.size, plane.dtype) == ((50, 60), 2, 3000, np.float64)
+    assert source.reads == []
+    np.testing.assert_array_equal(np.asarray(plane), np.zeros((50, 60)))
+
+
+TIFFS = {
+    "one piece": {},
+    "tiles, compressed": {"tile": (32, 32), "compression": "zlib"},
+    "strips, compressed": {"rowsperstrip": 16, "compression": "zlib"},
+}
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "CYX", "TCYX"])
+@pytest.mark.parametrize("name", TIFFS)
+def test_large_tiffs_are_opened_lazily(
+    name: str, axes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy_images, "LARGE", 1000)
+    shape = {"ZYX": (3, 70, 90), "CYX": (2, 70, 90), "TCYX": (2, 3, 70, 90)}[axes]
+    data = np.random.default_rng(1).integers(0, 60000, shape).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, photometric="minisblack", metadata={"axes": axes}, **TIFFS[name])
+    stack, eager = open_image(path), read_image(path)
+    assert isinstance(stack.data, LazyArray)
+    assert isinstance(eager.data, np.ndarray)
+    assert (stack.axes, stack.data.shape) == (eager.axes, eager.data.shape)
+    for (index, plane), (_, expected) in zip(stack.planes(), eager.planes(), strict=True):
+        assert isinstance(plane, LazyArray), index
+        np.testing.assert_array_equal(plane[10:30, 20:80], expected[10:30, 20:80])
+    if "C" in eager.axes:
+        picked, wanted = pick_channels(stack, [1, 0]).data, pick_channels(eager, [1, 0]).data
+        np.testing.assert_array_equal(np.asarray(picked), wanted)
+
+
+def test_small_and_damaged_tiffs_are_read_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 50), np.uint8))
+    assert isinstance(open_image(tmp_path / "a.tif").data, np.ndarray)
+    monkeypatch.setattr(lazy_images, "LARGE", 8)
+    (tmp_path / "b.tif").write_bytes(b"II*\x00" + bytes(100))
+    with pytest.raises(ImageError, match=r"b\.tif"):
+        open_image(tmp_path / "b.tif")
+    with pytest.raises(FileNotFoundError):
+        open_image(tmp_path / "none.tif")
+
+
+def _write_zarr(path: Path, kind: str, data: np.ndarray[Any, Any]) -> None:
+    if kind == "array":
+        zarr.save_array(path, data)
+        return
+    group = zarr.open_group(path, mode="w")
+    group.create_array("0", data=data, chunks=(1, 16, 16))
+    group.create_array("1", data=data[:, ::2, ::2], chunks=(1, 16, 16))
+    axes = [{"name": "c", "type": "channel"}, {"name": "y"}, {"name": "x"}]
+    multiscales = [{"axes": axes, "datasets": [{"path": "0"}, {"path": "1"}]}]
+    group.attrs.update(
+        {"ome": {"multiscales": multiscales}} if kind == "ome" else {"multiscales": multiscales}
+    )
+
+
+@pytest.mark.parametrize(("kind", "axes"), [("array", "ZYX"), ("ome", "YXC"), ("ome before 0.5", "YXC")])
+def test_zarr_folders(kind: str, axes: str, tmp_path: Path) -> None:
+    data = np.random.default_rng(2).integers(0, 255, (2, 40, 50)).astype(np.uint8)
+    _write_zarr(tmp_path / "a.zarr", kind, data)
+    stack = open_image(tmp_path / "a.zarr")
+    assert stack.axes == axes
+    assert isinstance(stack.data, LazyArray)
+    expected = data if axes == "ZYX" else data.transpose(1, 2, 0)
+    np.testing.assert_array_equal(np.asarray(stack.data), expected)
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(ImageError, match="zarr"):
+        open_image(tmp_path / "a.zarr")
+    zarr.open_group(tmp_path / "b.zarr", mode="w")
+    with pytest.raises(ImageError, match="without one"):
+        open_image(tmp_path / "b.zarr")
+
+
+def test_segment_finds_zarr_images_in_a_folder(inference: SimpleNamespace, tmp_path: Path) -> None:
+    plane = np.zeros((20, 60), np.uint8)
+    plane[4:9, 4:9] = plane[12:18, 30:40] = 200
+    zarr.save_array(tmp_path / "in" / "a.zarr", plane)
+    assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    assert tifffile.imread(tmp_path / "out" / "a_labels.tif").max() == 2
