@@ -12,6 +12,7 @@ import numpy as np
 from napari_sam.errors import CheckpointError, ImageError
 from napari_sam.inference.candidates import Candidates, FilterParams
 from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.session.models import ModelInfo
 from napari_sam.types import LowResLogits, ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ class FakeEngine:
     load_error: BaseException | None = None
     tried: list[str] = field(default_factory=list)
     loads: list[ModelChoice] = field(default_factory=list)
+    fetched: bool = False
+    fetch_gate: threading.Event | None = None
+    fetch_error: Exception | None = None
     threads: set[str] = field(default_factory=set)
     log: list[str] = field(default_factory=list)
     seen: list[EncodeSettings] = field(default_factory=list)
@@ -146,8 +150,27 @@ class FakeEngine:
     measured: list[Any] = field(default_factory=list)
     cleared: list[CacheChoice] = field(default_factory=list)
 
-    def list_models(self) -> list[tuple[str, str]]:
-        return [("nuclei", "Nuclei."), ("vit_t", "Anything, small.")]
+    def iter_models(self) -> Generator[Progress, None, list[ModelInfo]]:
+        yield Progress(0, 1, "Looking")
+        url = "https://example.org/vit_h.pth"
+        return [
+            ModelInfo("nuclei", "Nuclei (bundled)", "Nuclei.", "CC0-1.0", "bundled"),
+            ModelInfo("vit_t", "MobileSAM (ViT-T)", "Anything, small.", "Apache-2.0", "anything", 41),
+            ModelInfo(
+                "vit_h", "Segment Anything (ViT-H)", "Anything, huge.", "Apache-2.0", "anything", 2565,
+                self.fetched, (url,), "models",
+            ),
+        ]  # fmt: skip
+
+    def iter_fetch(self, name: str) -> Generator[Progress, None, None]:
+        self.threads.add(threading.current_thread().name)
+        for step in range(3):
+            yield Progress(step * 1000, 2565, f"Downloading {name}")
+            if self.fetch_gate is not None:
+                self.fetch_gate.wait(20)
+            if self.fetch_error is not None:
+                raise self.fetch_error
+        self.fetched = True
 
     def list_devices(self) -> list[str]:
         return ["auto", "cpu"]

@@ -81,5 +81,11 @@ def test_a_checkpoint_that_cannot_be_used_gives_one_message(
 
 def test_models_and_devices_are_listed() -> None:
     engine = InferenceEngine()
-    assert "nuclei" in [name for name, _ in engine.list_models()]
+    job = engine.iter_models()
+    with pytest.raises(StopIteration) as stop:
+        next(job)
+    infos = {info.name: info for info in stop.value.value}
+    assert infos["nuclei"].is_here
+    assert not infos["vit_b_lm"].is_here
+    assert (infos["vit_b_lm"].megabytes, len(infos["vit_b_lm"].urls)) == (413, 2)
     assert engine.list_devices()[0] == "auto"

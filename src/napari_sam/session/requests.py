@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.candidates import Candidates, FilterParams
     from napari_sam.inference.encode_settings import EncodeSettings
     from napari_sam.inference.region import Region
+    from napari_sam.session.models import ModelInfo
     from napari_sam.session.settings import CacheChoice
     from napari_sam.types import ObjectMask, Progress, Prompts
 
@@ -175,8 +176,11 @@ class MaskPredictor(Protocol):
 class Engine(Protocol):
     """Where models come from; every method runs in the worker, because it may import torch."""
 
-    def list_models(self) -> Sequence[tuple[str, str]]:
-        """(name, description) of each model."""
+    def iter_models(self) -> Generator[Progress, None, Sequence[ModelInfo]]:
+        """The models that have a name, as a job: files that are new in their folder are looked at."""
+
+    def iter_fetch(self, name: str) -> Generator[Progress, None, Any]:
+        """Download the weights of a model, as a job that counts megabytes."""
 
     def list_devices(self) -> Sequence[str]:
         """Names of devices, "auto" first."""

@@ -69,7 +69,7 @@ class Session:
     warned = Signal(str)  # one clear message for the user
     progressed = Signal(object)  # Progress | None, of the long job
     state_changed = Signal()  # buttons may be enabled or disabled now
-    models_listed = Signal(object, object)  # ((name, description), ...), (device, ...)
+    models_listed = Signal(object, object)  # (ModelInfo, ...), (device, ...)
     settings_changed = Signal(object)  # Settings
 
     def __init__(
@@ -88,6 +88,7 @@ class Session:
         self._models.warmed.connect(self._on_models_warmed)
         self._models.progressed.connect(self._on_step_begun)
         self._models.failed.connect(self._on_failed)
+        self._models.downloaded.connect(self._on_model_downloaded)
         self._decoding = Decoding(runner, pool)
         self._decoding.answered.connect(self._on_decoding_answered)
         self._decoding.failed.connect(self._on_failed)
@@ -111,6 +112,11 @@ class Session:
     def model(self) -> ModelChoice:
         """Which model answers."""
         return self._models.choice
+
+    @property
+    def models(self) -> Models:
+        """Those to choose from, and their downloads."""
+        return self._models
 
     @property
     def plane(self) -> Plane | None:
@@ -206,6 +212,8 @@ class Session:
             return
         self._answer_anew()
         self.warm_up()
+        if self._models.failure is not None:
+            self._say(self._models.failure)
 
     def warm_up(self) -> None:
         """Load the model in the background, and then encode what is in view."""
@@ -399,6 +407,11 @@ class Session:
 
     def _on_models_listed(self, models: Any, devices: Any) -> None:
         self.models_listed.emit(models, devices)
+
+    def _on_model_downloaded(self, name: str) -> None:
+        if name == self.model.name:
+            self._answer_anew()
+            self.warm_up()
 
     def _on_models_warmed(self) -> None:
         preview = self.preview

@@ -68,6 +68,7 @@ class SamWidget(QWidget):
             },
         )
         self._activity = ActivityBar("SAM: segment everything")
+        self._download_activity = ActivityBar("SAM: download")
         self._docked = False
         self._region: Any = None
         self._model_panel = ModelPanel(first)
@@ -119,6 +120,10 @@ class SamWidget(QWidget):
     @model_name.setter
     def model_name(self, name: str) -> None:
         self._on_model_chosen(ModelChoice(str(name), self._session.model.device))
+
+    def download_model(self) -> None:
+        """Get the weights of the model that is chosen, where they are not on this computer yet."""
+        self._session.models.download(self.model_name)
 
     @property
     def overwrite(self) -> bool:
@@ -239,6 +244,7 @@ class SamWidget(QWidget):
         if self._session.is_closed:
             return
         self._activity.close()
+        self._download_activity.close()
         self._image_section.disable()
         self._controller.hide_preview()
         _take_apart(self._session, self._controller, self._bindings, self._image_section.aids)
@@ -287,12 +293,16 @@ class SamWidget(QWidget):
         session.progressed.connect(self._on_session_progressed)
         session.auto.changed.connect(self._on_auto_changed)
         session.models_listed.connect(self._on_models_listed)
+        session.models.download_changed.connect(self._on_download_changed)
         controller.layers_changed.connect(self._on_layers_changed)
         controller.image_changed.connect(self._on_layers_changed)
         controller.target_changed.connect(self._on_layers_changed)
         controller.prompts.layers_changed.connect(self._on_layers_changed)
         model.image.chosen.connect(self._on_image_chosen)
         model.model_chosen.connect(self._on_model_chosen)
+        model.strip.download_asked.connect(session.models.download)
+        model.strip.cancel_asked.connect(session.models.cancel_download)
+        model.strip.look_asked.connect(session.models.look_again)
         model.model_chosen.connect(self._on_model_kept)
         prompt.points.chosen.connect(self._on_points_chosen)
         prompt.shapes.chosen.connect(self._on_shapes_chosen)
@@ -383,10 +393,21 @@ class SamWidget(QWidget):
 
     def _on_models_listed(self, models: Any, devices: Any) -> None:
         self._model_panel.show_available(models, devices, self._session.model)
+        self._show_download()
+
+    def _on_download_changed(self, name: str) -> None:
+        self._show_download()
+        self._download_activity.show(self._session.models.download_of(name).progress)
+
+    def _show_download(self) -> None:
+        models = self._session.models
+        name = models.choice.name
+        self._model_panel.show_download(models.info(name), models.download_of(name))
 
     def _on_model_chosen(self, model: ModelChoice) -> None:
         self._session.set_model(model)
         self._model_panel.show_model(model)
+        self._show_download()
 
     def _on_model_kept(self, model: ModelChoice) -> None:
         """What the user chooses is chosen tomorrow too; what a script sets is not."""
@@ -417,7 +438,16 @@ def _take_apart(
 ) -> None:
     """End everything that is not Qt; can run when the widget's Qt part is gone already."""
     aids.disable()
-    heard = session, session.auto, session.warming, session.precomputing, controller, controller.prompts, aids
+    heard = (
+        session,
+        session.models,
+        session.auto,
+        session.warming,
+        session.precomputing,
+        controller,
+        controller.prompts,
+        aids,
+    )
     for signals in heard:
         for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
             signal.disconnect()

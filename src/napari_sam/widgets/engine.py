@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from napari_sam.session.models import ModelInfo
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
@@ -23,12 +25,34 @@ __all__ = ["InferenceEngine"]
 class InferenceEngine:
     """``napari_sam.inference`` behind the session's ``Engine`` protocol; every call is for the worker."""
 
-    def list_models(self) -> Sequence[tuple[str, str]]:
-        """(name, description) of each registered model, those that need no download first."""
-        from napari_sam.inference.checkpoints import list_models
+    def iter_models(self) -> Generator[Progress, None, Sequence[ModelInfo]]:
+        """The registered models and whether they are here, as a job; torch is not needed."""
+        from napari_sam.inference.registry import list_models
+        from napari_sam.inference.weight_files import WeightFolder
 
-        cards = sorted(list_models(), key=lambda card: not card.bundled)
-        return [(card.name, card.description or card.title) for card in cards]
+        folder = WeightFolder()
+        yield from folder.iter_scan()
+        return [
+            ModelInfo(
+                name=card.name,
+                title=card.title,
+                description=card.description,
+                license=card.license,
+                domain=card.domain,
+                megabytes=card.megabytes,
+                is_here=folder.has(card),
+                urls=tuple(file.url for file in card.files),
+                folder=str(folder.path),
+            )
+            for card in list_models()
+        ]
+
+    def iter_fetch(self, name: str) -> Generator[Progress, None, Any]:
+        """Download the weights of a model, as a job that counts megabytes."""
+        from napari_sam.inference.fetch import iter_fetch
+        from napari_sam.inference.registry import require_card
+
+        return (yield from iter_fetch(require_card(name)))
 
     def list_devices(self) -> Sequence[str]:
         """Names of the devices that this machine has, "auto" first."""
@@ -42,7 +66,7 @@ class InferenceEngine:
         from napari_sam.inference.checkpoints import load_model
 
         predictor = CachedPredictor(
-            load_model(choice.name, device=choice.device),
+            load_model(choice.name, device=choice.device, download=False),
             (cache.folder or "default") if cache.on_disk else None,
             cache.memory_bytes,
             disk_bytes=cache.disk_bytes,
