@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_sam.errors import SamError
-from napari_sam.inference.candidates import Candidates, FilterParams, draw_candidates, filter_candidates
+from napari_sam.inference.candidates import Candidates
+from napari_sam.inference.image_source import ImageSource
 from napari_sam.inference.instance_candidates import read_instances
 from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.inference.stitching import Stitcher
-from napari_sam.inference.tiling import HALO, cover_plane
-from napari_sam.inference.transforms import check_plane
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.region import Region
@@ -31,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["iter_instance_candidates"]
 
 Crop = tuple[int, int, int, int]
+STRIPE = 1 << 22
+"""Pixels that are compared at once."""
 
 
 def iter_instance_candidates(
@@ -60,12 +57,11 @@ def iter_instance_candidates(
         When the model has no instance decoder.
     """
     params = params or InstanceParams()
-    height, width, _ = check_plane(image)
-    model = predictor.model
+    source = image if isinstance(image, ImageSource) else ImageSource(image)
+    model, shape = predictor.model, source.shape
     if not model.config.instance_decoder:
         raise SamError(f"The model {model.name!r} has no instance decoder; use the method 'grid'.")
-    shape = height, width
-    tiles = cover_plane(shape, model.config.image_size, HALO)
+    tiles = predictor.list_tiles(shape)
     wanted = [region is None or region.covers(crop) for crop, _ in tiles]
     stitcher = Stitcher(shape, tiles)
     parts = [Candidates.empty(shape)]
@@ -73,7 +69,7 @@ def iter_instance_candidates(
     yield Progress(0, total, "encoding")
     for (crop, core), is_wanted in zip(tiles, wanted, strict=True):
         found = Candidates.empty(shape)
-        if is_wanted and not _is_constant(image, crop):
+        if is_wanted and not _is_constant(source, crop):
             found = read_instances(model, predictor.encode(image, crop), params)
         part = stitcher.add(found, crop, core)
         if region is not None:
@@ -85,23 +81,10 @@ def iter_instance_candidates(
     return Candidates.concatenate(parts)
 
 
-def _is_constant(image: Any, crop: Crop) -> bool:
+def _is_constant(source: ImageSource, crop: Crop) -> bool:
     """Whether all pixels of a crop have one value; most crops are told by their middle row."""
-    level = image[0] if isinstance(image, list | tuple) else image
     r0, c0, r1, c1 = crop
-    middle = (r0 + r1) // 2
-    for rows in (slice(middle, middle + 1), slice(r0, r1)):
-        pixels = np.asarray(level[rows, c0:c1])
-        if not (pixels == pixels[0, 0]).all():
-            return False
-    return True
-
-
-def iter_instances(
-    image: Any, predictor: CachedPredictor, params: InstanceParams | None = None
-) -> Generator[Progress, None, NDArray[np.int32]]:
-    """Segment every object of a plane; a job that returns (H, W) int32 labels."""
-    params = params or InstanceParams()
-    candidates = yield from iter_instance_candidates(image, predictor, params)
-    limits = FilterParams(foreground=params.score, min_area=params.min_area)
-    return draw_candidates(candidates, filter_candidates(candidates, limits))
+    step = max(1, STRIPE // (c1 - c0))
+    rows = [((r0 + r1) // 2, (r0 + r1) // 2 + 1), *((r, min(r + step, r1)) for r in range(r0, r1, step))]
+    first = source.read((r0, c0, r0 + 1, c0 + 1))[0, 0]
+    return all((source.read((start, c0, stop, c1)) == first).all() for start, stop in rows)
