@@ -273,7 +273,8 @@ class AutoObjects:
         else:
             self.said.emit(f"{count} objects segmented.{note}")
         if len(shown.kept) == 0:
-            self.warned.emit(explain_nothing(candidates, self.params))
+            text = explain_nothing(candidates, self.params)
+            self.warned.emit(f"{text[:1].upper()}{text[1:]}.")
         elif count == 0:
             self.warned.emit(f"There is no room for any of {len(shown.kept)} objects of {name!r}.")
         self.settle()

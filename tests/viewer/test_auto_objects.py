@@ -1,0 +1,398 @@
+"""Automatic objects in layers: new ones and gaps, live thresholds, undo, and what users do meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+
+from napari_sam.types import ObjectMask
+from napari_sam.viewer.label_table import put_rows
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+SIZE = (40, 50)
+
+
+def square(r: int, c: int, side: int, score: float) -> ObjectMask:
+    return ObjectMask(np.ones((side, side), bool), (r, c), predicted_iou=score)
+
+
+THREE = [square(2, 2, 6, 0.9), square(12, 12, 8, 0.8), square(30, 30, 8, 0.7)]
+
+
+def open_image(bench: Bench, *shape: int, lazy: bool = False) -> Any:
+    bench.engine.objects = list(THREE)
+    image = bench.open(np.zeros(shape or SIZE, np.uint8), name="cells")
+    bench.runner._automatic = not lazy
+    return image
+
+
+def result(bench: Bench) -> Any:
+    return bench.viewer.layers["cells objects"]
+
+
+def add_target(bench: Bench, dtype: Any = np.int32, *shape: int) -> Any:
+    """A target with an object 5 in the corner of the second automatic object, and far away 9."""
+    data = np.zeros(shape or SIZE, dtype)
+    data[..., 12:14, 12:20] = 5
+    data[..., 0, 49] = 9
+    target = bench.viewer.add_labels(data, name="mine")
+    bench.controller.target_layer = target
+    bench.controller.objects.fill_gaps = True
+    return target
+
+
+# ------------------------------------------------------------------ a new layer
+def test_thresholds_redraw_the_layer_in_place(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer, array = result(bench), result(bench).data
+    drawn: list[int] = []
+    layer.events.set_data.connect(lambda event: drawn.append(1))
+    bench.session.auto.set_params({"predicted_iou": 0.75})
+    assert layer.data is array
+    assert drawn
+    assert np.unique(array).tolist() == [0, 1, 2]
+    assert array[2, 2] == 1
+    assert array[30, 30] == 0
+    bench.session.auto.set_params({"min_area": 40})
+    assert np.unique(array).tolist() == [0, 1]
+    assert array[12, 12] == 1
+    bench.session.auto.reset()
+    assert np.unique(array).tolist() == [0, 1, 2, 3]
+    assert len([name for name in bench.viewer.layers if "objects" in name.name]) == 1
+
+
+def test_each_object_has_its_scores_and_measures(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    table = result(bench).features
+    assert table["index"].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(table["predicted_iou"], [0.9, 0.8, 0.7])
+    assert table["area"].tolist() == [36, 64, 64]
+    np.testing.assert_allclose(table["centroid-row"], [4.5, 15.5, 33.5])
+    assert {"stability", "centroid-col", "mean_intensity", "on_border"} <= set(table)
+    bench.session.auto.set_params({"min_area": 40})
+    assert result(bench).features["index"].tolist() == [1, 2]
+    np.testing.assert_allclose(result(bench).features["predicted_iou"], [0.8, 0.7])
+
+
+def test_the_plane_of_a_stack_is_filled_and_stays_when_another_is_shown(bench: Bench) -> None:
+    open_image(bench, 3, *SIZE)
+    bench.viewer.dims.set_point(0, 1)
+    bench.session.segment_everything()
+    bench.viewer.dims.set_point(0, 2)
+    bench.session.auto.set_params({"predicted_iou": 0.75})
+    data = result(bench).data
+    assert data.shape == (3, *SIZE)
+    assert [int(plane.max()) for plane in data] == [0, 2, 0]
+
+
+def test_parts_appear_while_the_rest_is_computed(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    active = bench.viewer.layers.selection.active
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    assert np.unique(result(bench).data).tolist() == [0, 1, 2]
+    assert bench.viewer.layers.selection.active is active
+    bench.runner.run()
+    assert np.unique(result(bench).data).tolist() == [0, 1, 2, 3]
+
+
+def test_cancel_keeps_what_is_finished(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    bench.session.segment_everything()
+    bench.runner.run(3)
+    bench.session.cancel()
+    bench.runner.run()
+    assert np.unique(result(bench).data).tolist() == [0, 1]
+    assert result(bench).features["index"].tolist() == [1]
+
+
+def test_undo_takes_the_layer_away_and_redo_brings_it(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer = result(bench)
+    bench.session.undo()
+    assert layer not in bench.viewer.layers
+    assert not bench.session.auto.state.active
+    bench.session.redo()
+    assert layer in bench.viewer.layers
+    bench.session.auto.set_params({"predicted_iou": 0.75})
+    assert np.unique(layer.data).tolist() == [0, 1, 2]
+    bench.session.undo()
+    assert layer not in bench.viewer.layers
+
+
+def test_undo_spares_a_layer_that_somebody_worked_on(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer = result(bench)
+    layer.data_setitem((np.array([0]), np.array([0])), 7)
+    before = layer.data.copy()
+    bench.session.undo()
+    assert layer in bench.viewer.layers
+    np.testing.assert_array_equal(layer.data, before)
+
+
+@pytest.mark.parametrize("how", ["paint", "delete"])
+def test_thresholds_rest_when_the_layer_is_edited_or_deleted(bench: Bench, how: str) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer = result(bench)
+    if how == "paint":
+        layer.data_setitem((np.array([0]), np.array([0])), 7)
+    else:
+        bench.viewer.layers.remove(layer)
+    state = bench.session.auto.state
+    assert not state.active
+    assert "'cells objects' was" in state.note
+    before = layer.data.copy()
+    bench.session.auto.set_params({"predicted_iou": 0.0})
+    np.testing.assert_array_equal(layer.data, before)
+    bench.session.segment_everything()
+    assert bench.session.auto.state.active
+
+
+# ------------------------------------------------------------------ what users do meanwhile
+def test_deleting_the_result_while_it_grows_ends_the_run(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    bench.viewer.layers.remove(result(bench))
+    bench.runner.run()
+    assert "cells objects" not in bench.viewer.layers
+    assert not bench.session.is_segmenting
+    assert bench.messages == []
+
+
+def test_painting_into_the_result_while_it_grows_is_kept(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    painted = result(bench)
+    painted.data_setitem((np.array([0]), np.array([0])), 77)
+    bench.runner.run()
+    assert painted.data[0, 0] == 77
+    assert np.unique(bench.viewer.layers["cells objects [1]"].data).tolist() == [0, 1, 2, 3]
+
+
+def test_another_slice_image_or_model_while_it_runs(bench: Bench) -> None:
+    open_image(bench, 3, *SIZE, lazy=True)
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    bench.viewer.dims.set_point(0, 2)
+    bench.session.set_model(type(bench.session.model)("vit_t"))
+    bench.runner.run()
+    assert [int(plane.max()) for plane in result(bench).data].count(3) == 1
+    assert bench.messages == []
+
+
+def test_removing_the_image_while_it_runs_keeps_what_is_there(bench: Bench) -> None:
+    image = open_image(bench, lazy=True)
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    bench.viewer.layers.remove(image)
+    bench.runner.run()
+    assert np.unique(result(bench).data).tolist() == [0, 1, 2]
+    assert bench.messages == []
+
+
+# ------------------------------------------------------------------ gaps
+def test_gaps_are_filled_and_objects_stay(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    before = target.data.copy()
+    bench.session.segment_everything()
+    assert (target.data[before != 0] == before[before != 0]).all()
+    assert np.unique(target.data).tolist() == [0, 5, 9, 10, 11, 12]
+    assert target.data[2, 2] == 10
+    assert (target.data[14:20, 12:20] == 11).all()
+    assert target.features["index"].tolist() == [10, 11, 12]
+    assert target.features["area"].tolist() == [36, 48, 64]
+    assert [layer.name for layer in bench.viewer.layers if isinstance(layer, Labels)] == [
+        "SAM preview",
+        "mine",
+    ]
+
+
+def test_thresholds_change_the_fill_and_leave_one_native_undo_item(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    before = target.data.copy()
+    bench.session.segment_everything()
+    for value in (0.75, 0.0, 0.85, 0.75):
+        bench.session.auto.set_params({"predicted_iou": value})
+    assert np.unique(target.data).tolist() == [0, 5, 9, 10, 11]
+    assert target.features["index"].tolist() == [10, 11]
+    target.undo()
+    np.testing.assert_array_equal(target.data, before)
+    target.redo()
+    assert np.unique(target.data).tolist() == [0, 5, 9, 10, 11]
+
+
+def test_fragments_are_left_out_and_told(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    target.data[12:17, 12:20] = 5
+    bench.session.segment_everything()
+    assert np.unique(target.data).tolist() == [0, 5, 9, 10, 11]
+    assert bench.session.auto.state.note == "2 of 3 objects (1 have no room)"
+
+
+def test_undo_of_a_fill_is_one_step_and_redo_brings_it(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    before = target.data.copy()
+    bench.session.segment_everything()
+    filled = target.data.copy()
+    bench.session.undo()
+    np.testing.assert_array_equal(target.data, before)
+    assert len(target.features) == 0
+    bench.session.redo()
+    np.testing.assert_array_equal(target.data, filled)
+    assert bench.session.auto.state.active
+
+
+def test_undo_of_a_fill_spares_what_was_painted_since(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    before = target.data.copy()
+    bench.session.segment_everything()
+    target.data_setitem((np.array([39]), np.array([0])), 77)
+    assert not bench.session.auto.state.active
+    bench.session.undo()
+    before[39, 0] = 77
+    np.testing.assert_array_equal(target.data, before)
+    target.undo()
+    assert np.unique(target.data).tolist() == [0, 5, 9, 10, 11, 12, 77]
+
+
+def test_ctrl_z_on_the_target_ends_the_thresholds(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    target.data_setitem((np.array([39]), np.array([0])), 8)
+    bench.session.segment_everything()
+    target.undo()  # napari's own; no event tells of it
+    before = target.data.copy()
+    bench.session.auto.set_params({"predicted_iou": 0.0})
+    np.testing.assert_array_equal(target.data, before)
+    assert not bench.session.auto.state.active
+    assert "one that was edited since" in bench.messages[-1]
+
+
+def test_an_accepted_object_ends_the_thresholds(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench)
+    bench.session.segment_everything()
+    bench.points.add((25, 5))
+    bench.session.accept()
+    assert target.data[25, 5] == 13
+    assert not bench.session.auto.state.active
+
+
+def test_a_target_without_enough_ids_is_copied_to_a_larger_type(bench: Bench) -> None:
+    open_image(bench)
+    target = add_target(bench, np.uint8)
+    target.data[0, 49] = 253
+    before = target.data.copy()
+    bench.session.segment_everything()
+    wide = bench.controller.target_layer
+    np.testing.assert_array_equal(target.data, before)
+    assert wide is not target
+    assert wide.data.dtype == np.int32
+    assert np.unique(wide.data).tolist() == [0, 5, 253, 254, 255, 256]
+    bench.session.auto.set_params({"predicted_iou": 0.75})
+    assert np.unique(wide.data).tolist() == [0, 5, 253, 254, 255]
+    bench.session.undo()
+    assert bench.controller.target_layer is target
+    assert wide not in bench.viewer.layers
+    bench.session.redo()
+    assert bench.controller.target_layer is wide
+    assert bench.messages == []
+
+
+def test_the_plane_of_a_stack_is_filled(bench: Bench) -> None:
+    open_image(bench, 3, *SIZE)
+    bench.viewer.dims.set_point(0, 1)
+    target = add_target(bench, np.int32, 3, *SIZE)
+    bench.session.segment_everything()
+    assert [int(plane.max()) for plane in target.data] == [9, 12, 9]
+    bench.session.undo()
+    assert [int(plane.max()) for plane in target.data] == [9, 9, 9]
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_anything_is_computed(bench: Bench) -> None:
+    open_image(bench)
+    bench.controller.target_layer = bench.viewer.add_labels(np.zeros((3, 3), int), name="small")
+    bench.controller.objects.fill_gaps = True
+    bench.session.segment_everything()
+    assert "Expected a Labels layer of the image's shape" in bench.messages[0]
+    assert bench.engine.searched == []
+
+
+def test_without_a_target_gaps_are_a_new_layer(bench: Bench) -> None:
+    open_image(bench)
+    bench.controller.objects.fill_gaps = True
+    bench.session.segment_everything()
+    assert np.unique(result(bench).data).tolist() == [0, 1, 2, 3]
+
+
+def test_parts_of_gaps_are_sketched_and_the_target_is_written_once(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    target = add_target(bench)
+    before = target.data.copy()
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    np.testing.assert_array_equal(target.data, before)
+    assert np.unique(bench.viewer.layers["mine gaps"].data).tolist() == [0, 1, 2]
+    bench.runner.run()
+    assert "mine gaps" not in bench.viewer.layers
+    assert int(target.data.max()) == 12
+
+
+def test_deleting_the_target_while_it_runs_ends_the_run(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    target = add_target(bench)
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    bench.viewer.layers.remove(target)
+    bench.runner.run()
+    assert not bench.session.is_segmenting
+    assert "mine gaps" not in bench.viewer.layers
+    assert bench.messages == []
+
+
+def test_a_region_of_a_shapes_layer_restricts_the_work(bench: Bench) -> None:
+    open_image(bench)
+    shapes = bench.viewer.add_shapes([[(0, 0), (0, 25), (25, 25), (25, 0)]], shape_type="polygon")
+    bench.session.segment_everything(region=bench.controller.read_region(shapes))
+    assert np.unique(result(bench).data).tolist() == [0, 1, 2]
+    assert bench.controller.read_region(None) is None
+    assert list(bench.controller.regions()) == [result(bench), shapes]
+
+
+# ------------------------------------------------------------------ the table
+def test_rows_of_others_stay() -> None:
+    layer = Labels(np.zeros((4, 4), int), features={"index": [3, 4], "grade": ["a", "b"], "area": [1, 2]})
+    put_rows(layer, {"index": np.array([4, 7]), "area": np.array([20, 30]), "score": np.array([0.5, 0.6])})
+    table = layer.features
+    assert table["index"].tolist() == [3, 4, 7]
+    assert table["grade"].isna().tolist() == [False, True, True]
+    assert table["area"].tolist() == [1, 20, 30]
+    np.testing.assert_array_equal(table["score"], [np.nan, 0.5, 0.6])
+    put_rows(layer, {}, gone=[4, 7])
+    assert layer.features["index"].tolist() == [3]
+    assert layer.features["grade"].tolist() == ["a"]
+
+
+def test_rows_without_an_index_are_those_of_the_labels_0_1_2() -> None:
+    layer = Labels(np.zeros((4, 4), int), features={"grade": ["none", "a", "b"]})
+    put_rows(layer, {"index": np.array([5])})
+    assert layer.features["index"].tolist() == [0, 1, 2, 5]
+    assert layer.features["grade"].tolist()[:3] == ["none", "a", "b"]
+    assert layer.features["grade"].isna().tolist() == [False, False, False, True]
