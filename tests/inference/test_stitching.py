@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.ndimage import find_objects
 from scipy.ndimage import label as label_components
 
 from napari_sam.errors import SamError
@@ -79,9 +80,11 @@ def _see(labels, crop):
     r0, c0, r1, c1 = crop
     objects = []
     window = labels[r0:r1, c0:c1]
-    for number in np.unique(window[window > 0]):
-        parts, count = label_components(window == number, EIGHT)
-        objects += [ObjectMask.from_plane(parts == k, (r0, c0)) for k in range(1, count + 1)]
+    for number, box in enumerate(find_objects(window), 1):
+        if box is not None:
+            parts, count = label_components(window[box] == number, EIGHT)
+            origin = r0 + box[0].start, c0 + box[1].start
+            objects += [ObjectMask.from_plane(parts == k, origin) for k in range(1, count + 1)]
     return Candidates.from_objects(objects, labels.shape)
 
 
@@ -95,7 +98,11 @@ def _stitch(labels, tiles, order=None, see=_see):
 
 def _assert_same_objects(candidates, labels):
     found = sorted((c.box, c.mask.tobytes()) for c in map(candidates.mask, range(len(candidates))))
-    expected = [ObjectMask.from_plane(labels == i) for i in np.unique(labels[labels > 0])]
+    expected = [
+        ObjectMask(labels[box] == i, (box[0].start, box[1].start))
+        for i, box in enumerate(find_objects(labels), 1)
+        if box is not None
+    ]
     assert found == sorted((o.box, o.mask.tobytes()) for o in expected)
 
 
