@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from napari_sam.cli import main as main_module
 from napari_sam.cli.main import main
 from napari_sam.errors import ImageError
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
 
 COMMANDS = ["segment", "embed", "cache", "models", "evaluate", "train"]
 
@@ -92,10 +88,3 @@ def test_verbose_shows_where(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.endswith("napari-sam: error: bad plane\n")
-
-
-def test_models_table(inference: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["nuclei", "bundled", "BSD-3", "Nuclei"]
-    assert lines[2].split()[:3] == ["vit_b", "download", "Apache-2.0"]

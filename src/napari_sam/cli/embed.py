@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.output_files import expand_inputs
 from napari_sam.cli.segment import read_channels
 from napari_sam.errors import CacheError, SamError
@@ -115,11 +116,10 @@ def run_embed(options: argparse.Namespace) -> int:
 
     from napari_sam.cli.lazy_images import open_image
     from napari_sam.inference.cached_predictor import CachedPredictor
-    from napari_sam.inference.checkpoints import load_model
     from napari_sam.inference.encode_settings import EncodeSettings
 
     predictor = CachedPredictor(
-        load_model(options.model, device=options.device),
+        load_with_bar(options.model, options.device),
         cache_dir=options.cache_dir or "default",
         memory_bytes=0,  # nobody asks for a tile twice here
         settings=EncodeSettings(object_size=options.object_size, channels=options.channels),

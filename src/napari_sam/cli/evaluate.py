@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam import __version__
 from napari_sam.cli.console import complain, make_bar, run_job, say
 from napari_sam.cli.image_files import list_by_stem, read_image, read_labels
+from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.output_files import replace_file
 from napari_sam.cli.segment import add_model_options
 from napari_sam.errors import ImageError
@@ -81,9 +82,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     from napari_sam.evaluation import format_table, group_scores, summarize
     from napari_sam.inference.cached_predictor import CachedPredictor
-    from napari_sam.inference.checkpoints import load_model
 
-    model = load_model(options.model, device=options.device)
+    model = load_with_bar(options.model, options.device)
     scores: list[ImageScores] = []
     start = time.perf_counter()
     with make_bar(len(samples), "image") as bar:

@@ -14,6 +14,7 @@ import numpy as np
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
 from napari_sam.cli.image_files import ImageStack, pick_channels
 from napari_sam.cli.lazy_images import open_image
+from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.object_options import (
     add_object_options,
     choose_dtype,
@@ -110,9 +111,8 @@ def run_segment(options: argparse.Namespace) -> int:
     outputs = name_outputs(inputs, options.out)
 
     from napari_sam.inference.cached_predictor import CachedPredictor
-    from napari_sam.inference.checkpoints import load_model
 
-    model = load_model(options.model, device=options.device)
+    model = load_with_bar(options.model, options.device)
     failed = 0
     with make_bar(len(inputs), "file") as bar:
         for source, target in zip(inputs, outputs, strict=True):

@@ -70,13 +70,13 @@ class WeightFolder:
     ----------
     path : Path or None
         None for ``default_folder()``. It need not exist.
-    least_bytes : int
-        Smaller files are not looked at.
+    least_bytes : int or None
+        Smaller files are not looked at; None for ``SMALLEST``.
     """
 
-    def __init__(self, path: Path | None = None, least_bytes: int = SMALLEST) -> None:
+    def __init__(self, path: Path | None = None, least_bytes: int | None = None) -> None:
         self.path = default_folder() if path is None else Path(path)
-        self._least_bytes = least_bytes
+        self._least_bytes = SMALLEST if least_bytes is None else least_bytes
         self._known = self._read_index()
 
     def iter_scan(self) -> Generator[Progress, None, None]:
@@ -112,6 +112,12 @@ class WeightFolder:
     def has(self, card: ModelCard) -> bool:
         """Whether every file of a model is here; one that is bundled always is."""
         return all(self.find(file) is not None for file in card.files)
+
+    def forget(self, file: WeightFile) -> None:
+        """Hash the file with this content anew at the next scan, whatever its size and time say."""
+        path = self.find(file)
+        if path is not None:
+            del self._known[path.name]
 
     def sha256(self, path: Path) -> str | None:
         """The sha256 of a file of this folder, where it is known."""
