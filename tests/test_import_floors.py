@@ -31,6 +31,7 @@ ALLOWED = {
         "torch",
         "safetensors",
         "numcodecs",
+        "openvino",
         "platformdirs",
         "pooch",
         "requests",
@@ -90,14 +91,21 @@ def test_room_imports_only_what_it_may(room):
 
 
 def test_every_import_is_a_declared_dependency():
-    """What the viewer and the widgets import is in the extra ``napari``, all else in the core."""
+    """What the viewer and the widgets import is in the extra ``napari``, all else in the core.
+
+    The engine has an extra of its own for what it can do without.
+    """
     declared = [Requirement(text) for text in requires("napari-sam-workbench")]
     core = {r.name.lower() for r in declared if r.marker is None}
-    viewer = core | {r.name.lower() for r in declared if r.marker and r.marker.evaluate({"extra": "napari"})}
+    extras = {
+        extra: {r.name.lower() for r in declared if r.marker and r.marker.evaluate({"extra": extra})}
+        for extra in ("napari", "openvino")
+    }
+    viewer, engine = core | extras["napari"], core | extras["openvino"]
     distributions = packages_distributions()
     for room in ROOMS:
         wanted = set().union(*_of_room(room).values())
         homes = {name: {d.lower() for d in distributions.get(name, [])} for name in wanted}
-        allowed = viewer if room in ("viewer", "widgets") else core
+        allowed = viewer if room in ("viewer", "widgets") else engine if room == "inference" else core
         undeclared = {name for name, home in homes.items() if not home & allowed}
         assert not undeclared, f"{room} imports {undeclared}"

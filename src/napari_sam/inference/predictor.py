@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, pad
 from napari_sam.errors import PromptError
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
+from napari_sam.inference.engines import Engine, choose_engine
 from napari_sam.inference.instance_maps import Instances, segment_maps
 from napari_sam.inference.mask_ops import (
     average_mask,
@@ -53,14 +54,24 @@ class Predictor:
     Parameters
     ----------
     model : LoadedModel
+    engine : Engine, optional
+        What runs the encoder; by default the best that is ready, chosen when it is first needed.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, engine: Engine | None = None) -> None:
         self.model = model
         self.config: SamConfig = model.config
         self._shared = SharedWork(model.module)
+        self._engine = engine
 
     # -- encode -----------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the encoder."""
+        if self._engine is None:
+            self._engine = choose_engine(self.model)
+        return self._engine
 
     def make_frame(self, crop: tuple[int, int, int, int], scale: float | None = None) -> Frame:
         """The model's input frame for a crop; ``scale`` defaults to what the model expects."""
@@ -118,7 +129,7 @@ class Predictor:
                 x = interpolate(x, inner, mode="bilinear", align_corners=False, antialias=True)
             x = (x - module.pixel_mean) / module.pixel_std
             x = _pad_frame(x, frame.size, mirror=self.config.any_frame_size)
-            features = module.encode(x.contiguous(memory_format=torch.channels_last))
+            features = self.engine.encode(x)
             maps = None
             if features.maps is not None:
                 active = activate(features.maps.float())[0, :, : inner[0], : inner[1]]
