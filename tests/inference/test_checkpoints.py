@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_sam.errors import CheckpointError, DownloadError, MissingWeightsError, SamError
-from napari_sam.inference import checkpoints
+from napari_sam.inference import checkpoints, weight_files
 from napari_sam.inference.checkpoints import load_model, write_checkpoint
 from napari_sam.inference.device import choose_device, list_devices
 from napari_sam.inference.registry import ModelCard, WeightFile
@@ -465,6 +465,7 @@ def named(small_unetr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_
     folder = tmp_path / "models"
     folder.mkdir()
     monkeypatch.setenv("NAPARI_SAM_MODEL_DIR", str(folder))
+    monkeypatch.setattr(weight_files, "SMALLEST", 1000)
     save_pickle(folder / "a", small_unetr[1])
     save_pickle(folder / "b", small_unetr[2])
     known = WeightFolder(folder)

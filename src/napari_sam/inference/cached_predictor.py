@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from napari_sam.errors import PromptError
-from napari_sam.inference.cache import EmbeddingCache
+from napari_sam.inference.cache import DamagedEntryError, EmbeddingCache
 from napari_sam.inference.embedding_key import KeyMaker
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.object_scale import choose_scale, field_size
 from napari_sam.inference.predictor import Predictor, choose_best
+from napari_sam.inference.steady_predictor import SteadyPredictor
 from napari_sam.inference.tiling import HALO, centre_crop, choose_crop, cover_plane, touches_seam
 from napari_sam.inference.transforms import render_model_input
 from napari_sam.inference.zarr_store import DEFAULT_BUDGET, ZarrStore, default_cache_dir
@@ -88,7 +89,7 @@ class CachedPredictor:
         channels: Sequence[int] | None = None,
     ) -> None:
         self.model = model
-        self.predictor = Predictor(model)
+        self.predictor: Predictor = SteadyPredictor(model)
         self.settings = settings or EncodeSettings()
         if channels is not None:
             self.settings = replace(self.settings, channels=tuple(channels))
@@ -159,8 +160,12 @@ class CachedPredictor:
                 groups.setdefault(frame, []).append(i)
             pending = {}
             for frame, indices in groups.items():
-                embedding = self._encode(source, frame)
-                answers = self.predictor.decode_candidates(embedding, [checked[i] for i in indices])
+                wanted = [checked[i] for i in indices]
+                try:
+                    embedding = self._encode(source, frame, partial=True)
+                    answers = self.predictor.decode_candidates(embedding, wanted)
+                except DamagedEntryError:  # what the click needs of the file is damaged, or gone
+                    answers = self.predictor.decode_candidates(self._encode(source, frame), wanted)
                 for i, answer in zip(indices, answers, strict=True):
                     results[i] = answer
                     larger = self._find_larger(source, frame, checked[i], choose_best(answer, checked[i]))
@@ -267,12 +272,12 @@ class CachedPredictor:
     def _tier(self, source: ImageSource, frame: Frame) -> Literal["memory", "disk"] | None:
         return self.cache.tier(self._keys.make(source, frame, self.settings).key)
 
-    def _encode(self, source: ImageSource, frame: Frame) -> ImageEmbedding:
+    def _encode(self, source: ImageSource, frame: Frame, partial: bool = False) -> ImageEmbedding:
         made = self._keys.make(source, frame, self.settings)
-        found = self.cache.get(made.key)
+        found = self.cache.get(made.key, partial)
         if found is None:
             with self._encoding:  # two threads that want the same crop encode it once
-                found = self.cache.get(made.key)
+                found = self.cache.get(made.key, partial)
                 if found is None:
                     pixels = made.read(source, frame)
                     found = self.predictor.encode(pixels, made.normalization, frame, source.shape)

@@ -60,6 +60,11 @@ class LoadedModel:
     module: Sam
     record: dict[str, Any] = field(default_factory=dict)
 
+    def move_to(self, device: torch.device) -> None:
+        """Move the model; the one thing about it that may change, when a GPU's memory is exhausted."""
+        self.module.to(device)
+        object.__setattr__(self, "device", device)
+
 
 def load_model(
     name_or_path: str | Path = "nuclei", device: str = "auto", *, download: bool = True
