@@ -102,9 +102,9 @@ def score_labels(
     --------
     >>> import numpy as np
     >>> labels = np.array([[0, 1, 1, 0, 0, 0]])
-    >>> foreground = np.array([[0.0, 0.9, 0.7, 0.55, 0.0, 0.0]], np.float32)
-    >>> [np.round(score, 2).tolist() for score in score_labels(labels, foreground, 0.65)]
-    [[0.63], [0.33], [0.8]]
+    >>> foreground = np.array([[0.0, 0.9, 0.7, 0.6, 0.0, 0.0]], np.float32)
+    >>> [round(float(score[0]), 2) for score in score_labels(labels, foreground, 0.65)]
+    [0.62, 0.33, 0.8]
     """
     count = int(labels.max(initial=0)) + 1
     around = np.where(labels == 0, maximum_filter(labels, 2 * REACH + 1), 0)
