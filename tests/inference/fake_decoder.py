@@ -101,5 +101,3 @@ def assert_same_objects(labels: NDArray[Any], true: NDArray[Any], iou: float = 0
         found = labels == best
         assert best > 0
         assert np.count_nonzero(mask & found) >= iou * np.count_nonzero(mask | found)
-
-
