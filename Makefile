@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # pytest comes last, and its closing line with it
-.PHONY: help test env system lint format typecheck imports manifest unit build demo clean
+.PHONY: help bench test env system lint format typecheck imports manifest unit build demo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -67,6 +67,10 @@ manifest: env ## napari.yaml
 
 unit: env system ## the tests, on a virtual screen
 	bash scripts/headless.sh $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+bench: env ## speed of encoders and decoder against the reference packages, in turns
+	$(BIN)/python benchmarks/encode.py $(BENCH_FLAGS)
+	$(BIN)/python benchmarks/decode.py
 
 # ---- products --------------------------------------------------------------------------------------------------
 
