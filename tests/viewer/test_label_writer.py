@@ -63,6 +63,26 @@ def test_ids_that_the_user_painted_or_a_script_set_are_not_used_again() -> None:
     assert write(layer, square(4, 0), where, writer=writer).label == 51
 
 
+def test_what_a_script_writes_into_a_large_plane_is_found_when_it_is_drawn() -> None:
+    data = np.zeros((3000, 20), int)
+    layer, writer = Labels(data), LabelWriter()
+    where = Plane("s", (None, None), data.shape, lambda: data)
+    sized = {"shape": data.shape}
+    assert writer.write(layer, where, square(0, 0), **sized).label == 1
+    data[1000:1010, 5:9] = 6  # seen without being told
+    assert writer.write(layer, where, square(10, 0), **sized).label == 7
+    data[2000, 5] = 20  # one pixel: seen once the layer is refreshed
+    layer.refresh()
+    assert writer.write(layer, where, square(20, 0), **sized).label == 21
+
+
+def test_a_new_layer_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    writer.know_empty(layer)
+    monkeypatch.setattr(label_writer, "_maximum", lambda data: pytest.fail("looked through"))
+    assert write(layer, square(0, 0), writer=writer).label == 1
+
+
 def test_existing_objects_are_kept_unless_overwritten() -> None:
     data = np.zeros(SHAPE, int)
     data[:2] = 5
@@ -154,11 +174,12 @@ def test_targets_that_cannot_be_written_are_refused(layer: Any, words: str) -> N
 
 def test_close_disconnects() -> None:
     layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
-    before = len(layer.events.paint.callbacks)
+    signals = layer.events.paint, layer.events.set_data
+    before = [len(signal.callbacks) for signal in signals]
     write(layer, square(0, 0), writer=writer)
-    assert len(layer.events.paint.callbacks) == before + 1
+    assert [len(signal.callbacks) for signal in signals] == [count + 1 for count in before]
     writer.close()
-    assert len(layer.events.paint.callbacks) == before
+    assert [len(signal.callbacks) for signal in signals] == before
 
 
 def test_write_plane_fills_one_plane() -> None:

@@ -45,22 +45,16 @@ class ViewCache:
 
     @property
     def text(self) -> str:
-        """One line for the user."""
-        total = self.memory + self.disk + self.missing
+        """A few words for the user."""
+        total, cached = self.memory + self.disk + self.missing, self.memory + self.disk
         if total == 0:
             return "nothing in view"
-        if total == 1:
-            return "in memory" if self.memory else "on disk" if self.disk else "not yet"
-        parts = [
-            f"{count} {where}"
-            for count, where in (
-                (self.memory, "in memory"),
-                (self.disk, "on disk"),
-                (self.missing, "not yet"),
-            )
-            if count
-        ]
-        return f"{', '.join(parts)} (of {total} tiles)" if len(parts) > 1 else f"{parts[0]}"
+        if cached == 0:
+            return "not yet"
+        where = "in memory" if self.disk == 0 else "on disk" if self.memory == 0 else f"{self.disk} on disk"
+        if cached == total:
+            return where if self.memory == 0 or self.disk == 0 else f"all, {where}"
+        return f"{cached} of {total} tiles, {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +218,8 @@ def _steps(pool: PredictorPool, aim: Aim) -> Generator[Progress, None, None]:
     where: dict[Crop, str | None] = {}
     for crop in seen[:LOOKED_AT]:
         where[crop] = predictor.tier(image, crop)
-        yield Progress(0, 0, partial=_count(where))
+        yield Progress(0, 0)
+    yield Progress(0, 0, partial=_count(where))
     if not aim.settings.warm:
         return
     budget, spent = aim.settings.cache.memory_bytes, 0

@@ -216,6 +216,7 @@ class Controller:
         shape = spatial_shape(image)
         if self._target is None or self._target not in list(self.viewer.layers):
             self.target_layer = self._own.add_labels(image, make_labels(shape), OBJECTS_NAME)
+            self.writer.know_empty(self._target)
         return self.writer.write(
             self._target,
             preview.plane,

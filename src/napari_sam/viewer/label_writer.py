@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -17,22 +17,33 @@ if TYPE_CHECKING:
 __all__ = ["LabelWriter", "make_labels", "plane_selection", "write_plane"]
 
 
+LOOK_SIDE = 1024
+
+
 class LabelWriter:
     """Knows the next free id of each layer and writes objects through ``data_setitem``.
 
-    The largest id is looked up once per layer, then tracked: a maximum over a whole stack at every
-    accept would cost more than everything else together.
+    The largest id is looked up once per layer, then tracked: a maximum over a whole stack, or even over a
+    large plane, at every accept would cost more than everything else together.
     """
 
     def __init__(self) -> None:
         self._largest: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()  # identity of data, id
+        self._stale: WeakSet[Any] = WeakSet()  # layers drawn anew since, perhaps because a script wrote
         self._writing = False
 
     def close(self) -> None:
         """Let go of every layer."""
         for layer in list(self._largest):
             layer.events.paint.disconnect(self._on_labels_paint)
+            layer.events.set_data.disconnect(self._on_labels_set_data)
         self._largest.clear()
+        self._stale.clear()
+
+    def know_empty(self, layer: Any) -> None:
+        """Take a new layer for one without ids, so that nobody has to look through it."""
+        self._listen(layer)
+        self._largest[layer] = (id(layer.data), 0)
 
     def write(
         self,
@@ -221,13 +232,25 @@ class LabelWriter:
         """The largest id in use, at least 0; at most the largest of the layer's type."""
         identity, largest = self._largest.get(layer, (None, 0))
         if identity is None:
-            layer.events.paint.connect(self._on_labels_paint)
+            self._listen(layer)
         if identity != id(data):
             largest = _maximum(data)
-        # a script that writes into the array tells nobody: look at least at the plane at hand
-        largest = max(largest, int(np.max(np.asarray(data[plane_selection(plane)]), initial=0)), 0)
-        self._largest[layer] = (id(data), largest)
-        return largest
+        elif layer in self._stale:
+            largest = max(largest, int(np.max(np.asarray(data[plane_selection(plane)]), initial=0)))
+        elif isinstance(data, np.ndarray):
+            # a script that writes into the array tells nobody: look at the plane at hand, at no more pixels
+            # than a click has time for
+            shown = data[plane_selection(plane)]
+            rows, cols = (-(-size // LOOK_SIDE) for size in shown.shape)
+            largest = max(largest, int(np.max(shown[::rows, ::cols], initial=0)))
+        self._stale.discard(layer)
+        self._largest[layer] = (id(data), max(largest, 0))
+        return max(largest, 0)
+
+    def _listen(self, layer: Any) -> None:
+        if layer not in self._largest:
+            layer.events.paint.connect(self._on_labels_paint)
+            layer.events.set_data.connect(self._on_labels_set_data)
 
     def _note(self, layer: Any, label: int) -> None:
         identity, largest = self._largest.get(layer, (id(layer.data), 0))
@@ -237,6 +260,11 @@ class LabelWriter:
         """Somebody painted, perhaps with a new id: look again at the next accept."""
         if not self._writing and event.source in self._largest:
             self._largest[event.source] = (0, 0)
+
+    def _on_labels_set_data(self, event: Any) -> None:
+        """The layer is drawn anew: another plane of it, or somebody has written and refreshed it."""
+        if not self._writing:
+            self._stale.add(event.source)
 
 
 def make_labels(shape: tuple[int, ...]) -> NDArray[np.int32]:

@@ -57,7 +57,7 @@ class ImagePanel(QWidget):
         self.unit.addItem("px", "px")
         self.unit.setToolTip("Pixels of the image, or its world units.")
         self.measure = _button(
-            "Measure",
+            "Measure object",
             "Take the diameter of the object in the preview; without one, draw a line across an object.",
         )
         self.channels = [QCheckBox(name) for name in CHANNEL_NAMES]
@@ -75,14 +75,15 @@ class ImagePanel(QWidget):
         self.scope.addItem("of the stack", "stack")
         self.scope.setToolTip("Take the percentiles over the plane that is shown, or over the whole stack.")
         self.low, self.high = _spin(0, 100, 2), _spin(0, 100, 2)
+        for bound in (self.low, self.high):  # arrows would be as wide as the number
+            bound.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.low.setToolTip("This becomes black.")
         self.high.setToolTip("This becomes white.")
         self.show_input = _button(
-            "Show what the model sees",
-            "Adds or renews a layer 'SAM model input' with the part of the image that is in view.",
+            "Model's view",
+            "Show what the model sees of the part that is in view, in a layer 'SAM model input'.",
         )
         self.cached = QLabel("nothing in view")
-        self.cached.setWordWrap(True)
         self.cached.setToolTip("How much of what is in view is encoded: clicks there take no time.")
         self.encode_plane = _button(
             "Encode image", "Encode all of the plane that is shown, before you click."
@@ -103,12 +104,12 @@ class ImagePanel(QWidget):
 
     def _lay_out(self) -> None:
         form = make_form()
-        form.addRow(form_label("Object"), _row(self.object_size, self.unit, self.measure, stretch=0))
+        form.addRow(form_label("Object"), _row(self.object_size, self.unit, stretch=0))
         self._channel_label, self._channel_row = form_label("Channels"), _row(*self.channels)
         form.addRow(self._channel_label, self._channel_row)
         form.addRow(form_label("Contrast"), _row(self.contrast, self.scope))
         form.addRow(form_label(""), _row(self.low, self.high))
-        form.addRow(self.show_input)
+        form.addRow(_row(self.measure, self.show_input))
         form.addRow(form_label("Cached"), self.cached)
         form.addRow(self.warm)
         form.addRow(_row(self.encode_plane, self.encode_stack))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_sam.viewer.image_aids import ImageAids
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.cache_panel import CachePanel
 from napari_sam.widgets.image_panel import ImagePanel
+from napari_sam.widgets.section import Section
 
 if TYPE_CHECKING:
     from napari_sam.session.session import Session
@@ -49,8 +49,8 @@ class ImageSection(QWidget):
         self.aids = ImageAids(controller)
         self.panel = ImagePanel(session.settings)
         self.cache = CachePanel(session.settings.cache)
-        self.image_box = _section("Image", self.panel, "What the model sees of the image.")
-        self.cache_box = _section("Cache", self.cache, "Where embeddings are kept.")
+        self.image_box = Section("Image", self.panel, "What the model sees of the image.")
+        self.cache_box = Section("Cache", self.cache, "Where embeddings are kept.")
         self._activity = ActivityBar("SAM: encode")
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -149,11 +149,12 @@ class ImageSection(QWidget):
     # ------------------------------------------------------------- cache
     def _on_warming_changed(self, cache: ViewCache | None) -> None:
         self.panel.show_cache(cache)
+        self.image_box.set_title("Image" if cache is None else f"Image · cached: {cache.text}")
 
     def _on_precomputing_progressed(self, progress: Progress | None) -> None:
         self.panel.show_progress(progress)
         self._activity.show(progress)
-        if progress is None and self.cache_box.isExpanded():
+        if progress is None and self.cache_box.is_open:
             self._session.precomputing.measure_cache(self._session.settings.cache)
 
     def _on_cache_measured(self, folder: str, nbytes: int) -> None:
@@ -166,14 +167,3 @@ class ImageSection(QWidget):
     def _on_cache_box_toggled(self, expanded: bool) -> None:
         if expanded:
             self._session.precomputing.measure_cache(self._session.settings.cache)
-
-
-def _section(title: str, content: QWidget, tip: str) -> QCollapsible:
-    box = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
-    box.setDuration(0)
-    box.setContent(content)
-    for layout in (box.layout(), content.layout()):
-        if layout is not None:
-            layout.setContentsMargins(0, 0, 0, 0)
-    box.toggleButton().setToolTip(tip)
-    return box

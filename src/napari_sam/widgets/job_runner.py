@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["QtJobRunner"]
 
+EXIT_SECONDS = 60
+
 
 class _Relay(QObject):
     """Carries events across threads: a queued signal runs its slot in the thread that made the relay."""
@@ -122,6 +124,8 @@ class QtJobRunner:
         self._arrived.clear()
         self._open = 0
         atexit.unregister(self._exit)
+        if self.is_alive:
+            atexit.register(_join, [thread for _, thread in self._lanes.values()])
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the threads to end after ``close``; True when they have."""
@@ -157,4 +161,9 @@ class QtJobRunner:
 
     def _exit(self) -> None:
         self.close()
-        self.join(5)
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Let the step that runs come to its end: to end Python under it would abort the process."""
+    for thread in threads:
+        thread.join(EXIT_SECONDS)
