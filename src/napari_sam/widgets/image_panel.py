@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QWidget,
 )
 
@@ -48,6 +49,8 @@ class ImagePanel(QWidget):
         super().__init__()
         self._settings = settings
         self._showing = False
+        self._is_stack = False
+        self._range = (0.0, 255.0)  # what a fixed range begins with
         self.object_size = _spin(0, 1e6, 1, "auto")
         self.object_size.setToolTip(
             "Typical diameter of the objects. The model sees the image at the scale at which such an object "
@@ -64,19 +67,15 @@ class ImagePanel(QWidget):
         for name, box in zip(CHANNEL_NAMES, self.channels, strict=True):
             box.setToolTip(f"The model sees channel {name}.")
         self.contrast = narrow(QComboBox())
-        self.contrast.addItem("percentiles", "percentiles")
-        self.contrast.addItem("fixed range", "limits")
         self.contrast.setToolTip(
-            "What becomes black and white to the model: percentiles of the intensities, which hot pixels do "
-            "not disturb, or a range that you fix. Your own contrast limits do not matter."
+            "What becomes black and white to the model: percentiles of the intensities of the plane that is "
+            "shown or of the whole stack, which hot pixels do not disturb, or a range that you fix. Your own "
+            "contrast limits do not matter."
         )
-        self.scope = narrow(QComboBox())
-        self.scope.addItem("of the plane", "plane")
-        self.scope.addItem("of the stack", "stack")
-        self.scope.setToolTip("Take the percentiles over the plane that is shown, or over the whole stack.")
         self.low, self.high = _spin(0, 100, 2), _spin(0, 100, 2)
         for bound in (self.low, self.high):  # arrows would be as wide as the number
             bound.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+            bound.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.low.setToolTip("This becomes black.")
         self.high.setToolTip("This becomes white.")
         self.show_input = _button(
@@ -107,7 +106,7 @@ class ImagePanel(QWidget):
         form.addRow(form_label("Object"), _row(self.object_size, self.unit, stretch=0))
         self._channel_label, self._channel_row = form_label("Channels"), _row(*self.channels)
         form.addRow(self._channel_label, self._channel_row)
-        form.addRow(form_label("Contrast"), _row(self.contrast, self.scope))
+        form.addRow(form_label("Contrast"), self.contrast)
         form.addRow(form_label(""), _row(self.low, self.high))
         form.addRow(_row(self.measure, self.show_input))
         form.addRow(form_label("Cached"), self.cached)
@@ -120,8 +119,7 @@ class ImagePanel(QWidget):
     def _connect(self) -> None:
         for spin in (self.object_size, self.low, self.high):
             spin.editingFinished.connect(self._on_edited)
-        for combo in (self.unit, self.scope):
-            combo.activated.connect(self._on_edited)
+        self.unit.activated.connect(self._on_edited)
         self.contrast.activated.connect(self._on_contrast_activated)
         for box in (*self.channels, self.warm):
             box.clicked.connect(self._on_edited)
@@ -135,9 +133,7 @@ class ImagePanel(QWidget):
             self.object_size.setValue(settings.object_size or 0)
             self._select(self.unit, settings.object_unit)
             fixed = settings.limits is not None
-            self._select(self.contrast, "limits" if fixed else "percentiles")
-            self._select(self.scope, settings.scope)
-            self.scope.setEnabled(not fixed)
+            self._select(self.contrast, "limits" if fixed else settings.scope)
             low, high = settings.percentiles if settings.limits is None else settings.limits[0]
             self._show_range(low, high, fixed)
             chosen = settings.channels if settings.channels is not None else range(len(self.channels))
@@ -154,8 +150,15 @@ class ImagePanel(QWidget):
         for control in (self._channel_label, self._channel_row):
             control.setVisible(count > 1)
         is_stack = plane is not None and len(plane.index) > 2
-        self.scope.setVisible(is_stack)
+        self._is_stack = is_stack
         self.encode_stack.setVisible(is_stack)
+        kinds = [("percentiles", "plane"), ("fixed range", "limits")]
+        if is_stack:
+            kinds = [("percentiles of plane", "plane"), ("percentiles of stack", "stack"), kinds[1]]
+        self.contrast.clear()
+        for text, data in kinds:
+            self.contrast.addItem(text, data)
+        self._select(self.contrast, "limits" if self._settings.limits is not None else self._settings.scope)
         unit = "" if plane is None else plane.unit
         scaled = plane is not None and abs(plane.pixel_size - 1) > 1e-9
         if self.unit.count() > 1:
@@ -191,7 +194,8 @@ class ImagePanel(QWidget):
             return
         channels = tuple(number for number, box in enumerate(self.channels) if box.isChecked())
         bounds = (self.low.value(), self.high.value())
-        fixed = self.contrast.currentData() == "limits"
+        kind = self.contrast.currentData()
+        fixed = kind == "limits"
         size = self.object_size.value() or None
         if size is not None and self._settings.object_size is not None:
             shown = round(self._settings.object_size, self.object_size.decimals())
@@ -202,7 +206,7 @@ class ImagePanel(QWidget):
             channels=None if channels == tuple(range(len(self.channels))) or not channels else channels,
             percentiles=self._settings.percentiles if fixed else bounds,
             limits=(bounds,) if fixed else None,
-            scope=self.scope.currentData(),
+            scope=kind if kind != "limits" and self._is_stack else self._settings.scope,
             warm=self.warm.isChecked(),
         )
 
@@ -219,8 +223,6 @@ class ImagePanel(QWidget):
     def show_range(self, low: float, high: float) -> None:
         """What a fixed range begins with: the image's contrast limits."""
         self._range = (float(low), float(high)) if low < high else (0.0, 1.0)
-
-    _range = (0.0, 255.0)
 
     def _show_range(self, low: float, high: float, fixed: bool) -> None:
         for spin, value in ((self.low, low), (self.high, high)):
