@@ -14,7 +14,7 @@ from napari_sam.errors import PromptError
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
-from napari_sam.inference.instance_maps import Instances, segment_maps
+from napari_sam.inference.instance_maps import InstanceParams, Instances, drop_doubtful
 from napari_sam.inference.mask_ops import (
     average_mask,
     clean_mask,
@@ -292,10 +292,12 @@ def choose_enlargement(embedding: ImageEmbedding, image_size: int) -> float:
 
     A frame never grows beyond ``image_size``.
     """
-    maps = embedding.maps
-    if maps is None:
+    maps, instances = embedding.maps, embedding.instances
+    if maps is None or instances is None:
         return 1.0
-    areas = np.bincount(segment_maps(maps.astype(np.float32)).ravel())[1:]
+    labels = drop_doubtful(instances.labels, maps[0].astype(np.float32), InstanceParams().score)
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas >= InstanceParams().min_area]
     if len(areas) < 3:  # chance
         return 1.0
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi))
