@@ -99,7 +99,7 @@ def test_files_are_opened_and_remembered(
     panel.model_chosen.connect(chosen.append)
     panel.show_available(INFOS, ("auto",), ModelChoice("nuclei"))
     choose(panel, "\0open")
-    panel.browse.click()
+    panel.open_file()
     assert [choice.name for choice in chosen] == [str(path) for path in paths]
     panel.show_model(chosen[-1])
     choose(panel, "\0open")  # and cancelled

@@ -95,7 +95,7 @@ def iter_receive(url: str, part: Path, patience: Patience) -> Generator[Received
             return
         failures = 0 if size_of(part) > before else failures + 1
         if failures >= patience.attempts or not _is_passing(error):
-            raise _explain(error) from error
+            raise _explain(error, begun=size_of(part) > 0) from error
         logger.info("%s was cut off after %d bytes: %s", url, size_of(part), error)
         pause = threading.Event()
         for _ in range(round(patience.pause * 2 ** max(0, failures - 1) / _LOOK)):
@@ -228,7 +228,7 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, (_CutOffError, *cut_off))
 
 
-def _explain(error: BaseException) -> Exception:
+def _explain(error: BaseException, begun: bool) -> Exception:
     """The reason in words that a user understands."""
     import requests
 
@@ -242,11 +242,11 @@ def _explain(error: BaseException) -> Exception:
             "REQUESTS_CA_BUNDLE to its certificate"
         )
     elif isinstance(error, requests.Timeout):
-        why = "the server did not answer in time; what has arrived is kept"
+        why = "the server did not answer in time"
     elif isinstance(error, (requests.RequestException, _CutOffError)):
-        why = "the connection failed or was cut off; what has arrived is kept"
+        why = "the connection was cut off" if begun else "the server cannot be reached"
     elif isinstance(error, OSError):
         return error
     else:
         why = f"{type(error).__name__}: {error}"
-    return DownloadError(why)
+    return DownloadError(f"{why}; what has arrived is kept" if begun else why)

@@ -48,15 +48,16 @@ class DownloadStrip(QWidget):
         self.cancel.setToolTip("Stop; what has arrived is kept for the next time.")
         self.copy = QPushButton("Copy link")
         self.look = QPushButton("Look again")
-        buttons = QHBoxLayout()
-        buttons.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.download, self.bar, self.cancel, self.copy, self.look):
-            buttons.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.text)
-        layout.addLayout(buttons)
+        for row in ((self.download, self.bar, self.cancel), (self.copy, self.look)):
+            line = QHBoxLayout()
+            line.setContentsMargins(0, 0, 0, 0)
+            for widget in row:
+                line.addWidget(widget)
+            layout.addLayout(line)
         self.hide()
         self.download.clicked.connect(self._on_download_clicked)
         self.cancel.clicked.connect(self._on_cancel_clicked)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 
 from napari_sam.session.recent_files import RecentFiles
 from napari_sam.session.requests import ModelChoice
@@ -23,6 +30,8 @@ __all__ = ["ModelPanel"]
 
 _OPEN = "\0open"
 """Stands for the entry that opens a file; no path holds that character."""
+_DOWN = "   ↓ "
+"""Between a title and what has to be downloaded."""
 
 
 class ModelPanel(QWidget):
@@ -45,32 +54,24 @@ class ModelPanel(QWidget):
         self._infos: tuple[ModelInfo, ...] = ()
         self.image = LayerCombo("choose an image …")
         self.image.setToolTip("The image layer to segment: 2-D, RGB, or the slice shown of a stack.")
-        self.model = narrow(QComboBox())
+        self.model = narrow(_ModelCombo())
         self.model.setMaxVisibleItems(30)
         self.model.setToolTip("The model. The list is filled in the background when the widget opens.")
-        self.browse = QToolButton()
-        self.browse.setText("…")
-        self.browse.setToolTip("Load a checkpoint file (.safetensors, .pt, .pth).")
         self.device = narrow(QComboBox())
         self.device.setToolTip("Where the model runs; 'auto' takes the fastest device there is.")
         self.strip = DownloadStrip()
         self.model.addItem(model.name, model.name)
         self.device.addItem(model.device)
 
-        models = QHBoxLayout()
-        models.setContentsMargins(0, 0, 0, 0)
-        models.addWidget(self.model, 1)
-        models.addWidget(self.browse)
         form = make_form()
         form.addRow(form_label("Image"), self.image)
-        form.addRow(form_label("Model"), models)
+        form.addRow(form_label("Model"), self.model)
         form.addRow(self.strip)
         form.addRow(form_label("Device"), self.device)
         self.setLayout(form)
 
         self.model.activated.connect(self._on_choice_activated)
         self.device.activated.connect(self._on_choice_activated)
-        self.browse.clicked.connect(self._on_browse_clicked)
 
     @property
     def choice(self) -> ModelChoice:
@@ -111,7 +112,7 @@ class ModelPanel(QWidget):
             self._add(_base_name(path), path, path)
         if self._infos:
             self.model.insertSeparator(self.model.count())
-        self._add("Open file …", _OPEN, self.browse.toolTip())
+        self._add("Open file …", _OPEN, "Load a checkpoint file (.safetensors, .pt, .pth).")
 
     def _add_heading(self, text: str) -> None:
         self.model.addItem(text.upper())
@@ -127,11 +128,12 @@ class ModelPanel(QWidget):
     def _on_choice_activated(self, _index: int) -> None:
         if self.model.currentData() == _OPEN:
             self.show_model(self._shown)
-            self._on_browse_clicked()
+            self.open_file()
         else:
             self.model_chosen.emit(self.choice)
 
-    def _on_browse_clicked(self) -> None:
+    def open_file(self) -> None:
+        """Ask for a checkpoint file and choose it."""
         path, _ = QFileDialog.getOpenFileName(
             self, "Load a checkpoint", "", "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"
         )
@@ -142,9 +144,28 @@ class ModelPanel(QWidget):
             self.model_chosen.emit(ModelChoice(path, self.device.currentText()))
 
 
+class _ModelCombo(QComboBox):
+    """Closed, it shows both ends of a long title: the size of a model comes last in it."""
+
+    def paintEvent(self, event: Any) -> None:
+        painter = QStylePainter(self)
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style = self.style()
+        if style is not None:
+            field = style.subControlRect(
+                QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+            )
+            title = option.currentText.split(_DOWN)[0]
+            elide = Qt.TextElideMode.ElideMiddle
+            option.currentText = self.fontMetrics().elidedText(title, elide, field.width() - 8)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+
 def _title(info: ModelInfo) -> str:
     title = info.title or info.name
-    return title if info.is_here else f"{title}   ↓ {describe_size(info.megabytes)}"
+    return title if info.is_here else f"{title}{_DOWN}{describe_size(info.megabytes)}"
 
 
 def _tip(info: ModelInfo) -> str:
