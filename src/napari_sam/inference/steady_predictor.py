@@ -96,11 +96,11 @@ class SteadyPredictor(Predictor):
     def _bring(self, embedding: ImageEmbedding) -> ImageEmbedding:
         """The embedding where the model is; what is read page by page is read at once."""
         device = self.model.device
-        parts = {"features": embedding.features, "detail": embedding.detail}
-        away = {name: part for name, part in parts.items() if part is not None and part.device != device}
-        if not away:
+        features, detail = embedding.features, embedding.detail
+        if features.device == device and (detail is None or detail.device == device):
             return embedding
-        return replace(embedding, **{name: part[...].to(device) for name, part in away.items()})
+        moved = None if detail is None else detail[...].to(device)
+        return replace(embedding, features=features[...].to(device), detail=moved)
 
     def _retreat(self, error: RuntimeError) -> None:
         """Go on with the CPU; when that is where the model is, there is nowhere to go."""

@@ -156,7 +156,7 @@ class _ModelCombo(QComboBox):
             field = style.subControlRect(
                 QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
             )
-            title = option.currentText.split(_DOWN)[0]
+            title = self.currentText().split(_DOWN)[0]
             elide = Qt.TextElideMode.ElideMiddle
             option.currentText = self.fontMetrics().elidedText(title, elide, field.width() - 8)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
