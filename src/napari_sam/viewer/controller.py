@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from psygnal import Signal
 
 from napari_sam.errors import ImageError, SamError
 from napari_sam.viewer.auto_sink import AutoSink
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.label_writer import LabelWriter, make_labels
+from napari_sam.viewer.large_labels import LargeLabels, is_large
 from napari_sam.viewer.own_layers import OWN, OwnLayers
 from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame, spatial_shape
 from napari_sam.viewer.prompt_source import PromptSource
@@ -71,6 +72,7 @@ class Controller:
         self._own = OwnLayers(viewer)
         self.prompts = PromptSource()
         self._source: object = object()
+        self._large = LargeLabels()
         self.writer = LabelWriter()
         self.objects = AutoSink(self, session.auto)
         self._silent = 0
@@ -215,8 +217,11 @@ class Controller:
             raise ImageError("Expected the image that the object was found in, got none: it was removed.")
         shape = spatial_shape(image)
         if self._target is None or self._target not in list(self.viewer.layers):
-            self.target_layer = self._own.add_labels(image, make_labels(shape), OBJECTS_NAME)
-            self.writer.know_empty(self._target)
+            self._make_target(image, preview.plane, shape)
+        if self._large.holds(self._target):
+            return self._large.write(
+                self._target, preview.plane, preview.mask, overwrite=self.overwrite, replaces=replaces
+            )
         return self.writer.write(
             self._target,
             preview.plane,
@@ -224,6 +229,21 @@ class Controller:
             shape=shape,
             overwrite=self.overwrite,
             replaces=replaces,
+        )
+
+    def _make_target(self, image: Any, plane: Plane, shape: tuple[int, ...]) -> None:
+        """A new layer for objects: in memory, or on disk where the plane is too large for that."""
+        if not is_large(shape):
+            self.target_layer = self._own.add_labels(image, make_labels(shape), OBJECTS_NAME)
+            self.writer.know_empty(self._target)
+            return
+        store = self._large.make(image, plane, shape)
+        layer = self._own.add_labels(image, store.levels, OBJECTS_NAME)
+        self._large.adopt(layer, store)
+        self.target_layer = layer
+        show_info(
+            f"The image is too large for labels in memory: objects are kept on disk, in {store.folder}. "
+            "The brush and Ctrl+Z do not work there; SAM's own Undo brings prompts back."
         )
 
     # ------------------------------------------------------------- automatic objects

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Shapes
-from napari.utils.transforms import Affine
 from psygnal import Signal
 
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.own_layers import OWN
-from napari_sam.viewer.planes import layer_map, layer_transform
+from napari_sam.viewer.planes import layer_map, layer_transform, place_crop
 from napari_sam.viewer.view_watch import ViewWatch, read_view
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from napari_sam.session.requests import Crop, Plane
     from napari_sam.viewer.controller import Controller
 
-__all__ = ["INPUT_NAME", "MEASURE_NAME", "ImageAids", "place_crop"]
+__all__ = ["INPUT_NAME", "MEASURE_NAME", "ImageAids"]
 
 INPUT_NAME = "SAM model input"
 MEASURE_NAME = "SAM measure"
@@ -184,32 +183,3 @@ class ImageAids:
             length = float(np.linalg.norm(inside[-1] - inside[0]))
         if length >= 1:
             self.measured.emit(length)
-
-
-def place_crop(image: Any, plane: Plane, crop: Crop, size: tuple[int, ...]) -> dict[str, Any]:
-    """The keyword arguments that put a picture of a crop, with as many dimensions as the image, in its place.
-
-    Parameters
-    ----------
-    image : napari.layers.Image
-        The image; all of its transform is kept.
-    plane : Plane
-        The plane that the crop belongs to.
-    crop : (r0, c0, r1, c1)
-        Half-open pixels of the plane.
-    size : (h, w)
-        Of the picture, which may be smaller than the crop.
-    """
-    options = layer_transform(image)
-    # scale comes first in a layer's transform, so that a coarser picture differs in it and in translate alone
-    factors, offset = np.ones(image.ndim), np.zeros(image.ndim)
-    for axis, value in enumerate(plane.index):
-        if value is not None:
-            offset[axis] = value
-    for axis, low, high, count in zip(plane.axes, crop[:2], crop[2:], size, strict=True):
-        factors[axis] = (high - low) / count
-        offset[axis] = low + (factors[axis] - 1) / 2  # the centre of the picture's first pixel
-    linear = Affine(scale=image.scale, rotate=image.rotate, shear=image.shear)
-    options["scale"] = np.asarray(image.scale) * factors
-    options["translate"] = np.asarray(image.translate) + np.asarray(linear(offset))
-    return options

@@ -34,6 +34,7 @@ class OwnLayers:
         self.viewer = viewer
         self.preview: Any = None
         self._shown: Preview | None = None
+        self._image: Any = None
         self._ids: set[int] = set()
 
     def owns(self, layer: Any) -> bool:
@@ -56,6 +57,7 @@ class OwnLayers:
             The prompt layers to use.
         """
         made = []
+        self._image = image
         preview = self.preview or self._adopt(PREVIEW_NAME, Labels, image)
         shapes = shapes or self._adopt(SHAPES_NAME, Shapes, image)
         points = points or self._adopt(POINTS_NAME, Points, image)
@@ -79,7 +81,7 @@ class OwnLayers:
         """Show a mask in the preview layer, or none."""
         old, self._shown = self._shown, preview
         if self.preview is not None:
-            paint_preview(self.preview, old, preview)
+            paint_preview(self.preview, old, preview, self._image)
 
     def follow(self, image: Any) -> None:
         """Give our layers the transform that the image has now."""
@@ -87,22 +89,24 @@ class OwnLayers:
             for name, value in layer_transform(image).items():
                 if name not in ("units", "axis_labels"):
                     setattr(layer, name, value)
+        if self.preview is not None:
+            paint_preview(self.preview, None, self._shown, image)
 
-    def add_labels(self, image: Any, data: NDArray[np.integer], name: str) -> Labels:
+    def add_labels(self, image: Any, data: NDArray[np.integer] | list[Any], name: str) -> Labels:
         """Add a Labels layer under ours, which is the user's from now on; his tool stays in his hand.
 
         Parameters
         ----------
         image : napari.layers.Image
             What it lies on.
-        data : array of int32
-            Labels of the image's spatial shape.
+        data : array of int32, or list of them
+            Labels of the image's spatial shape, or the levels of a pyramid, finest first.
         name : str
             The layer's name.
         """
         layers = self.viewer.layers
         active = layers.selection.active
-        layer = Labels(data, name=name, **layer_transform(image))
+        layer = Labels(data, name=name, multiscale=isinstance(data, list), **layer_transform(image))
         self.viewer.add_layer(layer)
         below = [index for index, other in enumerate(layers) if self.owns(other)]
         if below:
@@ -125,7 +129,7 @@ class OwnLayers:
     def forget(self) -> None:
         """Own nothing any more; the layers stay for the next widget."""
         self._ids.clear()
-        self.preview = self._shown = None
+        self.preview = self._shown = self._image = None
 
     def _adopt(self, name: str, kind: type, image: Any) -> Any:
         """A layer that an earlier widget left here, where it fits the image; else None."""

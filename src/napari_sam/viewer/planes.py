@@ -11,9 +11,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils.transforms import Affine
 
 from napari_sam.errors import ImageError
-from napari_sam.session.requests import Plane
+from napari_sam.session.requests import Crop, Plane
 from napari_sam.viewer.plane_pixels import PlaneReader
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "layer_map",
     "layer_transform",
     "locate_plane",
+    "place_crop",
     "same_frame",
     "same_transform",
     "spatial_shape",
@@ -193,3 +195,32 @@ def layer_map(source: Any, target: Any, world: ArrayLike) -> Callable[[ArrayLike
         return np.asarray(positions, float).reshape(-1, source.ndim) @ matrix + origin
 
     return mapped
+
+
+def place_crop(image: Any, plane: Plane, crop: Crop, size: tuple[int, ...]) -> dict[str, Any]:
+    """The keyword arguments that put a picture of a crop, with as many dimensions as the image, in its place.
+
+    Parameters
+    ----------
+    image : napari.layers.Image
+        The image; all of its transform is kept.
+    plane : Plane
+        The plane that the crop belongs to.
+    crop : (r0, c0, r1, c1)
+        Half-open pixels of the plane.
+    size : (h, w)
+        Of the picture, which may be smaller than the crop.
+    """
+    options = layer_transform(image)
+    # scale comes first in a layer's transform, so that a coarser picture differs in it and in translate alone
+    factors, offset = np.ones(image.ndim), np.zeros(image.ndim)
+    for axis, value in enumerate(plane.index):
+        if value is not None:
+            offset[axis] = value
+    for axis, low, high, count in zip(plane.axes, crop[:2], crop[2:], size, strict=True):
+        factors[axis] = (high - low) / count
+        offset[axis] = low + (factors[axis] - 1) / 2  # the centre of the picture's first pixel
+    linear = Affine(scale=image.scale, rotate=image.rotate, shear=image.shear)
+    options["scale"] = np.asarray(image.scale) * factors
+    options["translate"] = np.asarray(image.translate) + np.asarray(linear(offset))
+    return options

@@ -8,7 +8,8 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_sam.viewer.planes import layer_transform, spatial_shape
+from napari_sam.viewer.large_labels import is_large
+from napari_sam.viewer.planes import layer_transform, place_crop, spatial_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,8 @@ def make_preview(image: Any) -> Labels:
         When not even the address space for it can be had.
     """
     shape = spatial_shape(image)
+    if is_large(shape):  # a patch that moves to where the mask is
+        shape = (1,) * len(shape)
     data = np.zeros(shape, np.uint8) if np.prod(shape, dtype=float) <= MAX_BYTES else OnePlane(shape)
     layer = Labels(
         data,
@@ -49,7 +52,7 @@ def make_preview(image: Any) -> Labels:
     return layer
 
 
-def paint_preview(layer: Any, old: Preview | None, new: Preview | None) -> None:
+def paint_preview(layer: Any, old: Preview | None, new: Preview | None, image: Any) -> None:
     """Replace one preview by another, touching only their boxes.
 
     Parameters
@@ -58,13 +61,32 @@ def paint_preview(layer: Any, old: Preview | None, new: Preview | None) -> None:
         Made by ``make_preview``.
     old, new : Preview or None
         What the layer shows, and what it shall show.
+    image : napari.layers.Image
+        What the layer lies on.
     """
+    if is_large(spatial_shape(image)):
+        _move_patch(layer, new, image)
+        return
     for plane, box in _boxes(old, new):
         wanted = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
         if new is not None and new.plane == plane:
             r0, c0, r1, c1 = new.mask.box
             wanted[r0 - box[0] : r1 - box[0], c0 - box[1] : c1 - box[1]] = new.mask.mask
         _write_region(layer, plane, box, wanted)
+
+
+def _move_patch(layer: Any, new: Preview | None, image: Any) -> None:
+    """Make the layer the mask's box, and put it where that is."""
+    mask = np.zeros((1,) * image.ndim, np.uint8)
+    translate = image.translate
+    if new is not None and new.mask.area:
+        shape = np.ones(image.ndim, int)
+        shape[list(new.plane.axes)] = new.mask.mask.shape
+        mask = new.mask.mask.astype(np.uint8).reshape(shape)
+        translate = place_crop(image, new.plane, new.mask.box, new.mask.mask.shape)["translate"]
+    layer.data = mask
+    layer.translate = translate
+    layer.editable = False
 
 
 def _boxes(old: Preview | None, new: Preview | None) -> list[tuple[Plane, tuple[int, int, int, int]]]:

@@ -1,0 +1,85 @@
+"""Images whose planes are too large for label arrays, end to end on a bare viewer model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_sam.inference import label_store
+from napari_sam.viewer import large_labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Bench
+
+
+@pytest.fixture
+def large(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    """A pyramid of 300 x 200 pixels, which counts as large."""
+    monkeypatch.setattr(large_labels, "LARGEST_PLANE", 100)
+    monkeypatch.setattr(label_store, "COARSEST", 100)
+    monkeypatch.setenv("NAPARI_SAM_LABEL_DIR", str(tmp_path))
+    data = np.zeros((300, 200), np.uint8)
+    bench.open([data, data[::2, ::2]], multiscale=True, name="slide 1", scale=(0.5, 0.5))
+    return bench
+
+
+def labels(bench: Bench) -> Any:
+    return np.asarray(bench.viewer.layers["SAM objects"].data[0])
+
+
+def test_objects_are_kept_on_disk_and_said_to_be(large: Bench, tmp_path: Path) -> None:
+    large.points.add((250, 150))
+    assert large.preview.data.shape == (7, 7)
+    np.testing.assert_allclose(large.preview.data_to_world((3, 3)), (125, 75))
+    large.session.accept()
+    large.points.add((20, 30))
+    large.session.accept()
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("slide_1-")
+    told = [message for message in large.messages if str(folder) in message]
+    assert len(told) == 1
+    data = labels(large)
+    assert (data.shape, data[250, 150], data[20, 30], np.count_nonzero(data)) == ((300, 200), 1, 2, 58)
+
+
+def test_others_are_kept_and_an_object_can_be_replaced(large: Bench) -> None:
+    large.points.add((100, 100))
+    large.session.accept()
+    large.points.add((100, 103))
+    large.session.accept()
+    first = labels(large)
+    assert (first[100, 101], first[100, 104]) == (1, 2)
+    assert np.count_nonzero(first == 1) == 29
+    large.session.undo()  # the prompts of the second object are back
+    large.points.add((110, 103))
+    large.session.accept()
+    second = labels(large)
+    assert np.unique(second).tolist() == [0, 1, 2]
+    assert second[110, 103] == 2
+    assert np.count_nonzero(second == 1) == 29
+
+
+def test_an_object_without_free_pixels_is_refused(large: Bench) -> None:
+    for _ in range(2):
+        large.points.add((100, 100))
+        large.session.accept()
+    assert "tick 'Overwrite existing objects'" in large.messages[-1]
+    large.controller.overwrite = True
+    large.session.accept()
+    assert np.unique(labels(large)).tolist() == [0, 2]
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    large: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NAPARI_SAM_LABEL_DIR", str(tmp_path / "file"))
+    large.points.add((100, 100))
+    large.session.accept()
+    assert "NAPARI_SAM_LABEL_DIR" in large.messages[-1]
+    assert "SAM objects" not in large.viewer.layers
+    assert large.session.preview is not None
