@@ -17,6 +17,7 @@ from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.exact_grid import iter_exact_candidates
 from napari_sam.inference.foreground import mean_foreground, read_foreground
 from napari_sam.inference.low_res_masks import LowResMask, drop_duplicates, read_alternatives
+from napari_sam.inference.shared_work import choose_batch
 from napari_sam.inference.stitching import Stitcher
 from napari_sam.inference.tiling import HALO, cover_plane
 from napari_sam.inference.transforms import check_plane
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Crop = tuple[int, int, int, int]
 
 BATCH = 16
-"""Points decoded at once. Larger batches are no faster on a CPU, and what a batch covers is asked twice."""
+"""Most points decoded at once: those of a batch cannot be skipped for each other's masks."""
 PENDING = 512
 """Low-resolution masks held before duplicates are dropped: bounds the memory of a tile."""
 
@@ -147,6 +148,8 @@ def _generate(
     config, frame = predictor.model.config, embedding.frame
     shape = 4 * embedding.tokens[0], 4 * embedding.tokens[1]
     covered = _Covered(embedding, config.stride, params)
+    tokens = config.decode_window**2 or embedding.tokens[0] * embedding.tokens[1]
+    size = choose_batch(predictor.model.device, tokens, BATCH)
     found: list[LowResMask] = []
     done, held = 0, PENDING
     for level in _order(points, params.skip):
@@ -154,7 +157,7 @@ def _generate(
         while len(rest):
             asked = ~covered.at(points[rest])
             done += int(np.count_nonzero(~asked))
-            rest, batch = rest[asked][BATCH:], rest[asked][:BATCH]
+            rest, batch = rest[asked][size:], rest[asked][:size]
             prompts = [Prompts(points=[p]) for p in points[batch]]
             for i, window, logits, iou in predictor.predictor.iter_logits(embedding, prompts):
                 row, col = points[batch[i]].tolist()
