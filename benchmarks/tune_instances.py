@@ -45,7 +45,12 @@ def main() -> None:
     def score(params: InstanceParams) -> tuple[float, dict[str, tuple[float, float]]]:
         found: dict[str, list[LabelScores]] = {}
         for image, dense in zip(held, maps, strict=True):
-            result = evaluate_labels(image.labels, segment_maps(dense.astype(np.float32), params))
+            found_labels = segment_maps(dense.astype(np.float32), params)
+            cells = [  # nearest, where a frame was enlarged
+                ((np.arange(n) + 0.5) * m / n).astype(int)
+                for n, m in zip(image.labels.shape, found_labels.shape, strict=True)
+            ]
+            result = evaluate_labels(image.labels, found_labels[np.ix_(*cells)])
             found.setdefault(image.group, []).append(result)
         pooled = {kind: pool_scores(results) for kind, results in found.items()}
         means = {kind: (scores.ap[0.5], scores.msa) for kind, scores in pooled.items()}
