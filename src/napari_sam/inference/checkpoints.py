@@ -213,6 +213,9 @@ class _WithoutRandomNumbers(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in ("uniform_", "normal_", "kaiming_uniform_", "trunc_normal_"):
             tensor = args[0] if args else kwargs["tensor"]
-            # trunc_normal_ draws again and again until all is within its bounds: what memory held may never be
-            return tensor.zero_() if func.__name__ == "normal_" else tensor
+            if func.__name__ == "normal_":
+                # trunc_normal_ draws until all is within its bounds, which what memory held may never be.
+                with torch.no_grad():
+                    tensor.zero_()
+            return tensor
         return func(*args, **(kwargs or {}))
