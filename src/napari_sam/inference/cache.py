@@ -17,6 +17,10 @@ _QUEUE: Final = 4  # embeddings that wait for the disk, at most
 _log = logging.getLogger(__name__)
 
 
+class DamagedEntryError(CacheError):
+    """What a store holds under a key is not what was written there, or is gone."""
+
+
 class EmbeddingStore(Protocol):
     """Where embeddings outlive the process; ``ZarrStore`` is one.
 
@@ -24,7 +28,10 @@ class EmbeddingStore(Protocol):
     """
 
     def get(self, key: str) -> ImageEmbedding | None:
-        """The embedding of this key, or None."""
+        """The embedding of this key, or None. What nobody looks at may be read later."""
+
+    def delete(self, key: str) -> None:
+        """Forget an embedding."""
 
     def put(self, key: str, embedding: ImageEmbedding) -> None:
         """Keep an embedding, whole or not at all."""
@@ -96,18 +103,40 @@ class EmbeddingCache:
             return "memory"
         return "disk" if self.store is not None and key in self.store else None
 
-    def get(self, key: str) -> ImageEmbedding | None:
-        """The embedding of this key, now the most recently used, or None."""
+    def get(self, key: str, partial: bool = False) -> ImageEmbedding | None:
+        """The embedding of this key, now the most recently used, or None.
+
+        Parameters
+        ----------
+        key : str
+        partial : bool
+            Whether it may be read and checked where and when it is looked at, which then can raise
+            `DamagedEntryError`. A second ``get`` without this option drops what is damaged.
+        """
         with self._lock:
+            found = self._entries.get(key) or self._queued.get(key)
             if key in self._entries:
                 self._entries.move_to_end(key)
-                return self._entries[key]
-            if key in self._queued:
-                return self._queued[key]
-        found = self.store.get(key) if self.store is not None else None
-        if found is not None:
-            self._remember(key, found)
+        if found is None and self.store is not None:
+            found = self.store.get(key)
+            if found is not None:
+                self._remember(key, found)
+        if found is None or partial:
+            return found
+        try:
+            found.load()
+        except DamagedEntryError as error:
+            _log.info("%s It is encoded anew.", error)
+            self._drop(key)
+            return None
         return found
+
+    def _drop(self, key: str) -> None:
+        with self._lock:
+            if key in self._entries:
+                self.nbytes -= self._entries.pop(key).nbytes
+        if self.store is not None:
+            self.store.delete(key)
 
     def put(self, key: str, embedding: ImageEmbedding) -> None:
         """Keep an embedding, on disk too; one larger than the whole budget is not kept in memory.

@@ -92,3 +92,6 @@ class ImageEmbedding:
         held = sum(t.nbytes for t in tensors)
         held += self.maps.nbytes if self.maps is not None else 0
         return held + (self.instances.labels.nbytes if self.instances is not None else 0)
+
+    def load(self) -> None:
+        """Read and check what is still on disk; here nothing is."""

@@ -5,8 +5,9 @@ The arrays are sharded and compressed (Blosc LZ4); any zarr opens them with
 is left of its specification for arrays of a known layout fits on this page, a small entry takes a fifth
 of the time, and no import of 0.3 s comes before the first click.
 
-Zip keeps a checksum of each member and of nothing else, so the metadata names key, format and arrays: an
-entry that was cut off, changed, renamed or written by another version is a `DamagedEntryError`.
+The metadata has a checksum (zip's own) and holds those of the chunks, so that a chunk can be read and
+checked alone: a click needs 1 MB of the 23 MB of a frame of 1024 pixels. It also names key, format and
+arrays. An entry that was cut off, changed, renamed or written by another version is a `DamagedEntryError`.
 
 References
 ----------
@@ -21,18 +22,19 @@ import struct
 import zlib
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 
-from napari_sam.errors import CacheError
+from napari_sam.inference.cache import DamagedEntryError
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.instance_maps import Instances
 from napari_sam.inference.paged_tensor import PagedTensor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -51,10 +53,6 @@ _SYMPTOMS: Final = (
 )  # fmt: skip
 
 
-class DamagedEntryError(CacheError):
-    """A file is no entry of this key and version."""
-
-
 class StoredEmbedding(ImageEmbedding):
     """An embedding that was read from disk: what nobody looks at stays compressed.
 
@@ -69,6 +67,7 @@ class StoredEmbedding(ImageEmbedding):
         instances: Instances | _StoredInstances | None,
         frame: Frame,
         plane_shape: tuple[int, int],
+        shards: Iterable[_Shard] = (),
     ) -> None:
         put = partial(object.__setattr__, self)  # it is frozen
         put("features", features)
@@ -77,8 +76,10 @@ class StoredEmbedding(ImageEmbedding):
         put("plane_shape", plane_shape)
         self._maps: NDArray[np.float16] | _Shard | None
         self._instances: Instances | _StoredInstances | None
+        self._shards: tuple[_Shard, ...]
         put("_maps", maps)
         put("_instances", instances)
+        put("_shards", tuple(shards))
 
     @cached_property
     def maps(self) -> NDArray[np.float16] | None:
@@ -97,6 +98,17 @@ class StoredEmbedding(ImageEmbedding):
         held = sum(t.nbytes for t in (self.features, self.detail) if t is not None)
         held += self._maps.nbytes if self._maps is not None else 0
         return held + (self._instances.labels.nbytes if self._instances is not None else 0)
+
+    def load(self) -> None:
+        """Check all that is left in the file, and need the file no more.
+
+        Raises
+        ------
+        DamagedEntryError
+            When something is not as it was written, or the file is gone.
+        """
+        for shard in self._shards:
+            shard.load()
 
 
 def pack_embedding(key: str, embedding: ImageEmbedding) -> bytes:
@@ -132,8 +144,8 @@ def pack_embedding(key: str, embedding: ImageEmbedding) -> bytes:
     return file.getvalue()
 
 
-def read_embedding(path: Path, key: str, device: str | torch.device = "cpu") -> ImageEmbedding:
-    """Read the file of an embedding, and check all of it.
+def open_embedding(path: Path, key: str, device: str | torch.device = "cpu") -> StoredEmbedding:
+    """Read the metadata of an entry; what it describes is read and checked when it is first looked at.
 
     Raises
     ------
@@ -142,30 +154,34 @@ def read_embedding(path: Path, key: str, device: str | torch.device = "cpu") -> 
     OSError
         When it may not be read.
     DamagedEntryError
-        When it is cut off, changed, of another key or another version.
+        When it is cut off, of another key or another version. Looking at the embedding raises it too,
+        where that part is damaged, or the file is gone by then.
     """
     with path.open("rb") as file:
         try:
             with ZipFile(file) as archive:
-                members = {info.filename: archive.read(info) for info in archive.infolist()}
-            about = json.loads(members["zarr.json"])["attributes"][_NAME]
-            if (about["format"], about["key"]) != (FORMAT, key):
-                raise DamagedEntryError(
-                    f"Expected an entry of format {FORMAT} and key {key} in {path}, "
-                    f"got format {about['format']} and key {about['key']}."
-                )
-            arrays = {name: _open_array(name, members) for name in about["arrays"]}
+                about = json.loads(archive.read("zarr.json"))["attributes"][_NAME]
+                if (about["format"], about["key"]) != (FORMAT, key):
+                    raise DamagedEntryError(
+                        f"Expected an entry of format {FORMAT} and key {key} in {path}, "
+                        f"got format {about['format']} and key {about['key']}."
+                    )
+                arrays = {name: _open_array(name, archive, file, path) for name in about["arrays"]}
             frame: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in about["frame"].items()
             }
+            features: Tensor | PagedTensor = arrays["features"].as_tensor(device)
+            if "detail" not in arrays:  # such models decode in whole frames: there is nothing to put off
+                features = features[...]
             return StoredEmbedding(
-                arrays["features"].as_tensor(device),
+                features,
                 arrays["detail"].as_tensor(device) if "detail" in arrays else None,
                 arrays.get("maps"),
                 _StoredInstances(arrays["labels"], arrays["boxes"]) if "labels" in arrays else None,
                 Frame(**frame),
                 tuple(about["plane_shape"]),
+                arrays.values(),
             )
         except DamagedEntryError:
             raise
@@ -173,36 +189,63 @@ def read_embedding(path: Path, key: str, device: str | torch.device = "cpu") -> 
             raise DamagedEntryError(f"Expected a whole embedding in {path}, got: {error}.") from error
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Shard:
-    """An array whose chunks are still compressed."""
+    """An array whose chunks are still compressed, in the file or in memory."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    chunk: tuple[int, ...]
-    data: memoryview
-    index: NDArray[np.uint64]  # (rows of chunks, columns of chunks, 2): offset and length in ``data``
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        chunk: tuple[int, ...],
+        table: NDArray[np.int64],
+        path: Path,
+        start: int,
+    ) -> None:
+        self.shape, self.dtype, self.chunk = shape, dtype, chunk
+        self.nbytes = int(np.prod(shape)) * dtype.itemsize
+        self._table = table  # (rows of chunks, columns, 3): offset from ``start``, length, checksum
+        self._path, self._start = path, start
+        self._loaded: memoryview | None = None
 
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+    def load(self) -> None:
+        if self._loaded is None and self._table.size:
+            data = self._read_file(0, int(self._table[..., :2].sum(axis=-1).max()))
+            for offset, length, checksum in self._table.reshape(-1, 3).tolist():
+                self._check(data[offset : offset + length], length, checksum)
+            self._loaded = data
 
     def read_chunk(self, row: int, col: int) -> NDArray[Any]:
-        offset, length = (int(n) for n in self.index[row, col])
+        offset, length, checksum = self._table[row, col].tolist()
+        loaded = self._loaded
+        piece = self._read_file(offset, length) if loaded is None else loaded[offset : offset + length]
+        if loaded is None:
+            self._check(piece, length, checksum)
         out = np.empty(self.chunk, self.dtype)
-        _get_compressor().decode(self.data[offset : offset + length], out=out)
+        _get_compressor().decode(piece, out=out)
         return out
 
     def read(self) -> NDArray[Any]:
         out = np.empty(self.shape, self.dtype)
         height, width = self.chunk[-2:]
-        for row, col in np.ndindex(self.index.shape[:2]):
+        for row, col in np.ndindex(self._table.shape[:2]):
             target = out[..., row * height : (row + 1) * height, col * width : (col + 1) * width]
             target[...] = self.read_chunk(row, col)[..., : target.shape[-2], : target.shape[-1]]
         return out
 
     def as_tensor(self, device: str | torch.device) -> PagedTensor:
         return PagedTensor(self.shape, (self.chunk[-2], self.chunk[-1]), self.read_chunk, device)
+
+    def _read_file(self, offset: int, length: int) -> memoryview:
+        try:
+            with self._path.open("rb", buffering=0) as file:  # not kept open: there may be hundreds
+                file.seek(self._start + offset)
+                return memoryview(file.read(length))
+        except OSError as error:
+            raise DamagedEntryError(f"Expected the embedding {self._path}, got: {error}.") from error
+
+    def _check(self, piece: memoryview, length: int, checksum: int) -> None:
+        if len(piece) != length or zlib.crc32(piece) != checksum:
+            raise DamagedEntryError(f"Expected {self._path} as it was written, got other bytes.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,13 +272,13 @@ def _pack_array(values: NDArray[Any], side: int) -> tuple[dict[str, Any], bytes]
     """The metadata of a zarr array and its only shard."""
     chunk = *values.shape[:-2], *(max(1, min(side, n)) for n in values.shape[-2:])
     rows, cols = (-(-n // c) for n, c in zip(values.shape[-2:], chunk[-2:], strict=True))
-    pieces, index, offset = [], np.empty((rows, cols, 2), "<u8"), 0
+    pieces, table, offset = [], np.empty((rows, cols, 3), np.int64), 0
     for row, col in np.ndindex(rows, cols):
         piece = np.zeros(chunk, values.dtype)
         found = values[..., row * chunk[-2] : (row + 1) * chunk[-2], col * chunk[-1] : (col + 1) * chunk[-1]]
         piece[..., : found.shape[-2], : found.shape[-1]] = found
         pieces.append(_get_compressor().encode(piece))
-        index[row, col] = offset, len(pieces[-1])
+        table[row, col] = offset, len(pieces[-1]), zlib.crc32(pieces[-1])
         offset += len(pieces[-1])
     ends = {"name": "bytes", "configuration": {"endian": "little"}}
     blosc = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "typesize": values.itemsize, "blocksize": 0}
@@ -255,18 +298,23 @@ def _pack_array(values: NDArray[Any], side: int) -> tuple[dict[str, Any], bytes]
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0,
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "attributes": {_NAME: {"chunks": table.tolist()}},  # offset, length and CRC-32 of each
     }
-    return metadata, b"".join([*pieces, index.tobytes()])
+    return metadata, b"".join([*pieces, table[..., :2].astype("<u8").tobytes()])
 
 
-def _open_array(name: str, members: dict[str, bytes]) -> _Shard:
-    metadata = json.loads(members[f"{name}/zarr.json"])
+def _open_array(name: str, archive: ZipFile, file: BinaryIO, path: Path) -> _Shard:
+    metadata = json.loads(archive.read(f"{name}/zarr.json"))
     shape = tuple(metadata["shape"])
     chunk = tuple(metadata["codecs"][0]["configuration"]["chunk_shape"])
+    table = np.array(metadata["attributes"][_NAME]["chunks"], np.int64)
     rows, cols = (-(-n // c) for n, c in zip(shape[-2:], chunk[-2:], strict=True))
-    data = memoryview(members[f"{name}/c/{'/'.join('0' * len(shape))}"])
-    index = np.frombuffer(data[len(data) - 16 * rows * cols :], "<u8").reshape(rows, cols, 2)
-    return _Shard(shape, np.dtype(metadata["data_type"]), chunk, data, index)
+    member = archive.getinfo(f"{name}/c/{'/'.join('0' * len(shape))}")
+    file.seek(member.header_offset + 26)  # of the member's local header, which ends in two variable parts
+    start = file.tell() + 4 + sum(struct.unpack("<HH", file.read(4)))
+    if start + member.file_size > path.stat().st_size:
+        raise DamagedEntryError(f"Expected {path} to hold all of {name}, got a shorter file.")
+    return _Shard(shape, np.dtype(metadata["data_type"]), chunk, table.reshape(rows, cols, 3), path, start)
 
 
 def _to_half(values: Tensor) -> NDArray[Any]:

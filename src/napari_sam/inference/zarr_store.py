@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 import platformdirs
 
 from napari_sam.errors import CacheError
-from napari_sam.inference.zarr_entry import DamagedEntryError, pack_embedding, read_embedding
+from napari_sam.inference.cache import DamagedEntryError
+from napari_sam.inference.zarr_entry import open_embedding, pack_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,11 +102,12 @@ class ZarrStore:
     def get(self, key: str) -> ImageEmbedding | None:
         """The embedding of this key, now the most recently used, or None.
 
-        An entry that is not as it was written is deleted.
+        An entry whose metadata are not as they were written is deleted. The rest is read and checked where
+        it is looked at, or all at once by ``load``; both raise `DamagedEntryError`.
         """
         path = self._find(key)
         try:
-            found = read_embedding(path, key, self.device)
+            found = open_embedding(path, key, self.device)
         except DamagedEntryError as error:
             _log.info("%s It is encoded anew.", error)
             _delete(path)
@@ -150,6 +152,10 @@ class ZarrStore:
             ) from error
         with self._lock:
             self._added += len(data)
+
+    def delete(self, key: str) -> None:
+        """Delete an entry."""
+        _delete(self._find(key))
 
     def clear(self) -> None:
         """Delete all entries; other files stay."""
