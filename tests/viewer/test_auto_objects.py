@@ -78,7 +78,7 @@ def test_each_object_has_its_scores_and_measures(bench: Bench) -> None:
     assert {"stability", "centroid-col", "mean_intensity", "on_border"} <= set(table)
     bench.session.auto.set_params({"min_area": 40})
     assert result(bench).features["index"].tolist() == [1, 2]
-    np.testing.assert_allclose(result(bench).features["predicted_iou"], [0.8, 0.7])
+    np.testing.assert_allclose(result(bench).features["predicted_iou"], [0.7, 0.8])
 
 
 def test_the_plane_of_a_stack_is_filled_and_stays_when_another_is_shown(bench: Bench) -> None:

@@ -40,12 +40,13 @@ def test_click_accept_undo_and_segment_everything(window: Desk) -> None:
 def test_progress_is_shown_and_ends(window: Desk) -> None:
     from napari.utils import progress
 
-    window.engine.steps, window.engine.step_delay = 20, 0.02
+    window.engine.steps, window.engine.step_delay = 2000, 0.02
     window.widget.segment_everything()
     panel = window.widget._auto_panel
     window.wait_for(lambda: panel.progress.value() > 3)
     assert len(progress._all_instances) == 1
     assert not panel.segment.isEnabled()
+    window.widget.cancel()
     assert window.widget.wait(20)
     assert len(progress._all_instances) == 0
     assert panel.segment.isEnabled()

@@ -96,7 +96,7 @@ class NewLayer:
         self._edited = False
         self._dropped = False
         self._count = 0
-        self._writing = False
+        self._numbers = _Numbers()
 
     def add_part(self, part: Candidates, kept: NDArray[np.int64]) -> None:
         """Draw the objects of a part on free pixels, under the next ids."""
@@ -116,7 +116,7 @@ class NewLayer:
         """Draw exactly these objects, in the layer's own array."""
         if (self.layer is None and not len(shown.kept)) or not self._ready():
             return None
-        labels, indices = draw_with_indices(shown.candidates, shown.kept)
+        labels, indices = self._numbers.keep(*draw_with_indices(shown.candidates, shown.kept))
         self._data[plane_selection(self._plane)] = labels
         self._count = len(indices)
         self.layer.refresh(extent=False)
@@ -229,6 +229,7 @@ class TargetGaps:
         self._sketch = NewLayer(host, plane, shape, f"{target.name} gaps", lambda _: None)
         self._fitted = np.zeros((0, 0), np.int32)
         self._ids: NDArray[np.integer] = np.zeros(0, np.int64)
+        self._numbers = _Numbers()
         self._after: NDArray[np.integer] | None = None  # the whole plane as it was left here
         self._edited = False
         self._dropped = False
@@ -248,13 +249,14 @@ class TargetGaps:
         self._take_back()
         labels, indices = draw_with_indices(shown.candidates, shown.kept)
         taken = np.asarray(self._target.data[plane_selection(self._plane)])
-        self._fitted, numbers = fit_into_gaps(labels, taken)
-        note = self._widen(len(numbers))
+        fitted, numbers = fit_into_gaps(labels, taken)
+        self._fitted, indices = self._numbers.keep(fitted, indices[numbers - 1])
+        note = self._widen(len(indices))
         self._fill()
         placed = self._fitted.astype(np.int64)
         if len(self._ids):
             placed[placed > 0] += int(self._ids[0]) - 1
-        return Written(placed, self._ids, indices[numbers - 1], self, note)
+        return Written(placed, self._ids, indices, self, note)
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
         """Add the objects' rows to the target's table."""
@@ -366,6 +368,30 @@ class TargetGaps:
         if not self._writing:
             self._edited = True
             self._on_edited(f"{self._target.name!r} was edited: the thresholds no longer apply to it.")
+
+
+class _Numbers:
+    """Numbers of objects, which change as little as can be: with them their colours would."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, int] = {}
+
+    def keep(
+        self, labels: NDArray[np.int32], indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Number objects 1, 2, ... anew, so that each keeps the number that it had the last time.
+
+        Where there are fewer objects now, those whose number is too high take the free ones.
+        """
+        count = len(indices)
+        old = np.array([self._before.get(i, 0) for i in indices.tolist()], np.int64)
+        stays = (old > 0) & (old <= count)
+        numbers = np.where(stays, old, 0)
+        numbers[~stays] = np.setdiff1d(np.arange(1, count + 1), old[stays])
+        ordered = np.empty_like(indices)
+        ordered[numbers - 1] = indices
+        self._before = dict(zip(indices.tolist(), numbers.tolist(), strict=True))
+        return np.concatenate([[0], numbers]).astype(np.int32)[labels], ordered
 
 
 def add_quietly(viewer: Any, layer: Any) -> None:

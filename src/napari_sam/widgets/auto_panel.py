@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam.viewer.region_source import VISIBLE
 from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form, narrow
@@ -14,6 +14,7 @@ from napari_sam.widgets.threshold_panel import ThresholdPanel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_sam.session.auto_requests import AutoState
     from napari_sam.types import Progress
 
 __all__ = ["METHODS", "AutoPanel"]
@@ -63,13 +64,18 @@ class AutoPanel(QWidget):
         self.section = Section(
             "Thresholds", self.thresholds, "Which of the candidates that were found are objects."
         )
+        self._had_result = False
         form = make_form()
         form.addRow(form_label("Method"), self.method)
         form.addRow(form_label("Within"), self.region)
         form.addRow(self.cut)
         form.addRow(form_label("Result"), self.result)
-        for control in (self.segment, self.progress, self.cancel):
-            form.addRow(control)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(6)
+        buttons.addWidget(self.segment, 2)
+        buttons.addWidget(self.cancel, 1)
+        form.addRow(buttons)
+        form.addRow(self.progress)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -85,6 +91,13 @@ class AutoPanel(QWidget):
         if progress is not None:
             self.progress.setRange(0, progress.total)
             self.progress.setValue(min(progress.done, progress.total))
+
+    def show_state(self, state: AutoState) -> None:
+        """Show the last result and its thresholds, which unfold when the first is there; emits nothing."""
+        self.thresholds.show_state(state)
+        if state.active and not self._had_result:
+            self._had_result = True
+            self.section.open()
 
     def show_regions(self, layers: Iterable[Any], current: Any) -> None:
         """List the layers that can be a region, and mark the one in use; emits nothing."""

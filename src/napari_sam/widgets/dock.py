@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Points, Shapes
 from psygnal import Signal
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam.errors import SamError
@@ -275,7 +275,7 @@ class SamWidget(QWidget):
             layout.addWidget(panel)
             layout.addWidget(_line())
         layout.addWidget(self._status, 1)
-        scroll = QScrollArea()
+        scroll = _Column()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -283,7 +283,6 @@ class SamWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        self.setMinimumWidth(260)
 
     def _connect(self) -> None:
         session, controller = self._session, self._controller
@@ -379,7 +378,7 @@ class SamWidget(QWidget):
         self._activity.show(progress)
 
     def _on_auto_changed(self) -> None:
-        self._auto_panel.thresholds.show_state(self._session.auto.state)
+        self._auto_panel.show_state(self._session.auto.state)
 
     def _on_region_chosen(self, layer: Any) -> None:
         self._region = layer
@@ -431,6 +430,17 @@ class SamWidget(QWidget):
 
     def _on_overwrite_toggled(self, checked: bool) -> None:
         self._controller.overwrite = checked
+
+
+class _Column(QScrollArea):
+    """Scrolls up and down only, so it is never narrower than what it shows."""
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the content and the scroll bar."""
+        content, bar, least = self.widget(), self.verticalScrollBar(), super().minimumSizeHint()
+        if content is None or bar is None:
+            return least
+        return QSize(content.minimumSizeHint().width() + bar.sizeHint().width(), least.height())
 
 
 def _take_apart(

@@ -58,8 +58,8 @@ class ThresholdPanel(QWidget):
             self.sliders[name] = ValueSlider(1, 10_000, tip, decimals=0, logarithmic=True, infinite=infinite)
         self._params = FilterParams()
         self._changes: dict[str, Any] = {}
-        self._timer = _make_timer(self, 0, self._emit)
-        self._rest = _make_timer(self, REST, self.rested.emit)
+        self._timer = _make_timer(self, 0, self._on_timer_over)
+        self._rest = _make_timer(self, REST, self._on_rest_over)
         self._lay_out()
         for name, slider in self.sliders.items():
             slider.value_changed.connect(lambda value, name=name: self._on_slider_changed(name, value))
@@ -135,7 +135,10 @@ class ThresholdPanel(QWidget):
         if not self._timer.isActive():
             self._timer.start()
 
-    def _emit(self) -> None:
+    def _on_rest_over(self) -> None:
+        self.rested.emit()
+
+    def _on_timer_over(self) -> None:
         changes, self._changes = self._changes, {}
         began = time.monotonic()
         self.thresholds_changed.emit(changes)

@@ -48,9 +48,10 @@ class ValueSlider(QWidget):
         self._infinite = infinite
         self._value = low
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.setRange(0, STEPS)
-        self.slider.setPageStep(STEPS // 20)
-        self.slider.setMinimumWidth(60)
+        self._last = STEPS if logarithmic else round((high - low) * 10**decimals)
+        self.slider.setRange(0, self._last)
+        self.slider.setPageStep(max(self._last // 20, 1))
+        self.slider.setMinimumWidth(48)
         self.slider.setToolTip(tip)
         self.box = _NumberBox(infinite)
         self.box.setDecimals(decimals)
@@ -76,14 +77,17 @@ class ValueSlider(QWidget):
     def show_value(self, value: float) -> None:
         """Show a value; emits nothing."""
         self._value = value
-        for part in (self.slider, self.box):
-            part.blockSignals(True)
+        if self._at(self.slider.value()) != value:  # else an arrow key would not get beyond its neighbour
+            self._show(self.slider, self._position(value))
+        self._show(self.box, min(value, self.box.maximum()))
+
+    @staticmethod
+    def _show(part: QSlider | QDoubleSpinBox, value: float) -> None:
+        part.blockSignals(True)
         try:
-            self.slider.setValue(self._position(value))
-            self.box.setValue(min(value, self.box.maximum()))
+            part.setValue(value)  # type: ignore[arg-type]
         finally:
-            for part in (self.slider, self.box):
-                part.blockSignals(False)
+            part.blockSignals(False)
 
     def show_range(self, low: float, high: float) -> None:
         """Change the ends of the scale and keep the value; emits nothing."""
@@ -103,23 +107,23 @@ class ValueSlider(QWidget):
 
     def _position(self, value: float) -> int:
         if self._infinite and value >= self._top():
-            return STEPS
+            return self._last
         if self._logarithmic:
             if value < self._low:
                 return 0
             part = math.log(value / self._low) / math.log(self._high / self._low)
         else:
             part = (value - self._low) / (self._high - self._low)
-        last = STEPS - 1 if self._infinite else STEPS
+        last = self._last - 1 if self._infinite else self._last
         first = 1 if self._logarithmic else 0
         return min(max(first + round(part * (last - first)), first), last)
 
     def _at(self, position: int) -> float:
-        if self._infinite and position == STEPS:
+        if self._infinite and position == self._last:
             return math.inf
         if self._logarithmic and position == 0:
             return 0.0
-        last = STEPS - 1 if self._infinite else STEPS
+        last = self._last - 1 if self._infinite else self._last
         first = 1 if self._logarithmic else 0
         part = (position - first) / (last - first)
         if self._logarithmic:
@@ -127,20 +131,16 @@ class ValueSlider(QWidget):
         return round(self._low + part * (self._high - self._low), self.box.decimals())
 
     def _on_slider_moved(self, position: int) -> None:
-        self._become(self._at(position))
+        value = self._at(position)
+        if value == self._value:
+            return  # where steps are finer than whole pixels
+        self._value = value
+        self._show(self.box, min(value, self.box.maximum()))
+        self.value_changed.emit(value)
 
     def _on_box_changed(self, value: float) -> None:
-        self._become(math.inf if self._infinite and value >= self._top() else value)
-
-    def _become(self, value: float) -> None:
-        if value != self._value:
-            at = self.slider.value()
-            self.show_value(value)
-            if self.slider.hasFocus() and self._at(at) == value:
-                self.slider.blockSignals(True)
-                self.slider.setValue(at)  # where steps are finer than whole pixels, arrow keys must not stick
-                self.slider.blockSignals(False)
-            self.value_changed.emit(value)
+        self.show_value(math.inf if self._infinite and value >= self._top() else value)
+        self.value_changed.emit(self._value)
 
 
 class _NumberBox(QDoubleSpinBox):
@@ -155,7 +155,7 @@ class _NumberBox(QDoubleSpinBox):
         self.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
         self.setKeyboardTracking(False)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.setFixedWidth(self.fontMetrics().horizontalAdvance("000000") + 16)
+        self.setFixedWidth(self.fontMetrics().horizontalAdvance("00000") + 16)
 
     def textFromValue(self, value: float) -> str:
         """The number, or "any"."""
