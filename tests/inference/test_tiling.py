@@ -11,7 +11,7 @@ from napari_sam.inference.tiling import centre_crop, choose_crop, cover_plane, t
     [
         pytest.param((300, 200), (10, 10, 20, 20), 300, (0, 0, 300, 200), id="small planes are one crop"),
         pytest.param((1, 300), (0, 5, 0, 5), 300, (0, 0, 1, 300), id="one row"),
-        # tiles of 256 start at 0, 128, 256, ... and answer for their pixels 64 to 192, at the borders for more
+        # tiles of 256 start at 0, 128, ... and answer for their pixels 64 to 192, at the borders for more
         pytest.param((1000, 1000), (0, 0, 0, 0), 256, (0, 0, 256, 256), id="first corner"),
         pytest.param((1000, 1000), (999, 999, 999, 999), 256, (744, 744, 1000, 1000), id="last corner"),
         pytest.param((1000, 1000), (191, 191, 191, 191), 256, (0, 0, 256, 256), id="end of a core"),
