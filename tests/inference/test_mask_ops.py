@@ -13,7 +13,6 @@ from napari_sam.inference.mask_ops import (
     clean_mask,
     resample_logits,
     stability_score,
-    suppress_overlaps,
     upscale_logits,
 )
 from napari_sam.types import LowResLogits, ObjectMask
@@ -198,32 +197,3 @@ PARTS = "##...### ##...### .....### #....... .#......"
 def test_clean_mask(drawing: str, keep: list[tuple[int, int]], hole: int, expected: str) -> None:
     clicks = np.array(keep, np.int64).reshape(-1, 2)
     np.testing.assert_array_equal(clean_mask(to_mask(drawing), clicks, hole), to_mask(expected))
-
-
-def draw_disc(row: float, col: float, radius: float, score: float, stability: float = 1.0) -> ObjectMask:
-    rows, cols = np.mgrid[:60, :60]
-    return ObjectMask.from_plane(
-        np.hypot(rows - row, cols - col) < radius, predicted_iou=score, stability_score=stability
-    )
-
-
-def test_suppress_overlaps_equals_a_naive_one() -> None:
-    rng = np.random.default_rng(0)
-    dropped = 0
-    for _ in range(10):
-        objects = [
-            draw_disc(*rng.uniform(5, 55, 2), rng.uniform(3, 9), rng.uniform(0, 1), rng.uniform(0.5, 1))
-            for _ in range(25)
-        ]
-        kept: list[ObjectMask] = []
-        for obj in sorted(objects, key=lambda o: -o.predicted_iou * o.stability_score):
-            inside = [obj.intersection(k) / min(obj.area, k.area) for k in kept]
-            if all(obj.iou(k) <= 0.3 for k in kept) and all(part <= 0.9 for part in inside):
-                kept.append(obj)
-        assert suppress_overlaps(objects, 0.3) == kept
-        dropped += len(objects) - len(kept)
-    assert dropped > 20
-
-
-def test_suppress_overlaps_of_nothing() -> None:
-    assert suppress_overlaps([], 0.5) == []

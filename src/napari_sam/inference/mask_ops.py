@@ -9,8 +9,6 @@ from scipy.ndimage import binary_fill_holes
 from scipy.ndimage import label as label_components
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from napari_sam.types import Box, LowResLogits, ObjectMask
@@ -157,28 +155,3 @@ def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32)
         small = np.flatnonzero(sizes <= hole)
         mask = mask | np.isin(labelled, small[small > 0])
     return mask
-
-
-def suppress_overlaps(objects: Sequence[ObjectMask], threshold: float) -> list[ObjectMask]:
-    """Non-maximum suppression by mask IoU: the best first, near duplicates dropped.
-
-    The best has the highest product of predicted IoU and stability score. An object that lies almost
-    wholly (90 %) within a better one, or holds one, is dropped as well.
-    """
-    order = sorted(objects, key=lambda o: (-o.predicted_iou * o.stability_score, o.origin))
-    kept: list[ObjectMask] = []
-    areas: list[int] = []
-    boxes = np.zeros((len(order), 4))
-    for obj in order:
-        area, n = obj.area, len(kept)
-        r0, c0, r1, c1 = obj.box
-        near = (boxes[:n, 0] < r1) & (boxes[:n, 2] > r0) & (boxes[:n, 1] < c1) & (boxes[:n, 3] > c0)
-        for i in np.flatnonzero(near):
-            shared = obj.intersection(kept[i])
-            if shared > threshold * (area + areas[i] - shared) or shared > 0.9 * min(area, areas[i]):
-                break
-        else:
-            boxes[n] = obj.box
-            kept.append(obj)
-            areas.append(area)
-    return kept
