@@ -92,7 +92,8 @@ def test_nothing_to_fold_is_not_copied() -> None:
     [
         pytest.param("cpu", False, False, torch.float32, id="no tiles"),
         pytest.param("cpu", True, False, torch.bfloat16, id="tiles"),
-        pytest.param("cpu", True, True, torch.float32, id="narrow convolutions"),
+        pytest.param("cpu", True, True, torch.float32, id="convolutions, with tiles"),
+        pytest.param("cuda", False, True, torch.float32, id="convolutions on a GPU"),
         pytest.param("mps", False, False, torch.float16, id="mps"),
     ],
 )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from napari_sam.errors import SamError
 from napari_sam.inference.engines.engine import fold_encoder
+from napari_sam.modeling import ConvConfig
 from napari_sam.modeling.image_encoder import Attention, has_amx
 from napari_sam.modeling.sam import Features
 
@@ -97,7 +98,8 @@ class OpenVinoEngine:
 
     def __init__(self, model: LoadedModel, place: Path, precision: str | None = None) -> None:
         openvino = _import_openvino()
-        self.precision = precision or ("bf16" if has_amx() else "f32")
+        convolutional = isinstance(model.config.encoder, ConvConfig)  # see choose_precision
+        self.precision = precision or ("bf16" if has_amx() and not convolutional else "f32")
         self._parts = _list_parts(model.module)
         settings = {
             "INFERENCE_PRECISION_HINT": self.precision,
