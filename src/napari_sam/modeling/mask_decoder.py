@@ -147,8 +147,8 @@ class DetailBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)  # starts as the identity
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)  # starts as the identity
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.conv2(nn.functional.relu(self.conv1(x)))
@@ -166,9 +166,8 @@ class MaskQuality(nn.Module):
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
         self.head = MLP(2 * channels + 4 + dim, 64, 1, 3)
-        last = self.head.layers[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in self.head.layers[-1].parameters():
+            nn.init.zeros_(parameter)  # starts without a correction
 
     def forward(self, logits: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
         """Logits (N, M, h, w), features (N, K, h, w) and mask tokens (N, M, C) to corrections (N, M)."""
