@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.session.jobs import COMPUTE, Job, JobEvent, JobQueue
@@ -37,6 +37,13 @@ class _Relay(QObject):
         # to a method of a QObject, which every binding runs in that object's thread
         self.stepped.connect(self._on_stepped)
 
+    def start_soon(self, thread: threading.Thread) -> None:
+        """Start a thread when the Qt loop has nothing else to do."""
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.timeout.connect(thread.start)
+        timer.start(0)
+
     def silence(self) -> None:
         """Deliver nothing any more, events that are under way included."""
         self._receive = None
@@ -49,7 +56,8 @@ class _Relay(QObject):
 class QtJobRunner:
     """A ``JobRunner`` for a Qt application; to be made, used and closed on the Qt thread.
 
-    The thread of a lane starts with its first job and ends on ``close``, after the step that it is in.
+    The thread of a lane starts soon after its first job was submitted, from the Qt loop, and ends on
+    ``close``, after the step that it is in.
     """
 
     def __init__(self) -> None:
@@ -82,7 +90,8 @@ class QtJobRunner:
             queue = JobQueue()
             thread = threading.Thread(target=self._work, args=(queue,), name=name, daemon=True)
             self._lanes[job.lane] = queue, thread
-            thread.start()
+            # Not at once: what the first job imports would share the interpreter with what is being opened.
+            self._relay.start_soon(thread)
         self._lanes[job.lane][0].submit(job)
 
     def cancel(self, slot: str) -> None:
@@ -130,7 +139,8 @@ class QtJobRunner:
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the threads to end after ``close``; True when they have."""
         for _, thread in self._lanes.values():
-            thread.join(timeout)
+            if thread.is_alive():  # else it has ended, or was never started
+                thread.join(timeout)
         return not self.is_alive
 
     def _work(self, queue: JobQueue) -> None:
