@@ -86,9 +86,10 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
         (
             Phase("dense", 1450, dense=True, prompts=False, encoder_lr=2e-3),
             Phase("prompts", 250, dense=False, prompts=True, decoder_lr=1e-3),
-            Phase("joint", 450, dense=True, prompts=True, encoder_lr=8e-4, decoder_lr=8e-4),
+            Phase("joint", 1500, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=8e-4),
         ),
-        objects=10,
+        objects=5,
+        synthetic=0.2,
     ),
     "smoke": TrainConfig(
         "conv_test",
