@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from napari_sam.inference.candidates import Candidates
-from napari_sam.inference.foreground import mean_foreground
+from napari_sam.inference.foreground import Foreground
 from napari_sam.inference.mask_ops import stability_score
 from napari_sam.inference.predictor import CHUNK
 from napari_sam.inference.transforms import check_plane
@@ -68,6 +68,7 @@ def iter_exact_candidates(
     total = params.points_per_side**2
     yield Progress(0, total, "encoding")
     embedding = predictor.encode(image, (0, 0, height, width))
+    foreground = Foreground.of(predictor.model, embedding)
     points = make_exact_grid(embedding.frame, params.points_per_side)
     if region is not None:
         points = points[region.holds(points)]
@@ -76,7 +77,7 @@ def iter_exact_candidates(
     for start in range(0, len(points), CHUNK):
         yield Progress(start, total, "prompting")
         scores, objects = _decode(predictor, embedding, points[start : start + CHUNK], params)
-        parts.append(Candidates.from_objects(objects, (height, width), mean_foreground(objects, embedding)))
+        parts.append(Candidates.from_objects(objects, (height, width), foreground.inside(objects)))
         ious.append(scores)
     found = Candidates.concatenate(parts)
     found = found.take(suppress_boxes(found.boxes, np.concatenate(ious), params.duplicates))

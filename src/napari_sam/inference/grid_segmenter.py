@@ -15,7 +15,7 @@ import numpy as np
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.exact_grid import iter_exact_candidates
-from napari_sam.inference.foreground import mean_foreground, read_foreground
+from napari_sam.inference.foreground import Foreground
 from napari_sam.inference.low_res_masks import LowResMask, drop_duplicates, read_alternatives
 from napari_sam.inference.shared_work import choose_batch
 from napari_sam.inference.stitching import Stitcher
@@ -147,7 +147,8 @@ def _generate(
     """The candidates of one tile; yields the number of points done."""
     config, frame = predictor.model.config, embedding.frame
     shape = 4 * embedding.tokens[0], 4 * embedding.tokens[1]
-    covered = _Covered(embedding, config.stride, params)
+    foreground = Foreground.of(predictor.model, embedding)
+    covered = _Covered(embedding, config.stride, foreground, params)
     tokens = config.decode_window**2 or embedding.tokens[0] * embedding.tokens[1]
     size = choose_batch(predictor.model.device, tokens, BATCH)
     found: list[LowResMask] = []
@@ -171,14 +172,17 @@ def _generate(
             yield done
     found = drop_duplicates(found, shape, params.duplicates)
     objects = [obj for obj in (mask.upscale(frame) for mask in found) if obj.mask.size]
-    return Candidates.from_objects(objects, embedding.plane_shape, mean_foreground(objects, embedding))
+    return Candidates.from_objects(objects, embedding.plane_shape, foreground.inside(objects))
 
 
 class _Covered:
     """Where no more points are asked: accepted masks and certain background, in cells of the frame."""
 
-    def __init__(self, embedding: ImageEmbedding, stride: int, params: GridParams) -> None:
-        self._embedding = embedding
+    def __init__(
+        self, embedding: ImageEmbedding, stride: int, foreground: Foreground, params: GridParams
+    ) -> None:
+        self._frame = embedding.frame
+        self._foreground = foreground
         self._params = params
         self._cell = stride / 4
         self._mask = np.zeros((4 * embedding.tokens[0], 4 * embedding.tokens[1]), bool)
@@ -187,14 +191,11 @@ class _Covered:
         """Which of the (N, 2) points are skipped."""
         if not self._params.skip:
             return np.zeros(len(points), bool)
-        xy = self._embedding.frame.to_frame(points)
+        xy = self._frame.to_frame(points)
         cells = np.floor((xy[:, ::-1] + 0.5) / self._cell).astype(np.int64)
         cells = np.clip(cells, 0, np.array(self._mask.shape) - 1)
-        skipped = self._mask[cells[:, 0], cells[:, 1]]
-        foreground = read_foreground(self._embedding, points)
-        if foreground is not None:
-            skipped = skipped | (foreground < self._params.background)
-        return np.asarray(skipped)
+        background = self._foreground.at(points) < self._params.background
+        return np.asarray(background | self._mask[cells[:, 0], cells[:, 1]])
 
     def add(self, masks: list[LowResMask]) -> None:
         """Of one point's alternatives the smallest that is good enough: what else a point on it would say."""
