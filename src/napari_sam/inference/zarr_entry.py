@@ -208,28 +208,39 @@ class _Shard:
         self._loaded: memoryview | None = None
 
     def load(self) -> None:
-        if self._loaded is None and self._table.size:
-            data = self._read_file(0, int(self._table[..., :2].sum(axis=-1).max()))
-            for offset, length, checksum in self._table.reshape(-1, 3).tolist():
-                self._check(data[offset : offset + length], length, checksum)
-            self._loaded = data
+        if self._loaded is None:
+            self._loaded = self._read_whole()
 
     def read_chunk(self, row: int, col: int) -> NDArray[Any]:
         offset, length, checksum = self._table[row, col].tolist()
         loaded = self._loaded
-        piece = self._read_file(offset, length) if loaded is None else loaded[offset : offset + length]
-        if loaded is None:
-            self._check(piece, length, checksum)
-        out = np.empty(self.chunk, self.dtype)
-        _get_compressor().decode(piece, out=out)
-        return out
+        if loaded is not None:
+            return self._unpack(loaded[offset : offset + length])
+        piece = self._read_file(offset, length)
+        self._check(piece, length, checksum)
+        return self._unpack(piece)
 
     def read(self) -> NDArray[Any]:
+        data = self._read_whole() if self._loaded is None else self._loaded
         out = np.empty(self.shape, self.dtype)
         height, width = self.chunk[-2:]
         for row, col in np.ndindex(self._table.shape[:2]):
+            offset, length, _ = self._table[row, col].tolist()
             target = out[..., row * height : (row + 1) * height, col * width : (col + 1) * width]
-            target[...] = self.read_chunk(row, col)[..., : target.shape[-2], : target.shape[-1]]
+            values = self._unpack(data[offset : offset + length])
+            target[...] = values[..., : target.shape[-2], : target.shape[-1]]
+        return out
+
+    def _read_whole(self) -> memoryview:
+        rows = self._table.reshape(-1, 3).tolist()
+        data = self._read_file(0, max((offset + length for offset, length, _ in rows), default=0))
+        for offset, length, checksum in rows:
+            self._check(data[offset : offset + length], length, checksum)
+        return data
+
+    def _unpack(self, piece: memoryview) -> NDArray[Any]:
+        out = np.empty(self.chunk, self.dtype)
+        _get_compressor().decode(piece, out=out)
         return out
 
     def as_tensor(self, device: str | torch.device) -> PagedTensor:
