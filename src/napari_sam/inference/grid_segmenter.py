@@ -19,7 +19,6 @@ from napari_sam.inference.foreground import Foreground
 from napari_sam.inference.low_res_masks import LowResMask, drop_duplicates, read_alternatives
 from napari_sam.inference.shared_work import choose_batch
 from napari_sam.inference.stitching import Stitcher
-from napari_sam.inference.tiling import HALO, cover_plane
 from napari_sam.inference.transforms import check_plane
 from napari_sam.types import Progress, Prompts
 
@@ -102,7 +101,7 @@ def iter_grid_candidates(
     if params.exact:
         return (yield from iter_exact_candidates(image, predictor, params, region))
     height, width, _ = check_plane(image)
-    tiles = cover_plane((height, width), predictor.model.config.image_size, HALO)
+    tiles = predictor.list_tiles((height, width))
     grids = [_make_grid(crop, core, params.points_per_side) for crop, core in tiles]
     if region is not None:
         grids = [points[region.holds(points)] for points in grids]
