@@ -55,7 +55,7 @@ def start() -> Callable[..., tuple[Any, Any]]:
         context.set_forkserver_preload(["napari_sam.inference.zarr_store", "scipy.ndimage"])
 
     def start(*arguments: Any) -> tuple[Any, Any]:
-        report = context.SimpleQueue()
+        report = context.Queue()
         given = {"arguments": (*arguments, report)}
         process = context.Process(target=runpy.run_path, args=(str(PROGRAM), given), daemon=True)
         process.start()
@@ -316,8 +316,8 @@ def test_processes_share_a_folder(store: ZarrStore, start: Callable[..., Any]) -
     budget = 6 * store.nbytes
     workers = [start(str(store.folder), seed, 2.0, budget) for seed in range(4)]
     for process, report in workers:
-        assert report.get() == "begun"
-        found, wrong = report.get()
+        assert report.get(timeout=120) == "begun"
+        found, wrong = report.get(timeout=120)
         process.join()
         assert (process.exitcode, wrong, found > 0) == (0, 0, True)
     store = ZarrStore(store.folder, budget)
@@ -330,7 +330,7 @@ def test_a_killed_process_leaves_whole_entries_or_none(store: ZarrStore, start: 
     rng = random.Random(0)
     for seed in range(20):
         process, report = start(str(store.folder), seed, 60.0, 1 << 30)
-        report.get()
+        report.get(timeout=120)
         time.sleep(rng.uniform(0.0, 0.1))
         process.kill()
         process.join()
