@@ -256,6 +256,7 @@ def test_thresholds_that_exclude_everything_say_so(
     assert not labels.any()
     assert message in steps[-1].description
     assert "all 9 candidates" in steps[-1].description
+    assert len({step.total for step in steps}) == 1
 
 
 def test_no_object_is_no_mistake(conv_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

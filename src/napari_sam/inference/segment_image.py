@@ -105,11 +105,21 @@ def iter_segment_image(
     Takes what ``segment_image`` takes; with a ``CachedPredictor`` embeddings are shared with prompts.
     """
     filters = filter_defaults(predictor, method, **options)
-    candidates = yield from iter_candidates(image, predictor, method, region=region, **options)
+    job = iter_candidates(image, predictor, method, region=region, **options)
+    total = 1
+    try:
+        while True:
+            step = next(job)
+            total = step.total
+            yield step
+    except StopIteration as end:
+        candidates = end.value
+    finally:
+        job.close()
     kept = filter_candidates(candidates, filters)
     labels = draw_candidates(candidates, kept)
     said = f"{int(labels.max())} objects" if len(kept) else explain_nothing(candidates, filters)
-    yield Progress(1, 1, said)
+    yield Progress(total, total, said)
     return labels
 
 
