@@ -198,23 +198,19 @@ def test_a_model_that_cannot_be_loaded_is_told_once(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "text"),
+    ("state", "text", "summary"),
     [
-        (ViewCache(), "nothing in view"),
-        (ViewCache(memory=1), "in memory"),
-        (ViewCache(disk=1), "on disk"),
-        (ViewCache(missing=1), "not yet"),
-        (ViewCache(memory=4), "in memory"),
-        (ViewCache(disk=4), "on disk"),
-        (ViewCache(missing=4), "not yet"),
-        (ViewCache(3, 1, 0), "all, 1 on disk"),
-        (ViewCache(2, 0, 3), "2 of 5 tiles, in memory"),
-        (ViewCache(2, 1, 3), "3 of 6 tiles, 1 on disk"),
+        pytest.param(ViewCache(), "nothing in view", "", id="nothing"),
+        pytest.param(ViewCache(memory=1), "in memory", "cached", id="one in memory"),
+        pytest.param(ViewCache(disk=4), "on disk", "cached", id="all on disk"),
+        pytest.param(ViewCache(missing=4), "not yet", "not cached yet", id="none"),
+        pytest.param(ViewCache(3, 1, 0), "all, 1 on disk", "cached", id="both"),
+        pytest.param(ViewCache(2, 0, 3), "2 of 5 tiles, in memory", "2 of 5 tiles cached", id="some"),
+        pytest.param(ViewCache(2, 1, 3), "3 of 6 tiles, 1 on disk", "3 of 6 tiles cached", id="some of both"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_state_in_words(state: ViewCache, text: str) -> None:
-    assert state.text == text
+def test_the_state_in_words(state: ViewCache, text: str, summary: str) -> None:
+    assert (state.text, state.summary) == (text, summary)
 
 
 # ------------------------------------------------------------------ on request

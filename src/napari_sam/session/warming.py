@@ -56,6 +56,16 @@ class ViewCache:
             return where if self.memory == 0 or self.disk == 0 else f"all, {where}"
         return f"{cached} of {total} tiles, {where}"
 
+    @property
+    def summary(self) -> str:
+        """The same for a title."""
+        total, cached = self.memory + self.disk + self.missing, self.memory + self.disk
+        if total == 0:
+            return ""
+        if cached == 0:
+            return "not cached yet"
+        return "cached" if cached == total else f"{cached} of {total} tiles cached"
+
 
 @dataclass(frozen=True, slots=True)
 class Aim:

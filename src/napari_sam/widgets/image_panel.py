@@ -85,7 +85,7 @@ class ImagePanel(QWidget):
         self.cached = QLabel("nothing in view")
         self.cached.setToolTip("How much of what is in view is encoded: clicks there take no time.")
         self.encode_plane = _button(
-            "Encode image", "Encode all of the plane that is shown, before you click."
+            "Encode plane", "Encode all of the plane that is shown, before you click."
         )
         self.encode_stack = _button("Encode stack", "Encode all planes of the stack, one after the other.")
         self.cancel = _button("Cancel", "Stop encoding; what is encoded stays cached.")

@@ -149,7 +149,8 @@ class ImageSection(QWidget):
     # ------------------------------------------------------------- cache
     def _on_warming_changed(self, cache: ViewCache | None) -> None:
         self.panel.show_cache(cache)
-        self.image_box.set_title("Image" if cache is None else f"Image · cached: {cache.text}")
+        summary = "" if cache is None else cache.summary
+        self.image_box.set_title(f"Image · {summary}" if summary else "Image")
 
     def _on_precomputing_progressed(self, progress: Progress | None) -> None:
         self.panel.show_progress(progress)
