@@ -11,7 +11,7 @@ from napari_sam.errors import ImageError, PromptError
 from napari_sam.session.requests import Plane
 from napari_sam.types import ObjectMask
 from napari_sam.viewer import label_writer
-from napari_sam.viewer.label_writer import LabelWriter, write_plane
+from napari_sam.viewer.label_writer import LabelWriter, make_labels
 
 SHAPE = (10, 12)
 
@@ -182,8 +182,18 @@ def test_close_disconnects() -> None:
     assert [len(signal.callbacks) for signal in signals] == before
 
 
-def test_write_plane_fills_one_plane() -> None:
-    labels = np.arange(120, dtype=np.int32).reshape(SHAPE)
-    full = write_plane((3, *SHAPE), plane(1, None, None), labels)
-    np.testing.assert_array_equal(full[1], labels)
-    assert not full[[0, 2]].any()
+@pytest.mark.parametrize(
+    ("shape", "many", "dtype"),
+    [
+        pytest.param((64, 64), False, np.int32, id="small"),
+        pytest.param((200, 300, 300), False, np.int32, id="stack of small planes"),
+        pytest.param((2049, 2049), False, np.uint16, id="large"),
+        pytest.param((2049, 2049), True, np.int32, id="large, for many objects"),
+    ],
+)
+def test_large_planes_get_a_type_that_napari_shows_at_once(
+    shape: tuple[int, ...], many: bool, dtype: type
+) -> None:
+    labels = make_labels(shape, many)
+    assert (labels.shape, labels.dtype) == (shape, dtype)
+    assert not labels.any()

@@ -234,7 +234,7 @@ class Controller:
     def _make_target(self, image: Any, plane: Plane, shape: tuple[int, ...]) -> None:
         """A new layer for objects: in memory, or on disk where the plane is too large for that."""
         if not is_large(shape):
-            self.target_layer = self._own.add_labels(image, make_labels(shape), OBJECTS_NAME)
+            self.target_layer = self._own.add_labels(image, make_labels(shape, many=False), OBJECTS_NAME)
             self.writer.know_empty(self._target)
             return
         store = self._large.make(image, plane, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -14,9 +15,10 @@ from napari_sam.types import ObjectMask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelWriter", "make_labels", "plane_selection", "write_plane"]
+__all__ = ["LabelWriter", "make_labels", "plane_selection"]
 
-
+LARGE_PLANE = 2048**2
+"""Pixels of a plane beyond which the layer's type decides how long the viewer stands still."""
 LOOK_SIDE = 1024
 
 
@@ -267,32 +269,29 @@ class LabelWriter:
             self._stale.add(event.source)
 
 
-def make_labels(shape: tuple[int, ...]) -> NDArray[np.int32]:
+def make_labels(shape: tuple[int, ...], many: bool = True) -> NDArray[Any]:
     """Empty labels.
 
     Parameters
     ----------
     shape : tuple of int
         The image's spatial shape.
+    many : bool
+        Whether there may be more than 65,535 objects. Without, large planes are uint16, which napari shows
+        at once, where it takes seconds over int32.
 
     Raises
     ------
     ImageError
         When there is no memory for them.
     """
+    small = not many and math.prod(shape[-2:]) > LARGE_PLANE
     try:
-        return np.zeros(shape, np.int32)
+        return np.zeros(shape, np.uint16 if small else np.int32)
     except MemoryError:
         raise ImageError(
             f"Expected memory for labels of shape {shape}, got none; choose a Labels layer on disk (zarr)."
         ) from None
-
-
-def write_plane(shape: tuple[int, ...], plane: Plane, labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """A label array of an image's shape that holds one plane's labels and is 0 elsewhere."""
-    full = np.zeros(shape, np.int32)  # untouched planes cost no memory until they are written
-    full[plane_selection(plane)] = labels
-    return full
 
 
 def plane_selection(plane: Plane) -> tuple[int | slice, ...]:
