@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_sam.session.jobs import COMPUTE, LONG, NETWORK, Job
+from napari_sam.session.jobs import BACKGROUND, COMPUTE, IDLE, LONG, NETWORK, Job
 from napari_sam.types import Progress
 from napari_sam.widgets.job_runner import QtJobRunner
 
@@ -144,6 +144,41 @@ def test_what_waits_for_a_network_holds_nothing_up(runner: QtJobRunner) -> None:
     release.set()
     assert runner.wait(20)
     assert answers == ["napari-sam", "napari-sam network"]
+
+
+def test_a_click_waits_for_no_step_of_an_idle_job_and_none_begins_meanwhile(runner: QtJobRunner) -> None:
+    order: list[str] = []
+    tile, click = threading.Event(), threading.Event()
+
+    def tiles() -> Generator[Progress, None, None]:
+        order.append("tile 1 begins")
+        assert tile.wait(20)
+        order.append("tile 1 ends")
+        yield Progress(1, 2)
+        order.append("tile 2")
+        yield Progress(2, 2)
+
+    def answer() -> Generator[Progress, None, None]:
+        order.append("click begins")
+        tile.set()  # the tile ends while the click is answered
+        assert click.wait(20)
+        order.append("click ends")
+        yield Progress(1, 1)
+
+    ended: list[Any] = []
+    runner.submit(job(tiles, priority=BACKGROUND, lane=IDLE, on_done=ended.append))
+    end = time.monotonic() + 20
+    while not order and time.monotonic() < end:
+        QApplication.processEvents()
+    runner.submit(job(answer))
+    while "tile 1 ends" not in order and time.monotonic() < end:
+        QApplication.processEvents()
+    time.sleep(0.1)  # time enough for a second tile to begin, if it were allowed to
+    click.set()
+    assert runner.wait(20)
+    while not ended and time.monotonic() < end:
+        QApplication.processEvents()
+    assert order == ["tile 1 begins", "click begins", "tile 1 ends", "click ends", "tile 2"]
 
 
 def test_a_job_of_any_lane_is_cancelled(runner: QtJobRunner) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "BACKGROUND",
     "CLICK",
     "COMPUTE",
+    "IDLE",
     "LONG",
     "NETWORK",
     "WARM_UP",
@@ -37,7 +38,11 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CLICK, LONG, WARM_UP, BACKGROUND = 0, 1, 2, 3  # priorities: the smaller goes first
-COMPUTE, NETWORK = "compute", "network"  # lanes
+COMPUTE, NETWORK, IDLE = (
+    "compute",
+    "network",
+    "idle",
+)  # lanes; the last one moves only while nothing is awaited
 
 
 def _ignore(_: Any) -> None:
@@ -60,7 +65,7 @@ class Job:
         ``CLICK``, ``LONG``, ``WARM_UP`` or ``BACKGROUND``; nobody waits for the last.
     lane : str
         Jobs of one lane take turns; those of another one, such as what waits for a network, are not held up
-        by them.
+        by them. In ``IDLE`` no step begins while anything is awaited.
     on_progress, on_done, on_failed, on_cancelled : callable
         Get a Progress, the result, one clear message, and None.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ SAMPLED_PLANES = 16
 
 
 class PredictorPool:
-    """The predictor in use; all but ``settings``, ``failure`` and ``retry`` is for the worker.
+    """The predictor in use; all but ``settings``, ``failure`` and ``retry`` is for the workers.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ class PredictorPool:
         self._plane: tuple[Plane, Any] | None = None
         self._limits: tuple[Hashable, Limits] | None = None
         self._failed: tuple[ModelChoice, str] | None = None
+        self._lock = threading.RLock()  # a click and what is encoded meanwhile ask from two threads
 
     def predictor(self, choice: ModelChoice, plane: Plane | None = None) -> MaskPredictor:
         """The predictor for a choice and for the settings of this moment.
@@ -63,6 +65,10 @@ class PredictorPool:
         CheckpointError
             When the model cannot be loaded; at once when it could not be loaded before, see ``retry``.
         """
+        with self._lock:
+            return self._predictor(choice, plane)
+
+    def _predictor(self, choice: ModelChoice, plane: Plane | None) -> MaskPredictor:
         settings = self.settings  # one reading: the main thread may set it meanwhile
         failure = self.failure(choice)
         if failure is not None:
@@ -93,9 +99,10 @@ class PredictorPool:
 
         The last one is kept: by its identity the engine knows what it has seen of it.
         """
-        if self._plane is None or self._plane[0] != plane:
-            self._plane = (plane, plane.read())
-        return self._plane[1]
+        with self._lock:
+            if self._plane is None or self._plane[0] != plane:
+                self._plane = (plane, plane.read())
+            return self._plane[1]
 
     def _measure_limits(self, settings: Settings, plane: Plane | None) -> Limits | None:
         """The intensity range of the plane's stack, where the settings ask for it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psygnal import Signal
 
-from napari_sam.session.jobs import BACKGROUND, Job, JobRunner
+from napari_sam.session.jobs import BACKGROUND, IDLE, Job, JobRunner
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ class Warming:
                 lambda: _steps(self._pool, aim),
                 slot=SLOT,
                 priority=BACKGROUND,
+                lane=IDLE,
                 on_progress=lambda progress: self._on_progress(aim, progress),
                 on_done=lambda _: self._on_done(aim),
                 on_failed=lambda message: self._on_failed(aim, message),

@@ -1,8 +1,9 @@
 """Runs jobs in threads of their own and brings their answers to the Qt thread.
 
 One thread for all that computes, because a model is not helped by two, and because the queue can then put a
-click between two steps of a long job; another for what waits for a network, see ``Job.lane``. napari's
-generator workers lose a RuntimeError; the queue converts every exception to a message.
+click between two steps of a long job; another for what waits for a network; and one for what is only done
+while nobody waits, so that a click need not wait for the end of a tile, see ``Job.lane``. napari's generator
+workers lose a RuntimeError; the queue converts every exception to a message.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
-from napari_sam.session.jobs import COMPUTE, Job, JobEvent, JobQueue
+from napari_sam.session.jobs import COMPUTE, IDLE, Job, JobEvent, JobQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["QtJobRunner"]
 
 EXIT_SECONDS = 60
+IDLE_SECONDS = 0.02
 
 
 class _Relay(QObject):
@@ -88,7 +90,7 @@ class QtJobRunner:
         if job.lane not in self._lanes:
             name = "napari-sam" if job.lane == COMPUTE else f"napari-sam {job.lane}"
             queue = JobQueue()
-            thread = threading.Thread(target=self._work, args=(queue,), name=name, daemon=True)
+            thread = threading.Thread(target=self._work, args=(queue, job.lane), name=name, daemon=True)
             self._lanes[job.lane] = queue, thread
             # Not at once: what the first job imports would share the interpreter with what is being opened.
             self._relay.start_soon(thread)
@@ -143,8 +145,11 @@ class QtJobRunner:
                 thread.join(timeout)
         return not self.is_alive
 
-    def _work(self, queue: JobQueue) -> None:
+    def _work(self, queue: JobQueue, lane: str) -> None:
         while queue.wait():
+            if lane == IDLE and self._open > 0:  # nothing new is begun while somebody waits for something
+                time.sleep(IDLE_SECONDS)
+                continue
             event = queue.step()
             if event is None:
                 continue
