@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LARGER_CROPS: Final = 2
 """How often an object that is cut off by a seam is looked at again in another crop."""
+CREDIBLE: Final = 0.2
+"""Predicted IoU of a mask that is worth another look."""
 SEAM: Final = 2
 """Frame pixels from a seam within which a mask counts as cut off."""
 
@@ -177,7 +179,9 @@ class CachedPredictor:
         self, source: ImageSource, frame: Frame, prompts: Prompts, best: ObjectMask
     ) -> Frame | None:
         """Where to look again for an object that a seam cuts off."""
-        if not best.area or not touches_seam(frame.crop, best.box, source.shape, SEAM / frame.scale):
+        if not best.area or best.predicted_iou < CREDIBLE:  # background: there is nothing to look for
+            return None
+        if not touches_seam(frame.crop, best.box, source.shape, SEAM / frame.scale):
             return None
         r0, c0, r1, c1 = prompts.extent
         b = best.box
