@@ -151,7 +151,9 @@ def _load_card(card: ModelCard, device: torch.device, download: bool) -> LoadedM
     paths = [path for path in map(folder.find, card.files) if path is not None]
     digests = [folder.sha256(path) or _hash_file(path) for path in paths]
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    record = {"defaults": card.defaults, "object_size": card.object_size}
+    record: dict[str, Any] = {"defaults": card.defaults}
+    if card.object_size is not None:
+        record["object_size"] = card.object_size
     converted = folder.path / "converted" / f"{digest[:32]}.safetensors"
     if converted.is_file():
         try:
