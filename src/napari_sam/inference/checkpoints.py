@@ -197,7 +197,7 @@ def _put_together(
     record: Mapping[str, Any] | None = None,
     mapped: bool = False,
 ) -> LoadedModel:
-    # random numbers on "meta" would also import torch's compiler, after which the interpreter crashed in a window
+    # random numbers on "meta" would import torch's compiler too, after which a window crashed
     with _WithoutRandomNumbers():
         state = check_fit(weights, path)
         module = build_sam(weights.config)
