@@ -65,8 +65,8 @@ def test_points_on_certain_masks_are_skipped(conv_model: LoadedModel, decoder: D
     ("params", "skipped"),
     [
         pytest.param({}, True, id="good enough"),
-        pytest.param({"predicted_iou": 0.96}, False, id="predicted IoU too low"),
-        pytest.param({"stability": 1.0}, False, id="not stable enough"),
+        pytest.param({"certain_iou": 0.96}, False, id="predicted IoU too low"),
+        pytest.param({"certain_stability": 1.0}, False, id="not stable enough"),
         pytest.param({"skip": False}, False, id="not wanted"),
     ],
 )

@@ -7,7 +7,7 @@ upscaled, each inside its box.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +52,11 @@ class GridParams:
         full resolution, duplicates by their boxes. Slow; for comparison.
     skip : bool
         Whether points are left out where a mask or background is already certain.
+    certain_iou, certain_stability : float
+        A mask with this predicted IoU and stability is certain, and points on it are skipped. Higher than
+        what a filter asks for, because another point might have given a better mask.
     predicted_iou, stability : float
-        A mask with these scores is certain, and points on it are skipped; ``exact`` drops masks below.
+        For ``exact`` only: masks with lower scores are dropped before anything else is done with them.
     floor : float
         Candidates with a lower predicted IoU or stability are not kept for filtering.
     background : float
@@ -65,23 +68,25 @@ class GridParams:
     points_per_side: int = 32
     exact: bool = False
     skip: bool = True
-    predicted_iou: float = 0.7
-    stability: float = 0.8
+    certain_iou: float = 0.8
+    certain_stability: float = 0.9
+    predicted_iou: float = 0.88
+    stability: float = 0.95
     floor: float = 0.5
-    background: float = 0.2
-    duplicates: float = 0.8
+    background: float = 0.1
+    duplicates: float = 0.9
 
     def __post_init__(self) -> None:
         if not isinstance(self.points_per_side, int | np.integer) or self.points_per_side < 1:
             raise SamError(f"Expected points_per_side of 1 or more, got {self.points_per_side!r}.")
-        for name in ("predicted_iou", "stability", "floor", "background", "duplicates"):
-            value = getattr(self, name)
+        for field in fields(self)[3:]:
+            name, value = field.name, getattr(self, field.name)
             if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
                 raise SamError(f"Expected {name} from 0 to 1, got {value!r}.")
 
 
-EXACT = GridParams(exact=True, skip=False, predicted_iou=0.88, stability=0.95, duplicates=0.7)
-"""The original generator's own defaults."""
+EXACT = GridParams(exact=True, skip=False, duplicates=0.7)
+"""The original generator's own settings."""
 
 
 def iter_grid_candidates(
@@ -202,7 +207,7 @@ class _Covered:
         good = [
             m.obj
             for m in masks
-            if m.obj.predicted_iou >= p.predicted_iou and m.obj.stability_score >= p.stability
+            if m.obj.predicted_iou >= p.certain_iou and m.obj.stability_score >= p.certain_stability
         ]
         if good:
             smallest = min(good, key=lambda obj: obj.area)

@@ -170,8 +170,8 @@ def segment_image(
 def _read_options(model: LoadedModel, method: str, options: dict[str, Any]) -> tuple[Params, FilterParams]:
     """How the method looks for objects, and what is kept of what it finds.
 
-    A threshold that both know is given to both (a grid skips points on masks that are good enough), but for
-    the foreground of a pixel, which is another thing than that of an object: there it is called ``score``.
+    A threshold that both know is given to both, but for the foreground of a pixel, which is another thing
+    than that of an object: there it is called ``score``.
     """
     method = choose_method(model, method)
     defaults = model.record.get("defaults", {}).get(method, {})
