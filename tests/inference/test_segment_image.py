@@ -80,13 +80,13 @@ def test_options_go_where_they_belong(
     conv_model: LoadedModel, blobs: NDArray[np.uint8], asked: list[Any]
 ) -> None:
     """What decides how objects are looked for, what is kept, and what both need."""
-    segment_image(blobs, conv_model, "grid", stability=0.9, floor=0.3, min_area=7, foreground=0.1)
+    segment_image(blobs, conv_model, "grid", stability=0.93, floor=0.3, min_area=7, foreground=0.1)
     segment_image(blobs, conv_model, "instances", foreground=0.4, score=0.3, max_area=99)
     segment_image(blobs, conv_model, "grid", exact=True, predicted_iou=0.5)
     assert [params for _, params, _ in asked] == [
-        GridParams(stability=0.9, floor=0.3),
+        GridParams(stability=0.93, floor=0.3, certain_stability=0.93),
         InstanceParams(foreground=0.4, score=0.3),
-        replace(EXACT, predicted_iou=0.5),
+        replace(EXACT, predicted_iou=0.5, certain_stability=0.95),
     ]
 
 

@@ -194,4 +194,11 @@ def _read_options(model: LoadedModel, method: str, options: dict[str, Any]) -> t
     chosen = {name: value for name, value in values.items() if name in thresholds}
     if isinstance(params, InstanceParams):
         chosen = {"foreground": params.score, "min_area": params.min_area} | chosen
-    return params, replace(filters, **chosen)
+    filters = replace(filters, **chosen)
+    if isinstance(params, GridParams):  # what will be filtered out keeps no other point from being asked
+        certain = (
+            max(params.certain_iou, filters.predicted_iou),
+            max(params.certain_stability, filters.stability),
+        )
+        params = replace(params, certain_iou=certain[0], certain_stability=certain[1])
+    return params, filters
