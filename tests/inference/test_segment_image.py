@@ -93,16 +93,16 @@ def test_options_go_where_they_belong(
 @pytest.mark.parametrize(
     ("method", "record", "options", "expected"),
     [
-        pytest.param("grid", {}, {}, FilterParams(0.7, 0.8, 0.5, min_area=12), id="grid"),
-        pytest.param("grid", {}, {"min_area": 3}, FilterParams(0.7, 0.8, 0.5, min_area=3), id="option"),
+        pytest.param("grid", {}, {}, FilterParams(0.6, 0.7, 0.5, min_area=12), id="grid"),
+        pytest.param("grid", {}, {"min_area": 3}, FilterParams(0.6, 0.7, 0.5, min_area=3), id="option"),
         pytest.param(
             "grid",
             {"stability": 0.3, "nms_iou": 0.2},
             {"stability": 0.4},
-            FilterParams(0.7, 0.4, 0.5, nms_iou=0.2, min_area=12),
+            FilterParams(0.6, 0.4, 0.5, nms_iou=0.2, min_area=12),
             id="option before record",
         ),
-        pytest.param("grid", {"no_such": 1}, {}, FilterParams(0.7, 0.8, 0.5, min_area=12), id="newer record"),
+        pytest.param("grid", {"no_such": 1}, {}, FilterParams(0.6, 0.7, 0.5, min_area=12), id="newer record"),
         pytest.param("instances", {}, {}, FilterParams(foreground=0.85, min_area=12), id="instances"),
         pytest.param(
             "instances",

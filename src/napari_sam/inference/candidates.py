@@ -230,11 +230,14 @@ class FilterParams:
 FILTER_OPTIONS: Final = tuple(f.name for f in fields(FilterParams))
 """Names of the thresholds."""
 FILTER_DEFAULTS: Final = {
-    "grid": FilterParams(predicted_iou=0.7, stability=0.8, foreground=0.5, min_area=12),
+    "grid": FilterParams(predicted_iou=0.6, stability=0.7, foreground=0.5, min_area=12),
     "exact": FilterParams(predicted_iou=0.88, stability=0.95, nms_iou=1, containment=1),
     "instances": FilterParams(foreground=0.85, min_area=12),
 }
-"""Thresholds of each method where the model's record has none; ``"exact"`` is the grid with that option."""
+"""Thresholds of each method where the model's record has none: those that suit the bundled model.
+
+``"exact"`` is the grid with that option.
+"""
 LARGE: Final = 0.5
 """Candidates over a larger part of the plane give way to all others."""
 _THRESHOLDS: Final = ("predicted_iou", "stability", "foreground", "min_area", "max_area")
