@@ -6,7 +6,7 @@ threshold costs milliseconds and never a decode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.ndimage import label as label_components
 from scipy.sparse import csr_matrix
 
 from napari_sam.errors import SamError
+from napari_sam.inference.filter_params import FILTER_DEFAULTS, FILTER_OPTIONS, FilterParams
 from napari_sam.inference.packed_masks import PackedMasks, find_overlapping
 from napari_sam.types import ObjectMask
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Overlaps = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
+
+__all__ = [
+    "FILTER_DEFAULTS",
+    "FILTER_OPTIONS",
+    "Candidates",
+    "FilterParams",
+    "draw_candidates",
+    "draw_with_indices",
+    "explain_nothing",
+    "filter_candidates",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,64 +193,6 @@ class Candidates:
         return self._overlaps[0]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True, slots=True)
-class FilterParams:
-    """Which candidates become objects. A score that is not known passes its threshold.
-
-    Attributes
-    ----------
-    predicted_iou, stability, foreground : float
-        Candidates with a lower score are dropped.
-    nms_iou : float
-        Of two candidates with a higher IoU the one of higher score stays.
-    containment : float
-        The same of two of which one lies with a larger part of it within the other; 1 keeps nested objects.
-    min_area, max_area : float
-        In pixels, both allowed.
-    keep_border : bool
-        Whether objects that touch the border of the plane are kept.
-    """
-
-    predicted_iou: float = 0.0
-    stability: float = 0.0
-    foreground: float = 0.0
-    nms_iou: float = 0.5
-    containment: float = 0.9
-    min_area: float = 1
-    max_area: float = float("inf")
-    keep_border: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("predicted_iou", "stability", "foreground", "nms_iou", "containment"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= 1:
-                raise SamError(f"Expected {name} from 0 to 1, got {value!r}.")
-        for name in ("min_area", "max_area"):
-            value = getattr(self, name)
-            if not _is_number(value) or not value >= 0:
-                raise SamError(f"Expected {name} as a number of pixels of 0 or more, got {value!r}.")
-        if self.min_area > self.max_area:
-            raise SamError(
-                f"Expected min_area of at most max_area, got {self.min_area} and {self.max_area}; "
-                "no object can be both."
-            )
-
-
-FILTER_OPTIONS: Final = tuple(f.name for f in fields(FilterParams))
-"""Names of the thresholds."""
-FILTER_DEFAULTS: Final = {
-    "grid": FilterParams(predicted_iou=0.6, stability=0.7, foreground=0.5, min_area=12),
-    "exact": FilterParams(predicted_iou=0.88, stability=0.95, nms_iou=1, containment=1),
-    "instances": FilterParams(foreground=0.85, min_area=12),
-}
-"""Thresholds of each method where the model's record has none: those that suit the bundled model.
-
-``"exact"`` is the grid with that option.
-"""
 LARGE: Final = 0.5
 """Candidates over a larger part of the plane give way to all others."""
 _THRESHOLDS: Final = ("predicted_iou", "stability", "foreground", "min_area", "max_area")
