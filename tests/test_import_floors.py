@@ -41,6 +41,7 @@ ALLOWED = {
     },
     "training": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "evaluation": {"numpy", "scipy", "skimage"},
+    "stacks": {"imageio", "numpy", "scipy", "skimage", "tifffile", "tqdm", "zarr"},
     "session": {"numpy", "psygnal", "platformdirs"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
