@@ -19,11 +19,11 @@ from skimage.transform import resize
 
 import napari_sam as ns
 from napari_sam.cli.evaluate import pair_samples
-from napari_sam.cli.image_files import read_image, read_labels
 from napari_sam.evaluation.clicks import evaluate_clicks, pool_clicks
 from napari_sam.evaluation.matching import evaluate_labels, pool_scores
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.segment_image import iter_segment_image
+from napari_sam.stacks.image_io import read_image, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from skimage.io import imsave
 
 from napari_sam.cli.main import main
@@ -189,3 +190,11 @@ def test_an_empty_folder_is_an_error(
 ) -> None:
     assert main(["segment", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no image files found" in capsys.readouterr().err
+
+
+def test_segment_finds_zarr_images_in_a_folder(inference: SimpleNamespace, tmp_path: Path) -> None:
+    plane = np.zeros((20, 60), np.uint8)
+    plane[4:9, 4:9] = plane[12:18, 30:40] = 200
+    zarr.save_array(tmp_path / "in" / "a.zarr", plane)
+    assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    assert tifffile.imread(tmp_path / "out" / "a_labels.tif").max() == 2

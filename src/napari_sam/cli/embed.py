@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from napari_sam.cli.image_files import ImageStack
     from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.stacks.image_io import ImageStack
     from napari_sam.types import Progress
 
 __all__ = ["add_cache_options", "add_command", "run_embed", "show_bytes"]
@@ -114,9 +114,9 @@ def run_embed(options: argparse.Namespace) -> int:
         complain("error: no image files found; name files, or a folder that holds images")
         return 2
 
-    from napari_sam.cli.lazy_images import open_image
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.encode_settings import EncodeSettings
+    from napari_sam.stacks.image_io import open_image
 
     predictor = CachedPredictor(
         load_with_bar(options.model, options.device),

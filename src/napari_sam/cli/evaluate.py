@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam import __version__
 from napari_sam.cli.console import complain, make_bar, run_job, say
-from napari_sam.cli.image_files import list_by_stem, read_image, read_labels
 from napari_sam.cli.models import load_with_bar
-from napari_sam.cli.output_files import replace_file
 from napari_sam.cli.segment import add_model_options
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io import list_by_stem, read_image, read_labels
+from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
     import argparse

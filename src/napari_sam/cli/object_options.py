@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.cli.image_files import list_by_stem, read_image
-from napari_sam.cli.output_files import replace_file
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io import list_by_stem, read_image
+from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
     import argparse

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam.cli.image_files import LABELS_ENDING, is_image_file, is_zarr
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io import LABELS_ENDING, is_image_file, is_zarr
+from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["expand_inputs", "name_outputs", "replace_file", "write_labels"]
+__all__ = ["expand_inputs", "name_outputs", "write_labels"]
 
 
 def write_labels(path: Path, labels: NDArray[np.int32], axes: str, *, overwrite: bool = False) -> None:
@@ -46,39 +46,6 @@ def write_labels(path: Path, labels: NDArray[np.int32], axes: str, *, overwrite:
         )
 
     replace_file(path, write, overwrite=overwrite)
-
-
-def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then move it there in one step.
-
-    Parameters
-    ----------
-    path : Path
-        The file to appear.
-    write : callable
-        Takes the temporary path.
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        When it exists and may not.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        mask = os.umask(0)  # mkstemp makes private files; give the file the rights of any other
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        if path.exists() and not overwrite:
-            raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def expand_inputs(inputs: Iterable[str]) -> list[Path]:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
-from napari_sam.cli.image_files import ImageStack, pick_channels
-from napari_sam.cli.lazy_images import open_image
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.object_options import (
     add_object_options,
@@ -27,6 +25,7 @@ from napari_sam.cli.object_options import (
 )
 from napari_sam.cli.output_files import expand_inputs, name_outputs, write_labels
 from napari_sam.errors import SamError
+from napari_sam.stacks.image_io import ImageStack, open_image, pick_channels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,9 +7,10 @@ import pytest
 import tifffile
 from skimage.io import imsave
 
-from napari_sam.cli.image_files import list_by_stem, pick_channels, read_image, read_labels
-from napari_sam.cli.output_files import expand_inputs, name_outputs, replace_file
+from napari_sam.cli.output_files import expand_inputs, name_outputs
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io import list_by_stem, pick_channels, read_image, read_labels
+from napari_sam.stacks.outputs.replacing import replace_file
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_channels_keep_their_order() -> None:
 
 
 def _stack(data: np.ndarray):  # type: ignore[no-untyped-def]
-    from napari_sam.cli.image_files import ImageStack
+    from napari_sam.stacks.image_io import ImageStack
 
     return ImageStack(data, "YXC")
 

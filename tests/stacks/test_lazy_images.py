@@ -7,16 +7,12 @@ import pytest
 import tifffile
 import zarr
 
-from napari_sam.cli import lazy_images
-from napari_sam.cli.image_files import pick_channels, read_image
-from napari_sam.cli.lazy_images import LazyArray, open_image
-from napari_sam.cli.main import main
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io import LazyArray, open_image, pick_channels, read_image, tiff_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import SimpleNamespace
 
 
 class Recorder:
@@ -78,7 +74,7 @@ TIFFS = {
 def test_large_tiffs_are_opened_lazily(
     name: str, axes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lazy_images, "LARGE", 1000)
+    monkeypatch.setattr(tiff_files, "LARGE", 1000)
     shape = {"ZYX": (3, 70, 90), "CYX": (2, 70, 90), "TCYX": (2, 3, 70, 90)}[axes]
     data = np.random.default_rng(1).integers(0, 60000, shape).astype(np.uint16)
     path = tmp_path / "a.tif"
@@ -98,7 +94,7 @@ def test_large_tiffs_are_opened_lazily(
 def test_small_and_damaged_tiffs_are_read_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 50), np.uint8))
     assert isinstance(open_image(tmp_path / "a.tif").data, np.ndarray)
-    monkeypatch.setattr(lazy_images, "LARGE", 8)
+    monkeypatch.setattr(tiff_files, "LARGE", 8)
     (tmp_path / "b.tif").write_bytes(b"II*\x00" + bytes(100))
     with pytest.raises(ImageError, match=r"b\.tif"):
         open_image(tmp_path / "b.tif")
@@ -138,11 +134,3 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "b.zarr", mode="w")
     with pytest.raises(ImageError, match="without one"):
         open_image(tmp_path / "b.zarr")
-
-
-def test_segment_finds_zarr_images_in_a_folder(inference: SimpleNamespace, tmp_path: Path) -> None:
-    plane = np.zeros((20, 60), np.uint8)
-    plane[4:9, 4:9] = plane[12:18, 30:40] = 200
-    zarr.save_array(tmp_path / "in" / "a.zarr", plane)
-    assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
-    assert tifffile.imread(tmp_path / "out" / "a_labels.tif").max() == 2

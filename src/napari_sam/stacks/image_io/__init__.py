@@ -1,0 +1,31 @@
+"""Image files of every kind: which there are, and their planes with axes and scale."""
+
+from __future__ import annotations
+
+from napari_sam.stacks.image_io.image_stack import ImageStack, arrange_axes, pick_channels
+from napari_sam.stacks.image_io.lazy_array import LazyArray
+from napari_sam.stacks.image_io.listing import (
+    IMAGE_SUFFIXES,
+    LABELS_ENDING,
+    TIFF_SUFFIXES,
+    is_image_file,
+    is_zarr,
+    list_by_stem,
+)
+from napari_sam.stacks.image_io.reading import open_image, read_image, read_labels
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABELS_ENDING",
+    "TIFF_SUFFIXES",
+    "ImageStack",
+    "LazyArray",
+    "arrange_axes",
+    "is_image_file",
+    "is_zarr",
+    "list_by_stem",
+    "open_image",
+    "pick_channels",
+    "read_image",
+    "read_labels",
+]
