@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from napari.utils.notifications import show_info, show_warning
+from napari.utils.notifications import show_warning
 from psygnal import Signal
 
-from napari_sam.errors import ImageError, SamError
+from napari_sam.errors import SamError
 from napari_sam.viewer.auto_sink import AutoSink
 from napari_sam.viewer.connections import Connections
-from napari_sam.viewer.label_writer import LabelWriter, make_labels
-from napari_sam.viewer.large_labels import LargeLabels, is_large
+from napari_sam.viewer.object_target import ObjectTarget
 from napari_sam.viewer.own_layers import OWN, OwnLayers
 from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame, spatial_shape
 from napari_sam.viewer.prompt_source import PromptSource
@@ -27,13 +26,11 @@ if TYPE_CHECKING:
 
     from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.history import PromptState
-    from napari_sam.session.requests import ObjectRef, Plane, Preview
+    from napari_sam.session.requests import Plane, Preview
     from napari_sam.session.session import Session
     from napari_sam.types import Prompts
 
 __all__ = ["Controller"]
-
-OBJECTS_NAME = "SAM objects"
 
 
 class Controller:
@@ -46,14 +43,14 @@ class Controller:
     viewer : napari.components.ViewerModel
         The viewer.
     session : Session
-        The session; its sink becomes this controller.
+        The session; its sink becomes this controller's target.
 
     Attributes
     ----------
     prompts : PromptSource
         The prompt layers in use.
-    writer : LabelWriter
-        Writes accepted objects.
+    target : ObjectTarget
+        Where accepted objects go.
     objects : AutoSink
         Shows automatic objects.
     """
@@ -65,15 +62,13 @@ class Controller:
     def __init__(self, viewer: Any, session: Session) -> None:
         self.viewer = viewer
         self.session = session
-        session.sink = self
-        self.overwrite = False
+        self.target = session.sink = ObjectTarget(self)
+        self.target.changed.connect(self.target_changed.emit)
+        self.writer = self.target.writer
         self._image: Any = None
-        self._target: Any = None
         self._own = OwnLayers(viewer)
         self.prompts = PromptSource()
         self._source: object = object()
-        self._large = LargeLabels()
-        self.writer = LabelWriter()
         self.objects = AutoSink(self, session.auto)
         self._silent = 0
         self._connections = Connections()
@@ -109,9 +104,9 @@ class Controller:
         self._image_connections.clear()
         self.prompts.release()
         self.objects.close()
-        self.writer.close()
+        self.target.close()
         self._own.forget()
-        self._image = self._target = None
+        self._image = None
 
     def hide_preview(self) -> None:
         """Empty the preview, for a widget that closes while its viewer stays."""
@@ -169,13 +164,20 @@ class Controller:
     @property
     def target_layer(self) -> Any:
         """Where accepted objects go; None for a new layer."""
-        return self._target
+        return self.target.layer
 
     @target_layer.setter
     def target_layer(self, layer: Any) -> None:
-        if layer is not self._target:
-            self._target = layer
-            self.target_changed.emit(layer)
+        self.target.layer = layer
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether accepted objects may take the pixels of others."""
+        return self.target.overwrite
+
+    @overwrite.setter
+    def overwrite(self, value: bool) -> None:
+        self.target.overwrite = value
 
     def use_points(self, layer: Any) -> None:
         """Take points of this layer as prompts; None for "SAM points"."""
@@ -195,56 +197,6 @@ class Controller:
         layer.visible = True
         self.viewer.layers.selection.active = layer
         layer.mode = "add" if what == "points" else "add_rectangle"
-
-    # ------------------------------------------------------------- sink
-    def write_object(self, preview: Preview, replaces: ObjectRef | None) -> ObjectRef:
-        """Write an accepted object into the target, or into a new layer when there is none.
-
-        Parameters
-        ----------
-        preview : Preview
-            The object.
-        replaces : ObjectRef or None
-            What it was accepted as before.
-
-        Raises
-        ------
-        SamError
-            When it cannot be written; nothing has changed then.
-        """
-        image = self._image
-        if image is None or preview.plane.source is not self._source:
-            raise ImageError("Expected the image that the object was found in, got none: it was removed.")
-        shape = spatial_shape(image)
-        if self._target is None or self._target not in list(self.viewer.layers):
-            self._make_target(image, preview.plane, shape)
-        if self._large.holds(self._target):
-            return self._large.write(
-                self._target, preview.plane, preview.mask, overwrite=self.overwrite, replaces=replaces
-            )
-        return self.writer.write(
-            self._target,
-            preview.plane,
-            preview.mask,
-            shape=shape,
-            overwrite=self.overwrite,
-            replaces=replaces,
-        )
-
-    def _make_target(self, image: Any, plane: Plane, shape: tuple[int, ...]) -> None:
-        """A new layer for objects: in memory, or on disk where the plane is too large for that."""
-        if not is_large(shape):
-            self.target_layer = self._own.add_labels(image, make_labels(shape, many=False), OBJECTS_NAME)
-            self.writer.know_empty(self._target)
-            return
-        store = self._large.make(image, plane, shape)
-        layer = self._own.add_labels(image, store.levels, OBJECTS_NAME)
-        self._large.adopt(layer, store)
-        self.target_layer = layer
-        show_info(
-            f"The image is too large for labels in memory: objects are kept on disk, in {store.folder}. "
-            "The brush and Ctrl+Z do not work there; SAM's own Undo brings prompts back."
-        )
 
     # ------------------------------------------------------------- automatic objects
     def read_region(self, where: Any, cut: bool = False) -> RegionChoice | None:
@@ -269,9 +221,13 @@ class Controller:
             return read_view(self._image, plane)
         return read_region(where, self._image, plane, self.viewer.dims.point, cut)
 
-    def add_labels(self, plane: Plane, data: NDArray[np.integer], name: str) -> Labels | None:
+    def shows(self, plane: Plane) -> bool:
+        """True while a plane is one of the image that is segmented."""
+        return self._image is not None and plane.source is self._source
+
+    def add_labels(self, plane: Plane, data: NDArray[np.integer] | list[Any], name: str) -> Labels | None:
         """Add a Labels layer on the image of a plane; None when that is not the image any more."""
-        if self._image is None or plane.source is not self._source:
+        if not self.shows(plane):
             return None
         return self._own.add_labels(self._image, data, name)
 
@@ -386,8 +342,8 @@ class Controller:
         self._connections.remove(layer.events.name)
         self._own.discard(layer)
         self.objects.discard(layer)
-        if layer is self._target:
-            self.target_layer = None
+        if layer is self.target.layer:
+            self.target.layer = None
         points, shapes = self.prompts.points, self.prompts.shapes
         if layer is points or layer is shapes:
             self.prompts.use(None if layer is points else points, None if layer is shapes else shapes)
