@@ -7,20 +7,42 @@ the key does what it does elsewhere; in the user's layers napari's binding stays
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["KEYS", "SHAPES_KEYS", "Bindings"]
+__all__ = ["KEYS", "SHAPES_KEYS", "SHORTCUTS", "Bindings", "Shortcut"]
 
-KEYS = {
-    "toggle_label": "T",
-    "accept": "N",
-    "undo": "U",
-    "redo": "Shift-U",
-    "clear": "Shift-C",
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A key of ours.
+
+    Attributes
+    ----------
+    key : str
+        In napari's spelling, "Shift-U".
+    does : str
+        What it does, for the table of shortcuts.
+    group : str
+        Under which heading it is listed.
+    """
+
+    key: str
+    does: str
+    group: str
+
+
+SHORTCUTS = {
+    "toggle_label": Shortcut("T", "next click: object or background", "Prompts"),
+    "accept": Shortcut("N", "accept the object", "Prompts"),
+    "undo": Shortcut("U", "undo", "Prompts"),
+    "redo": Shortcut("Shift-U", "redo", "Prompts"),
+    "clear": Shortcut("Shift-C", "clear the prompts of this plane", "Prompts"),
 }
+KEYS = {name: shortcut.key for name, shortcut in SHORTCUTS.items()}
 SHAPES_KEYS = ("toggle_label",)  # what napari uses otherwise in a Shapes layer
 
 
@@ -32,18 +54,25 @@ class Bindings:
     viewer : napari.components.ViewerModel
         Whose keymap is used.
     actions : mapping of str to callable
-        One action for each name in ``KEYS``.
+        An action for names of ``SHORTCUTS``; ``add`` takes more of them.
     """
 
     def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], object]]) -> None:
         self._viewer = viewer
-        self._actions = actions
+        self._actions = dict(actions)
         self._shapes: Any = None
         self._replaced: list[tuple[Any, str, Any]] = []  # keymap's owner, key, what was bound before
 
+    def add(self, actions: Mapping[str, Callable[[], object]]) -> None:
+        """Take more actions, before ``enable``; each name is one of ``SHORTCUTS``."""
+        unknown = sorted(actions.keys() - SHORTCUTS.keys())
+        if unknown:
+            raise ValueError(f"Expected names of SHORTCUTS, got {unknown}; give each a key there first.")
+        self._actions.update(actions)
+
     def enable(self) -> None:
         """Bind the keys, remembering what was bound before."""
-        for name in KEYS:
+        for name in self._actions:
             self._bind(self._viewer, name)
 
     def use_shapes(self, layer: Any) -> None:

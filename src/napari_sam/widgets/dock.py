@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from napari.layers import Points, Shapes
 from psygnal import Signal
-from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QVBoxLayout
 
-from napari_sam.errors import SamError
-from napari_sam.inference.candidates import FilterParams
 from napari_sam.session.requests import Engine, ModelChoice
 from napari_sam.session.session import Session
 from napari_sam.session.settings import SettingsFile
@@ -20,26 +18,37 @@ from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.region_source import VISIBLE
 from napari_sam.widgets.activity_bar import ActivityBar
-from napari_sam.widgets.auto_panel import METHODS, AutoPanel
+from napari_sam.widgets.auto_panel import AutoPanel
+from napari_sam.widgets.column import Column
 from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_panel import PromptPanel
+from napari_sam.widgets.scripting import ScriptableWidget
 from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from napari_sam.types import Progress
     from napari_sam.viewer.image_aids import ImageAids
 
 __all__ = ["SamWidget"]
 
 
-class SamWidget(QWidget):
-    """Segment objects of an image by clicks, boxes, or all at once.
+class Feature(Protocol):
+    """What has a life beside the widget's; never a widget, for it may be closed after Qt's part is gone."""
 
-    Scripts use the same methods as the buttons; each returns when its request is queued, and
-    ``wait`` returns when everything is done.
+    def close(self) -> None:
+        """Let go of session and viewer."""
+
+
+F = TypeVar("F", bound=Feature)
+
+
+class SamWidget(ScriptableWidget):
+    """Segment objects of an image by clicks, boxes, or all at once.
 
     Parameters
     ----------
@@ -76,12 +85,20 @@ class SamWidget(QWidget):
         self._prompt_panel = PromptPanel()
         self._auto_panel = AutoPanel()
         self._status = StatusLine("Open an image to begin.")
+        self._features: list[Feature] = []
+        self._make_features()
         self._lay_out()
         self._connect()
         # a closed window takes its widgets along without a close event for each
-        self.destroyed.connect(
-            partial(_take_apart, self._session, self._controller, self._bindings, self._image_section.aids)
+        self._take_apart = partial(
+            _take_apart,
+            self._session,
+            self._controller,
+            self._bindings,
+            self._image_section.aids,
+            self._features,
         )
+        self.destroyed.connect(self._take_apart)
         self._session.list_models()
         self._controller.enable()
         self._image_section.enable()
@@ -93,151 +110,6 @@ class SamWidget(QWidget):
         if note is not None:
             self._session.warned.emit(note)
 
-    # ------------------------------------------------------------- for scripts
-    @property
-    def image_layer(self) -> Any:
-        """The image layer that is segmented; set a layer, a layer's name, or None."""
-        return self._controller.image_layer
-
-    @image_layer.setter
-    def image_layer(self, layer: Any) -> None:
-        self._controller.image_layer = self._find(layer, self._controller.images(), "an image layer")
-
-    @property
-    def target_layer(self) -> Any:
-        """The Labels layer that accepted objects go to, None for a new one; set a layer or a name."""
-        return self._controller.target_layer
-
-    @target_layer.setter
-    def target_layer(self, layer: Any) -> None:
-        self._controller.target_layer = self._find(layer, self._controller.targets(), "a Labels layer")
-
-    @property
-    def model_name(self) -> str:
-        """The model's name in the registry, or the path of a checkpoint."""
-        return self._session.model.name
-
-    @model_name.setter
-    def model_name(self, name: str) -> None:
-        self._on_model_chosen(ModelChoice(str(name), self._session.model.device))
-
-    def download_model(self) -> None:
-        """Get the weights of the model that is chosen, where they are not on this computer yet."""
-        self._session.models.download(self.model_name)
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether accepted objects may take the pixels of others."""
-        return self._prompt_panel.overwrite.isChecked()
-
-    @overwrite.setter
-    def overwrite(self, value: bool) -> None:
-        self._prompt_panel.overwrite.setChecked(bool(value))
-
-    @property
-    def status(self) -> str:
-        """The status line."""
-        return self._status.said
-
-    def accept(self) -> None:
-        """Write the current object into the target layer, as soon as its mask is there."""
-        self._session.accept()
-
-    def clear(self) -> None:
-        """Take away the prompts on the plane that is shown."""
-        self._session.clear()
-
-    def undo(self) -> None:
-        """Go back to the prompts before the last change."""
-        self._session.undo()
-
-    def redo(self) -> None:
-        """Repeat the change that was undone last."""
-        self._session.redo()
-
-    def toggle_label(self) -> None:
-        """Switch the next click between foreground and background."""
-        self._controller.prompts.toggle_label()
-
-    def segment_everything(self) -> None:
-        """Segment every object of the plane that is shown, or of ``region`` in it."""
-        panel = self._auto_panel
-        try:
-            region = self._controller.read_region(self._region, panel.cut.isChecked())
-        except SamError as error:
-            self._session.warned.emit(str(error))
-            return
-        self._session.segment_everything(panel.method.currentText(), region)
-
-    @property
-    def method(self) -> str:
-        """How everything is segmented: "auto", "instances" or "grid"."""
-        return self._auto_panel.method.currentText()
-
-    @method.setter
-    def method(self, name: str) -> None:
-        if self._auto_panel.method.findText(name) < 0:
-            raise ValueError(f"Expected one of {[name for name, _ in METHODS]}, got {name!r}.")
-        self._auto_panel.method.setCurrentText(name)
-
-    @property
-    def region(self) -> Any:
-        """Where to segment: None for the whole plane, "visible", a Shapes or Labels layer or its name."""
-        return self._region
-
-    @region.setter
-    def region(self, layer: Any) -> None:
-        if not (isinstance(layer, str) and layer == VISIBLE):
-            layer = self._find(layer, self._controller.regions(), "a Shapes or Labels layer")
-        self._on_region_chosen(layer)
-
-    @property
-    def cut_at_region(self) -> bool:
-        """Whether objects are cut at the region's edge, as with a mask of the foreground."""
-        return self._auto_panel.cut.isChecked()
-
-    @cut_at_region.setter
-    def cut_at_region(self, value: bool) -> None:
-        self._auto_panel.cut.setChecked(bool(value))
-
-    @property
-    def fill_gaps(self) -> bool:
-        """Whether automatic objects fill the gaps of the target layer instead of a new one."""
-        return self._controller.objects.fill_gaps
-
-    @fill_gaps.setter
-    def fill_gaps(self, value: bool) -> None:
-        self._auto_panel.result.setCurrentIndex(int(value))
-
-    @property
-    def filter(self) -> FilterParams:
-        """Thresholds of automatic objects, which follow at once; set all of them, or some as a dict."""
-        return self._session.auto.params
-
-    @filter.setter
-    def filter(self, params: FilterParams | dict[str, Any]) -> None:
-        changes = asdict(params) if isinstance(params, FilterParams) else dict(params)
-        self._session.auto.set_params(changes)
-
-    def cancel(self) -> None:
-        """Cancel what is queued or runs, at its next step."""
-        self._session.cancel()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Pump the Qt loop until nothing is queued or running.
-
-        Parameters
-        ----------
-        timeout : float or None
-            Seconds; None waits for ever.
-
-        Returns
-        -------
-        bool
-            False when time ran out.
-        """
-        return self._runner.wait(timeout)
-
     # ------------------------------------------------------------- life
     def shutdown(self) -> None:
         """Cancel everything, disconnect everything and let the worker end; layers stay."""
@@ -247,7 +119,7 @@ class SamWidget(QWidget):
         self._download_activity.close()
         self._image_section.disable()
         self._controller.hide_preview()
-        _take_apart(self._session, self._controller, self._bindings, self._image_section.aids)
+        self._take_apart()
         for combo in self._combos():
             combo.forget()
         self.setEnabled(False)
@@ -267,22 +139,28 @@ class SamWidget(QWidget):
         return bool(super().event(event))
 
     # ------------------------------------------------------------- wiring
+    def _make_features(self) -> None:
+        """One line for each: ``self._name = self._feature(Name(session, controller), its keys' actions)``."""
+
+    def _feature(self, feature: F, actions: Mapping[str, Callable[[], object]] | None = None) -> F:
+        """Have a feature closed with the widget, and the keys of its actions bound."""
+        self._features.append(feature)
+        self._bindings.add(actions or {})
+        return feature
+
     def _lay_out(self) -> None:
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.setContentsMargins(6, 6, 6, 6)
-        for panel in (self._model_panel, self._image_section, self._prompt_panel, self._auto_panel):
-            layout.addWidget(panel)
-            layout.addWidget(_line())
-        layout.addWidget(self._status, 1)
-        scroll = _Column()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
+        column = Column()
+        # one line for each feature, where it belongs: from the image over one object to many
+        column.add(
+            (self._model_panel,),
+            (self._image_section,),
+            (self._prompt_panel,),
+            (self._auto_panel,),
+        )
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(column, 1)
+        outer.addWidget(self._status)
 
     def _connect(self) -> None:
         session, controller = self._session, self._controller
@@ -298,7 +176,7 @@ class SamWidget(QWidget):
         controller.target_changed.connect(self._on_layers_changed)
         controller.prompts.layers_changed.connect(self._on_layers_changed)
         model.image.chosen.connect(self._on_image_chosen)
-        model.model_chosen.connect(self._on_model_chosen)
+        model.model_chosen.connect(self._choose_model)
         model.strip.download_asked.connect(session.models.download)
         model.strip.cancel_asked.connect(session.models.cancel_download)
         model.strip.look_asked.connect(session.models.look_again)
@@ -308,7 +186,7 @@ class SamWidget(QWidget):
         prompt.target.chosen.connect(self._on_target_chosen)
         prompt.label_chosen.connect(self._on_label_chosen)
         prompt.overwrite.toggled.connect(self._on_overwrite_toggled)
-        auto.region.chosen.connect(self._on_region_chosen)
+        auto.region.chosen.connect(self._choose_region)
         auto.result.currentIndexChanged.connect(self._on_result_chosen)
         auto.thresholds.thresholds_changed.connect(self._on_thresholds_changed)
         auto.thresholds.rested.connect(session.auto.settle)
@@ -328,17 +206,6 @@ class SamWidget(QWidget):
     def _combos(self) -> tuple[Any, ...]:
         prompt = self._prompt_panel
         return self._model_panel.image, prompt.points, prompt.shapes, prompt.target, self._auto_panel.region
-
-    @staticmethod
-    def _find(layer: Any, layers: Any, wanted: str) -> Any:
-        if layer is None:
-            return None
-        layers = list(layers)
-        for candidate in layers:
-            if candidate is layer or candidate.name == layer:
-                return candidate
-        names = [candidate.name for candidate in layers]
-        raise ValueError(f"Expected {wanted} of this viewer or its name, one of {names}, got {layer!r}.")
 
     # ------------------------------------------------------------- handlers
     def _on_layers_changed(self, *_: Any) -> None:
@@ -380,10 +247,6 @@ class SamWidget(QWidget):
     def _on_auto_changed(self) -> None:
         self._auto_panel.show_state(self._session.auto.state)
 
-    def _on_region_chosen(self, layer: Any) -> None:
-        self._region = layer
-        self._auto_panel.show_regions(self._controller.regions(), layer)
-
     def _on_result_chosen(self, index: int) -> None:
         self._controller.objects.fill_gaps = bool(index)
 
@@ -397,16 +260,6 @@ class SamWidget(QWidget):
     def _on_download_changed(self, name: str) -> None:
         self._show_download()
         self._download_activity.show(self._session.models.download_of(name).progress)
-
-    def _show_download(self) -> None:
-        models = self._session.models
-        name = models.choice.name
-        self._model_panel.show_download(models.info(name), models.download_of(name))
-
-    def _on_model_chosen(self, model: ModelChoice) -> None:
-        self._session.set_model(model)
-        self._model_panel.show_model(model)
-        self._show_download()
 
     def _on_model_kept(self, model: ModelChoice) -> None:
         """What the user chooses is chosen tomorrow too; what a script sets is not."""
@@ -432,22 +285,18 @@ class SamWidget(QWidget):
         self._controller.overwrite = checked
 
 
-class _Column(QScrollArea):
-    """Scrolls up and down only, so it is never narrower than what it shows."""
-
-    def minimumSizeHint(self) -> QSize:
-        """As wide as the content and the scroll bar."""
-        content, bar, least = self.widget(), self.verticalScrollBar(), super().minimumSizeHint()
-        if content is None or bar is None:
-            return least
-        return QSize(content.minimumSizeHint().width() + bar.sizeHint().width(), least.height())
-
-
 def _take_apart(
-    session: Session, controller: Controller, bindings: Bindings, aids: ImageAids, *_: Any
+    session: Session,
+    controller: Controller,
+    bindings: Bindings,
+    aids: ImageAids,
+    features: list[Feature],
+    *_: Any,
 ) -> None:
     """End everything that is not Qt; can run when the widget's Qt part is gone already."""
     aids.disable()
+    for feature in reversed(features):
+        feature.close()
     heard = (
         session,
         session.models,
@@ -468,10 +317,3 @@ def _take_apart(
 
 def _is_signal(owner: object, name: str) -> bool:
     return isinstance(getattr(type(owner), name), Signal)
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setFrameShadow(QFrame.Shadow.Sunken)
-    return line
