@@ -57,6 +57,8 @@ class FakePredictor:
 
     engine: FakeEngine
     settings: EncodeSettings = field(default_factory=EncodeSettings)
+    digest: str = "fa4e"
+    device: str = "cpu"
 
     def with_settings(self, settings: EncodeSettings) -> FakePredictor:
         return FakePredictor(self.engine, settings)

@@ -466,3 +466,27 @@ def test_nothing_is_announced_after_close(lazy_world: World) -> None:
     world.runner.run()
     assert len(world.status) == before
     assert not world.session.is_busy
+
+
+def test_an_accepted_object_has_a_record_of_what_made_it(world):
+    world.session.set_prompts(Prompts([(20, 20)]))
+    world.session.set_prompts(Prompts([(20, 20), (24, 20)], [1, 0]))
+    world.session.accept()
+    (record,) = world.session.book.get("layer", 1)
+    assert record.plane == (None, None)
+    assert (record.source, record.model, record.digest) == ("prompts", "nuclei", "fa4e")
+    assert record.settings["percentiles"] == (1.0, 99.8)
+    assert record.prompts.points.tolist() == [[20, 20], [24, 20]]
+    assert record.prompts.mask is None
+    assert [p.points.tolist() for p in record.earlier] == [[[20, 20]]]
+    assert record.predicted_iou == 0.9
+    assert record.area == world.sink.written[0][0].mask.area
+
+
+def test_an_object_accepted_before_its_answer_has_a_record_too(lazy_world):
+    lazy_world.session.set_prompts(Prompts([(20, 20)]))
+    lazy_world.session.accept()
+    assert lazy_world.session.book.layers() == ()
+    lazy_world.runner.run()
+    (record,) = lazy_world.session.book.get("layer", 1)
+    assert (record.digest, record.earlier) == ("fa4e", ())

@@ -103,6 +103,16 @@ class CachedPredictor:
         self._keys = KeyMaker(model)
         self._encoding = threading.Lock()
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the checkpoint, by which a record knows the model that answered."""
+        return self.model.sha256
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return str(self.model.device)
+
     def with_settings(self, settings: EncodeSettings) -> CachedPredictor:
         """The same model and cache with other settings."""
         other = copy.copy(self)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_sam.session.jobs import CLICK, Job, JobRunner
+from napari_sam.session.provenance import Maker
 from napari_sam.session.requests import DecodeRequest
 from napari_sam.types import ObjectMask, Progress
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
     from napari_sam.session.history import PromptState
     from napari_sam.session.predictors import PredictorPool
-    from napari_sam.session.requests import ModelChoice
+    from napari_sam.session.requests import MaskPredictor, ModelChoice
+    from napari_sam.types import Prompts
 
-__all__ = ["Decoding"]
+__all__ = ["Decoding", "maker_of"]
 
 SLOT = "decode"
 
@@ -30,6 +32,7 @@ class _Waiting:
     state: PromptState
     job: Job
     accept: bool = False
+    earlier: tuple[Prompts, ...] = ()
 
 
 class Decoding:
@@ -43,7 +46,9 @@ class Decoding:
         Where the worker finds predictor and pixels.
     """
 
-    answered = Signal(object, object, bool)  # PromptState that asked, ObjectMask, whether to accept it
+    answered = Signal(
+        object, object, bool
+    )  # PromptState that asked, the same with its mask, whether to accept it
     failed = Signal(str)
     progressed = Signal(object)  # Progress
 
@@ -53,7 +58,7 @@ class Decoding:
         self._request_id = 0
         self._waiting: dict[int, _Waiting] = {}
 
-    def ask(self, state: PromptState, model: ModelChoice, feedback: ObjectMask | None = None) -> None:
+    def ask(self, state: PromptState, model: ModelChoice, feedback: PromptState | None = None) -> None:
         """Submit the prompts of a state; ``answered`` or ``failed`` follows unless it is superseded.
 
         Parameters
@@ -62,12 +67,14 @@ class Decoding:
             Whose prompts to answer.
         model : ModelChoice
             Which model answers.
-        feedback : ObjectMask or None
+        feedback : PromptState or None
             The answer that these prompts correct; its logits are fed back.
         """
         prompts = state.prompts
-        if feedback is not None and feedback.logits is not None:
-            prompts = replace(prompts, mask=feedback)
+        earlier: tuple[Prompts, ...] = ()
+        if feedback is not None and feedback.mask is not None and feedback.mask.logits is not None:
+            prompts = replace(prompts, mask=feedback.mask)
+            earlier = (*feedback.earlier, feedback.prompts)
         self._request_id += 1
         request = DecodeRequest(self._request_id, state.plane, prompts, model)
         job = Job(
@@ -76,11 +83,11 @@ class Decoding:
             slot=SLOT,
             priority=CLICK,
             on_progress=self.progressed.emit,
-            on_done=lambda mask: self._on_decoded(request.request_id, mask),
+            on_done=lambda answer: self._on_decoded(request.request_id, *answer),
             on_failed=lambda message: self._on_failed(request.request_id, message),
             on_cancelled=lambda _: self._on_cancelled(request.request_id),
         )
-        self._waiting[request.request_id] = _Waiting(state, job)
+        self._waiting[request.request_id] = _Waiting(state, job, earlier=earlier)
         self._runner.submit(job)
 
     def supersede(self) -> None:
@@ -111,11 +118,12 @@ class Decoding:
         """Wait for nothing any more."""
         self._waiting.clear()
 
-    def _on_decoded(self, request_id: int, mask: ObjectMask) -> None:
+    def _on_decoded(self, request_id: int, mask: ObjectMask, maker: Maker) -> None:
         waiting = self._waiting.pop(request_id, None)
         if waiting is not None:  # else it is stale
             clipped = _clip(mask, waiting.state.plane.shape)
-            self.answered.emit(waiting.state, clipped, waiting.accept)
+            answer = replace(waiting.state, mask=clipped, maker=maker, earlier=waiting.earlier)
+            self.answered.emit(waiting.state, answer, waiting.accept)
 
     def _on_failed(self, request_id: int, message: str) -> None:
         if self._waiting.pop(request_id, None) is not None:
@@ -125,11 +133,19 @@ class Decoding:
         self._waiting.pop(request_id, None)
 
 
-def _decode_steps(pool: PredictorPool, request: DecodeRequest) -> Generator[Progress, None, ObjectMask]:
+def maker_of(choice: ModelChoice, predictor: MaskPredictor) -> Maker:
+    """Who answers, for the records of what it will have made."""
+    return Maker(choice.name, predictor.digest, asdict(predictor.settings), predictor.device)
+
+
+def _decode_steps(
+    pool: PredictorPool, request: DecodeRequest
+) -> Generator[Progress, None, tuple[ObjectMask, Maker]]:
     yield Progress(0, 2, f"Loading model {request.model.name}")
     predictor = pool.predictor(request.model, request.plane)
     yield Progress(1, 2, "Predicting the mask")
-    return predictor.predict(pool.pixels(request.plane), request.prompts)
+    mask = predictor.predict(pool.pixels(request.plane), request.prompts)
+    return mask, maker_of(request.model, predictor)
 
 
 def _clip(mask: ObjectMask, shape: tuple[int, int]) -> ObjectMask:

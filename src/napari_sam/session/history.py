@@ -1,16 +1,45 @@
-"""Undo and redo of prompts, as steps that know their inverse."""
+"""Undo and redo, as steps of any kind that know their inverse.
+
+A step is a value: ``inverse`` gives the step that takes it back, ``apply`` does it. The history neither
+knows nor asks what a step is about; it only counts what the steps cost, and drops the oldest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam.session.auto_requests import Fill
     from napari_sam.session.requests import ObjectRef, Plane
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["FillStep", "History", "PromptState", "Step"]
+__all__ = ["BUDGET", "FillStep", "History", "HistoryStep", "PromptState", "Step"]
+
+BUDGET = 256 << 20
+"""Bytes that the steps may take."""
+SMALL = 500
+"""Bytes of a step beside its arrays, roughly."""
+
+
+class HistoryStep(Protocol):
+    """One action of the user's, as it can be taken back and repeated."""
+
+    @property
+    def title(self) -> str:
+        """What was done, in a few words: "accept object 5"."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it costs to remember."""
+
+    def inverse(self) -> HistoryStep:
+        """The step that takes this one back."""
+
+    def apply(self) -> str:
+        """Do it; what was done, as a sentence for the status line, or nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +55,7 @@ class PromptState:
     mask : ObjectMask or None
         The answer, once it is there.
     accepted : ObjectRef or None
-        The object that these prompts were accepted as. Accepting again replaces that object.
+        The object that these prompts correct. Accepting replaces that object.
     """
 
     plane: Plane
@@ -34,17 +63,53 @@ class PromptState:
     mask: ObjectMask | None = None
     accepted: ObjectRef | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its masks."""
+        return SMALL + sum(_mask_bytes(mask) for mask in (self.mask, self.prompts.mask))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """A change from one state to another."""
+    """A change from one state of the prompts to another.
+
+    Attributes
+    ----------
+    before, after : PromptState
+        The two.
+    restore : callable or None
+        Puts a state back where the user sees it; what to say of it.
+    title : str
+        As ``HistoryStep.title``.
+    """
 
     before: PromptState
     after: PromptState
+    restore: Callable[[PromptState], str] | None = None
+    title: str = "change the prompts"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes; those of ``before`` are counted by the step that led there."""
+        return self.after.nbytes
 
     def inverse(self) -> Step:
         """The step that takes this one back."""
-        return Step(self.after, self.before)
+        return replace(self, before=self.after, after=self.before)
+
+    def apply(self) -> str:
+        """Restore the state after it."""
+        return "" if self.restore is None else self.restore(self.after)
+
+    def with_state(self, old: PromptState, new: PromptState) -> Step:
+        """The same step with ``new`` where the very object ``old`` stands."""
+        if self.before is not old and self.after is not old:
+            return self
+        return replace(
+            self,
+            before=new if self.before is old else self.before,
+            after=new if self.after is old else self.after,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,10 +118,16 @@ class FillStep:
 
     fill: Fill
     done: bool = True
+    title: str = "segment everything"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the fill says it keeps."""
+        return SMALL + int(getattr(self.fill, "nbytes", 0))
 
     def inverse(self) -> FillStep:
         """The step that takes this one back."""
-        return FillStep(self.fill, not self.done)
+        return replace(self, done=not self.done)
 
     def apply(self) -> str:
         """Do it; what was done, for the status line."""
@@ -69,13 +140,16 @@ class History:
     Parameters
     ----------
     limit : int
-        Steps kept; masks are cropped to their objects, so a step costs a few kilobytes.
+        Steps kept.
+    budget : int
+        Bytes that they may take; the oldest are dropped beyond it. The newest step is always kept.
     """
 
-    def __init__(self, limit: int = 200) -> None:
+    def __init__(self, limit: int = 10_000, budget: int = BUDGET) -> None:
+        self.budget = budget
         self._limit = limit
-        self._done: list[Step | FillStep] = []
-        self._undone: list[Step | FillStep] = []
+        self._done: list[HistoryStep] = []
+        self._undone: list[HistoryStep] = []
 
     @property
     def can_undo(self) -> bool:
@@ -87,13 +161,34 @@ class History:
         """True when there is a step to repeat."""
         return bool(self._undone)
 
-    def push(self, step: Step | FillStep) -> None:
+    @property
+    def undo_title(self) -> str:
+        """What undo would take back; empty when nothing."""
+        return self._done[-1].title if self._done else ""
+
+    @property
+    def redo_title(self) -> str:
+        """What redo would repeat; empty when nothing."""
+        return self._undone[-1].title if self._undone else ""
+
+    @property
+    def depth(self) -> int:
+        """Number of steps that can be taken back."""
+        return len(self._done)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all steps."""
+        return sum(step.nbytes for step in (*self._done, *self._undone))
+
+    def push(self, step: HistoryStep) -> None:
         """Record a step that was just done; what was undone before is forgotten."""
         self._done.append(step)
-        del self._done[: -self._limit]
         self._undone.clear()
+        del self._done[: -self._limit]
+        self._trim()
 
-    def undo(self) -> Step | FillStep | None:
+    def undo(self) -> HistoryStep | None:
         """Move back by one step and return its inverse, or None at the beginning."""
         if not self._done:
             return None
@@ -101,7 +196,7 @@ class History:
         self._undone.append(step)
         return step.inverse()
 
-    def redo(self) -> Step | FillStep | None:
+    def redo(self) -> HistoryStep | None:
         """Move forward by one step and return it, or None at the end."""
         if not self._undone:
             return None
@@ -109,19 +204,42 @@ class History:
         self._done.append(step)
         return step
 
+    def revise(self, change: Callable[[HistoryStep], HistoryStep]) -> None:
+        """Put ``change(step)`` in the place of every step, for what is known only later."""
+        self._done = [change(step) for step in self._done]
+        self._undone = [change(step) for step in self._undone]
+        self._trim()
+
     def substitute(self, old: PromptState, new: PromptState) -> None:
         """Put ``new`` wherever the very object ``old`` stands, for answers that arrive later."""
-        for stack in (self._done, self._undone):
-            for i, step in enumerate(stack):
-                if isinstance(step, FillStep):
-                    continue
-                if step.before is old:
-                    step = replace(step, before=new)
-                if step.after is old:
-                    step = replace(step, after=new)
-                stack[i] = step
+
+        def change(step: HistoryStep) -> HistoryStep:
+            with_state = getattr(step, "with_state", None)
+            return step if with_state is None else with_state(old, new)  # type: ignore[no-any-return]
+
+        self.revise(change)
+
+    def drop(self, unwanted: Callable[[HistoryStep], bool]) -> None:
+        """Forget the steps that can never be applied again."""
+        self._done = [step for step in self._done if not unwanted(step)]
+        self._undone = [step for step in self._undone if not unwanted(step)]
 
     def clear(self) -> None:
         """Forget everything."""
         self._done.clear()
         self._undone.clear()
+
+    def _trim(self) -> None:
+        """Drop the oldest until the rest is within the budget."""
+        spare = self.budget - sum(step.nbytes for step in self._undone)
+        for position in range(len(self._done) - 1, -1, -1):
+            spare -= self._done[position].nbytes
+            if spare < 0:
+                del self._done[: min(position + 1, len(self._done) - 1)]
+                return
+
+
+def _mask_bytes(mask: ObjectMask | None) -> int:
+    if mask is None:
+        return 0
+    return int(mask.mask.nbytes) + (0 if mask.logits is None else int(mask.logits.values.nbytes))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from psygnal import Signal
 
@@ -210,7 +210,7 @@ class ObjectRecord:
         return cls(
             label=read_whole(found, "label", low=1),
             plane=tuple(plane),
-            source=source if source in SOURCES else "imported",  # a later version may know more
+            source=cast("Source", source) if source in SOURCES else "imported",  # a later version knows more
             prompts=None if prompts is None else read_prompts(prompts),
             model=read_text(found, "model"),
             digest=read_text(found, "digest"),

@@ -154,6 +154,16 @@ class MaskPredictor(Protocol):
     half-open (r0, c0, r1, c1) in pixels of the finest level.
     """
 
+    settings: EncodeSettings
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         """Answer one set of prompts on one image."""
 

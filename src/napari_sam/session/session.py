@@ -19,9 +19,11 @@ from napari_sam.session.history import FillStep, History, PromptState, Step
 from napari_sam.session.models import Models
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
+from napari_sam.session.provenance import ObjectBook, ObjectRecord
 from napari_sam.session.requests import (
     Engine,
     ModelChoice,
+    ObjectRef,
     ObjectSink,
     Plane,
     Preview,
@@ -61,6 +63,8 @@ class Session:
         Encodes what is in view in the background.
     precomputing : Precomputing
         Encodes whole planes and stacks on request.
+    book : ObjectBook
+        What is known of each object.
     """
 
     preview_changed = Signal(object)  # Preview | None
@@ -77,6 +81,7 @@ class Session:
     ) -> None:
         self.sink: ObjectSink | None = None
         self.history = History()
+        self.book = ObjectBook()
         self._runner = runner
         self._state: PromptState | None = None
         self._closed = False
@@ -257,7 +262,7 @@ class Session:
         after = PromptState(before.plane, prompts, accepted=None if prompts.is_empty else before.accepted)
         self.history.push(Step(before, after))
         self._become(after)
-        self._decode(feedback=before.mask if extends_prompts(prompts, before.prompts) else None)
+        self._decode(feedback=before if extends_prompts(prompts, before.prompts) else None)
 
     def clear(self) -> None:
         """Take all prompts of the plane away, as a step that can be undone."""
@@ -360,12 +365,13 @@ class Session:
         except SamError as error:
             self.warned.emit(str(error))
             return None
+        self.book.change(ref.layer, ref.label, [_record(state, state.mask, ref)])
         self._say(f"Object {ref.label} accepted, {state.mask.area} pixels.")
         accepted = replace(state, accepted=ref)
         self.history.substitute(state, accepted)
         return accepted
 
-    def _decode(self, feedback: ObjectMask | None = None) -> None:
+    def _decode(self, feedback: PromptState | None = None) -> None:
         state = self._state
         if state is None or state.prompts.is_empty:
             self._say("Click on an object." if state is not None else "")
@@ -383,11 +389,13 @@ class Session:
         self._decoding.ask(state, self.model, feedback)
 
     # ---------------------------------------------------------------- answers
-    def _on_decoding_answered(self, old: PromptState, mask: ObjectMask, accept: bool) -> None:
+    def _on_decoding_answered(self, old: PromptState, answer: PromptState, accept: bool) -> None:
+        mask = answer.mask
+        assert mask is not None
         cache = self.warming.cache
         if not self.warming.is_running and (cache is None or cache.missing):
             self.warming.retry()  # this click has encoded, or read what could not be read before
-        state = replace(old, mask=mask if mask.area else None)
+        state = answer if mask.area else replace(answer, mask=None)
         self.history.substitute(old, state)
         if self._state is old:
             self._become(state)
@@ -454,6 +462,13 @@ class Session:
 
     def _say(self, text: str) -> None:
         self.status_changed.emit(text)
+
+
+def _record(state: PromptState, mask: ObjectMask, ref: ObjectRef) -> ObjectRecord:
+    record = ObjectRecord.of_mask(
+        ref.label, state.plane.index, mask, prompts=state.prompts, maker=state.maker, earlier=state.earlier
+    )
+    return replace(record, area=ref.mask.area)  # neighbours may have kept some of it
 
 
 def _answer(mask: ObjectMask) -> str:
