@@ -31,3 +31,11 @@ class MissingWeightsError(CheckpointError):
 
 class DownloadError(CheckpointError):
     """Weights cannot be fetched; the message says from where, and where to put them by hand."""
+
+
+class ManifestError(SamError):
+    """The manifest of a batch cannot be read, or is not that of this batch."""
+
+
+class BatchError(SamError):
+    """A batch cannot begin, or cannot go on; what is finished is kept."""
