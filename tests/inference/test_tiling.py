@@ -11,12 +11,12 @@ from napari_sam.inference.tiling import centre_crop, choose_crop, cover_plane, t
     [
         pytest.param((300, 200), (10, 10, 20, 20), 300, (0, 0, 300, 200), id="small planes are one crop"),
         pytest.param((1, 300), (0, 5, 0, 5), 300, (0, 0, 1, 300), id="one row"),
-        # tiles of 256 start at 0, 128, ... and answer for their pixels 64 to 192, at the borders for more
+        # seven tiles of 256 start at 0, 124, ... 744 and meet in the middle of what they share: 190, 314, ...
         pytest.param((1000, 1000), (0, 0, 0, 0), 256, (0, 0, 256, 256), id="first corner"),
         pytest.param((1000, 1000), (999, 999, 999, 999), 256, (744, 744, 1000, 1000), id="last corner"),
-        pytest.param((1000, 1000), (191, 191, 191, 191), 256, (0, 0, 256, 256), id="end of a core"),
-        pytest.param((1000, 1000), (192, 191, 192, 191), 256, (128, 0, 384, 256), id="start of the next"),
-        pytest.param((100, 1000), (50, 500, 50, 500), 256, (0, 384, 100, 640), id="a low plane"),
+        pytest.param((1000, 1000), (189, 189, 189, 189), 256, (0, 0, 256, 256), id="end of a core"),
+        pytest.param((1000, 1000), (190, 189, 190, 189), 256, (124, 0, 380, 256), id="start of the next"),
+        pytest.param((100, 1000), (50, 500, 50, 500), 256, (0, 372, 100, 628), id="a low plane"),
         pytest.param((1000, 1000), (150, 150, 224, 160), 256, (0, 0, 256, 256), id="32 pixels from the seam"),
         # nearer, so a crop around (187.5, 155.5) that moves in steps of 64: 59.5 to 64, 27.5 to 0
         pytest.param((1000, 1000), (150, 150, 225, 160), 256, (64, 0, 320, 256), id="over a seam"),
@@ -53,7 +53,7 @@ def test_a_crop_lies_in_the_plane_and_holds_the_prompts() -> None:
                 assert crop[i] == 0 or low[i] - crop[i] >= min(64, field // 4) / 2 - 1
                 assert crop[i + 2] == length or crop[i + 2] - high[i] >= min(64, field // 4) / 2 - 1
             assert max(r1 - r0, c1 - c0) <= max(field, 4 * max(size))
-            assert (r1 - r0, c1 - c0) >= (min(height, field), min(width, field))
+            assert min(r1 - r0, height) >= min(height, field // 2)
 
 
 def test_a_small_prompt_takes_a_tile_of_the_plane() -> None:
@@ -109,10 +109,27 @@ def test_cores_are_disjoint_and_cover_the_plane() -> None:
             for crop, core in cover_plane((shape[0], shape[1]), field, halo):
                 assert 0 <= crop[0] <= core[0] < core[2] <= crop[2] <= shape[0]
                 assert 0 <= crop[1] <= core[1] < core[3] <= crop[3] <= shape[1]
-                assert (crop[2] - crop[0], crop[3] - crop[1]) == (min(field, shape[0]), min(field, shape[1]))
+                assert crop[2] - crop[0] <= min(field, shape[0])
+                assert crop[3] - crop[1] <= min(field, shape[1])
                 margin = min(halo, field // 4)
                 for axis in (0, 1):
                     assert core[axis] - crop[axis] >= margin or core[axis] == 0
                     assert crop[axis + 2] - core[axis + 2] >= margin or core[axis + 2] == shape[axis]
                 count[core[0] : core[2], core[1] : core[3]] += 1
             assert (count == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "side"),
+    [
+        pytest.param(1024, 1, 1024, id="the field"),
+        pytest.param(1025, 2, 592, id="one pixel more"),  # 897 / 2 + 128 = 576.5
+        pytest.param(1920, 2, 1024, id="two fields with their halos"),
+        pytest.param(2048, 3, 768, id="two fields"),  # 1920 / 3 + 128
+        pytest.param(8192, 9, 1024, id="nine"),  # 8064 / 9 + 128
+    ],
+)
+def test_tiles_are_few_and_no_larger_than_it_takes(length: int, count: int, side: int) -> None:
+    crops = [crop for crop, _ in cover_plane((length, 10), 1024, 64)]
+    assert [crop[2] - crop[0] for crop in crops] == [side] * count
+    assert (crops[0][0], crops[-1][2]) == (0, length)

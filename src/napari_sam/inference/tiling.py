@@ -7,6 +7,7 @@ what the others encoded. Only prompts that a tile does not hold with some contex
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 Crop = tuple[int, int, int, int]
 HALO = 64
 """Pixels of context at the seams of tiles."""
+ALIGNMENT = 16
+"""Sides of tiles are multiples of it, so that a convolutional encoder pads nothing."""
 
 
 def choose_crop(shape: tuple[int, int], extent: Box, field: int, halo: int = HALO) -> Crop:
@@ -44,7 +47,7 @@ def choose_crop(shape: tuple[int, int], extent: Box, field: int, halo: int = HAL
     >>> choose_crop((300, 200), (10, 10, 20, 20), 1024)
     (0, 0, 300, 200)
     >>> choose_crop((4000, 4000), (1500, 700, 1500, 700), 1024)
-    (896, 0, 1920, 1024)
+    (772, 0, 1684, 912)
     >>> choose_crop((4000, 4000), (880, 700, 1000, 900), 1024)  # over a seam
     (512, 256, 1536, 1280)
     """
@@ -107,11 +110,14 @@ def touches_seam(crop: Crop, box: Crop, shape: tuple[int, int], margin: float) -
 def cover_plane(shape: tuple[int, int], field: int, halo: int) -> list[tuple[Crop, Crop]]:
     """Overlapping crops that cover a plane, each with the inner part that it answers for.
 
+    There are as few as possible, and they are no larger than it takes: a plane a little larger than the field
+    costs a little more than one of its size.
+
     Parameters
     ----------
     shape : (H, W)
     field : int
-        Side of a crop.
+        Most that a crop is wide and high.
     halo : int
         Pixels at a crop's inner borders that are left to its neighbour; at most a quarter of ``field``
         is, so that something remains.
@@ -126,15 +132,16 @@ def cover_plane(shape: tuple[int, int], field: int, halo: int) -> list[tuple[Cro
 
 
 def _cover_axis(length: int, field: int, halo: int) -> list[tuple[int, int, int, int]]:
-    """(start, stop) of each crop and of its core."""
+    """(start, stop) of each crop and of its core: as few crops as there can be, all of one size."""
     if length <= field:
         return [(0, length, 0, length)]
     halo = min(halo, field // 4)
-    pieces, done = [], 0
-    while done < length:
-        start = max(0, min(done - halo, length - field))
-        stop = start + field
-        end = length if stop == length else stop - halo
-        pieces.append((start, stop, done, end))
-        done = end
-    return pieces
+    count = -(-(length - 2 * halo) // (field - 2 * halo))
+    side = -(-(length - 2 * halo) // count) + 2 * halo
+    side = min(field, -(-side // ALIGNMENT) * ALIGNMENT)
+    starts = [round(i * (length - side) / (count - 1)) for i in range(count)]
+    seams = [(start + before + side) // 2 for before, start in pairwise(starts)]
+    return [
+        (start, start + side, first, last)
+        for start, first, last in zip(starts, [0, *seams], [*seams, length], strict=True)
+    ]
