@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam.session.auto_requests import Fill
+    from napari_sam.session.provenance import Maker
     from napari_sam.session.requests import ObjectRef, Plane
     from napari_sam.types import ObjectMask, Prompts
 
@@ -56,12 +57,18 @@ class PromptState:
         The answer, once it is there.
     accepted : ObjectRef or None
         The object that these prompts correct. Accepting replaces that object.
+    earlier : tuple of Prompts
+        Prompts whose answers were fed back, one after the other, before these were answered.
+    maker : Maker or None
+        The model that answered.
     """
 
     plane: Plane
     prompts: Prompts
     mask: ObjectMask | None = None
     accepted: ObjectRef | None = None
+    earlier: tuple[Prompts, ...] = ()
+    maker: Maker | None = None
 
     @property
     def nbytes(self) -> int:
