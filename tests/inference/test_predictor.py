@@ -9,9 +9,10 @@ import torch
 from scipy.ndimage import find_objects
 
 from napari_sam.errors import PromptError
+from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.instance_maps import Instances
-from napari_sam.inference.predictor import Predictor, _propose, choose_best
+from napari_sam.inference.predictor import Predictor, _propose
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.types import ObjectMask, Prompts
 

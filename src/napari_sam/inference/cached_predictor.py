@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from napari_sam.errors import PromptError
+from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.cache import DamagedEntryError, EmbeddingCache
 from napari_sam.inference.embedding_key import KeyMaker
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.object_scale import choose_scale, field_size
-from napari_sam.inference.predictor import Predictor, choose_best
 from napari_sam.inference.steady_predictor import SteadyPredictor
 from napari_sam.inference.tiling import HALO, centre_crop, choose_crop, cover_plane, touches_seam
 from napari_sam.inference.transforms import render_model_input
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.embedding import Frame, ImageEmbedding
     from napari_sam.inference.image_source import ImageSource
+    from napari_sam.inference.predictor import Predictor
     from napari_sam.inference.region import Region
     from napari_sam.inference.tiling import Crop
 
@@ -147,6 +148,20 @@ class CachedPredictor:
     def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
         """All masks of the model for these prompts: the single mask, then the alternatives."""
         return self._predict(self._keys.open(image), [prompts])[0]
+
+    def peek(self, image: Any, prompts: Prompts) -> ObjectMask | None:
+        """What one click would give, if that is known at once; None where a crop would have to be encoded.
+
+        Only embeddings in memory are used, and an object that a seam cuts off is not looked at again. Takes
+        the same, and raises the same, as ``predict``.
+        """
+        source = self._keys.open(image)
+        checked = _check_prompts(prompts, *source.shape)
+        frame = self._choose_frame(source, checked)
+        if self._tier(source, frame) != "memory":
+            return None
+        answers = self.predictor.decode_candidates(self._encode(source, frame), [checked])
+        return choose_best(answers[0], checked)
 
     def predict_many(self, image: Any, prompts: Sequence[Prompts]) -> list[ObjectMask]:
         """The best mask of each of many prompts on one image, decoded in batches."""

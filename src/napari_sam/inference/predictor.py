@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from napari_sam.errors import PromptError
+from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
@@ -338,18 +339,6 @@ def _enlarge(mask: ObjectMask, step: tuple[float, float]) -> ObjectMask:
         lines.append((first, np.clip(pixels, 0, count - 1)))
     (row, rows), (col, cols) = lines
     return replace(mask, mask=mask.mask[np.ix_(rows, cols)], origin=(row, col))
-
-
-def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMask:
-    """The alternative of highest predicted IoU for one click or a box; the single mask for clearer prompts.
-
-    As in Kirillov et al. 2023, Sec. 3 ("Resolving ambiguity"), but for boxes: where nuclei touch they are
-    ambiguous too.
-    """
-    ambiguous = prompts.mask is None and len(prompts.points) + (prompts.box is not None) == 1
-    choice = candidates[1:] if ambiguous else candidates[:1]
-    nonempty = [c for c in choice if c.area] or [c for c in candidates if c.area] or list(choice)
-    return max(nonempty, key=lambda c: c.predicted_iou)
 
 
 def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.candidates import Candidates, FilterParams
     from napari_sam.inference.encode_settings import EncodeSettings
     from napari_sam.inference.region import Region
+    from napari_sam.session.edits import LabelSurface
     from napari_sam.session.models import ModelInfo
     from napari_sam.session.settings import CacheChoice
     from napari_sam.types import ObjectMask, Progress, Prompts
@@ -167,6 +168,12 @@ class MaskPredictor(Protocol):
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         """Answer one set of prompts on one image."""
 
+    def predict_candidates(self, image: Any, prompts: Prompts) -> Sequence[ObjectMask]:
+        """All masks for one set of prompts: the single mask, then the alternatives."""
+
+    def peek(self, image: Any, prompts: Prompts) -> ObjectMask | None:
+        """Answer from what is in memory; None where anything would have to be encoded or read."""
+
     def with_settings(self, settings: EncodeSettings) -> MaskPredictor:
         """The same model and cache for other settings."""
 
@@ -224,10 +231,19 @@ class Engine(Protocol):
 
 
 class ObjectSink(Protocol):
-    """Where accepted objects go."""
+    """Where accepted objects go, and the layers that edits are applied to."""
 
-    def write_object(self, preview: Preview, replaces: ObjectRef | None) -> ObjectRef:
-        """Write one object, over ``replaces`` where given; raise SamError when it cannot be written."""
+    def target(self, plane: Plane) -> Hashable:
+        """Token of the layer that takes objects of a plane, made where there is none.
+
+        Raises
+        ------
+        SamError
+            When there is no such layer and none can be made.
+        """
+
+    def surface(self, layer: Hashable) -> LabelSurface:
+        """A layer to be read and written; ImageError when it is gone or cannot be written."""
 
 
 def check_plane(plane: Plane) -> None:
@@ -271,17 +287,33 @@ def check_prompts(prompts: Prompts, plane: Plane) -> None:
 
 
 def same_prompts(one: Prompts, other: Prompts) -> bool:
-    """True when two prompts say the same, but for rounding; fed-back masks are not compared."""
+    """True when two prompts say the same, but for rounding."""
     if (one.box is None) != (other.box is None) or len(one.points) != len(other.points):
         return False
     boxes = one.box is None or other.box is None or np.allclose(one.box, other.box, atol=1e-3)
     points = np.allclose(one.points, other.points, atol=1e-3)
-    return bool(boxes and points and np.array_equal(one.labels, other.labels))
+    return bool(
+        boxes and points and np.array_equal(one.labels, other.labels) and _same_masks(one.mask, other.mask)
+    )
 
 
 def extends_prompts(new: Prompts, old: Prompts) -> bool:
     """True when ``new`` only adds points to ``old``: a correction, so the last answer is fed back."""
     count = len(old.points)
-    if not 0 < count < len(new.points):
+    if not count < len(new.points) or not old.has_foreground:
         return False
-    return same_prompts(replace(new, points=new.points[:count], labels=new.labels[:count]), old)
+    if not same_prompts(replace(new, points=old.points, labels=old.labels), old):
+        return False
+    # clicks come before samples of scribbles, so that what is new need not be last
+    left = [(*point, label) for point, label in zip(new.points.tolist(), new.labels.tolist(), strict=True)]
+    for point, label in zip(old.points.tolist(), old.labels.tolist(), strict=True):
+        if (*point, label) not in left:
+            return False
+        left.remove((*point, label))
+    return True
+
+
+def _same_masks(one: ObjectMask | None, other: ObjectMask | None) -> bool:
+    if one is None or other is None or one is other:
+        return one is other
+    return one.origin == other.origin and np.array_equal(one.mask, other.mask)
