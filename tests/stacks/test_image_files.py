@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from skimage.io import imsave
 
-from napari_sam.cli.output_files import expand_inputs, name_outputs
+from napari_sam.cli.output_files import name_outputs
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import list_by_stem, pick_channels, read_image, read_labels
+from napari_sam.stacks.image_io import list_by_stem, list_images, pick_channels, read_image, read_labels
 from napari_sam.stacks.outputs.replacing import replace_file
 
 
@@ -125,7 +125,7 @@ def test_inputs_are_expanded_once(tmp_path: Path) -> None:
     for name in ("b.png", "a.tif", "a_labels.tif", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     inputs = [str(tmp_path / "*.png"), str(tmp_path), str(tmp_path / "b.png"), str(tmp_path / "no.tif")]
-    assert [path.name for path in expand_inputs(inputs)] == ["b.png", "a.tif", "no.tif"]
+    assert [path.name for path in list_images(inputs)] == ["b.png", "a.tif", "no.tif"]
 
 
 def test_label_folders_pair_with_what_segment_writes(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
 from napari_sam.cli.models import load_with_bar
-from napari_sam.cli.output_files import expand_inputs
 from napari_sam.cli.segment import read_channels
 from napari_sam.errors import CacheError, SamError
+from napari_sam.stacks.image_io import list_images, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -109,14 +109,13 @@ def show_bytes(count: int) -> str:
 
 def run_embed(options: argparse.Namespace) -> int:
     """Encode all files; 2 when one of them could not be, 130 when interrupted, else 0."""
-    inputs = expand_inputs(options.images)
+    inputs = list_images(options.images)
     if not inputs:
         complain("error: no image files found; name files, or a folder that holds images")
         return 2
 
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.encode_settings import EncodeSettings
-    from napari_sam.stacks.image_io import open_image
 
     predictor = CachedPredictor(
         load_with_bar(options.model, options.device),

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import LABELS_ENDING, is_image_file, is_zarr
+from napari_sam.stacks.image_io import LABELS_ENDING, name_image
 from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["expand_inputs", "name_outputs", "write_labels"]
+__all__ = ["name_outputs", "write_labels"]
 
 
 def write_labels(path: Path, labels: NDArray[np.int32], axes: str, *, overwrite: bool = False) -> None:
@@ -48,40 +48,13 @@ def write_labels(path: Path, labels: NDArray[np.int32], axes: str, *, overwrite:
     replace_file(path, write, overwrite=overwrite)
 
 
-def expand_inputs(inputs: Iterable[str]) -> list[Path]:
-    """Turn what the user typed into files: folders into the images in them, patterns into matches.
-
-    Parameters
-    ----------
-    inputs : iterable of str
-        Files, folders, or patterns that no shell has expanded.
-
-    Returns
-    -------
-    list of Path
-        Each file once, in the order given. A file that does not exist is kept: reading it says so.
-    """
-    found: dict[Path, Path] = {}
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir() and not is_zarr(path):
-            members = [p for p in sorted(path.iterdir()) if is_image_file(p) or is_zarr(p)]
-        elif not path.exists() and any(sign in path.name for sign in "*?["):
-            members = [p for p in sorted(path.parent.glob(path.name)) if p.name[0] != "."] or [path]
-        else:
-            members = [path]
-        for member in members:
-            found.setdefault(member.resolve(), member)
-    return list(found.values())
-
-
 def name_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
-    """A file ``STEM_labels.tif`` for each input, all different.
+    """A file ``NAME_labels.tif`` for each input, all different.
 
     Parameters
     ----------
     inputs : sequence of Path
-        Different files.
+        Different images; inside a plate they are called like ``plate_A_1_0``.
     folder : Path
         Where the outputs go.
 
@@ -97,7 +70,7 @@ def name_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
         When even that leaves two outputs of one name.
     """
     resolved = [path.resolve() for path in inputs]
-    names = [path.stem for path in resolved]
+    names = [name_image(path) for path in resolved]
     for clash in _clashes(names):
         root = os.path.commonpath([resolved[i].parent for i in clash])
         paths = [resolved[i].relative_to(root) for i in clash]

@@ -23,9 +23,9 @@ from napari_sam.cli.object_options import (
     read_thresholds,
     write_table,
 )
-from napari_sam.cli.output_files import expand_inputs, name_outputs, write_labels
+from napari_sam.cli.output_files import name_outputs, write_labels
 from napari_sam.errors import SamError
-from napari_sam.stacks.image_io import ImageStack, open_image, pick_channels
+from napari_sam.stacks.image_io import ImageStack, list_images, open_image, pick_channels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def read_channels(text: str) -> tuple[int, ...]:
 
 def run_segment(options: argparse.Namespace) -> int:
     """Segment all files; 2 when one of them could not be, else 0."""
-    inputs = expand_inputs(options.images)
+    inputs = list_images(options.images)
     if not inputs:
         complain("error: no image files found; name files, or a folder that holds images")
         return 2

@@ -11,6 +11,8 @@ from napari_sam.stacks.image_io.listing import (
     is_image_file,
     is_zarr,
     list_by_stem,
+    list_images,
+    name_image,
 )
 from napari_sam.stacks.image_io.reading import open_image, read_image, read_labels
 
@@ -24,6 +26,8 @@ __all__ = [
     "is_image_file",
     "is_zarr",
     "list_by_stem",
+    "list_images",
+    "name_image",
     "open_image",
     "pick_channels",
     "read_image",

@@ -94,6 +94,8 @@ def arrange_axes(data: Any, axes: str, extra: tuple[Any, ...]) -> tuple[Any, str
     if len(channels) == 2:  # several colour images side by side: every sample is a channel
         data = np.asarray(data).reshape(*data.shape[:-2], -1)
     leading = "".join(axes[i] for i in order[: len(order) - 2 - len(channels)])
+    if channels and data.shape[-1] == 1:
+        return data[..., 0], leading + "YX"
     return data, leading + "YX" + ("C" if channels else "")
 
 

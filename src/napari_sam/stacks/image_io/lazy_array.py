@@ -54,6 +54,9 @@ class LazyArray:
         """Number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def transpose(self, order: Sequence[int]) -> LazyArray:
         """The axes in another order."""
         return self._derive(list(self._chosen), [self._order[i] for i in order])

@@ -1,19 +1,95 @@
-"""Which images there are: in folders, behind patterns."""
+"""Which images there are: in folders, behind patterns, on plates."""
 
 from __future__ import annotations
 
+import os
+from glob import glob
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam.errors import ImageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
-__all__ = ["IMAGE_SUFFIXES", "LABELS_ENDING", "TIFF_SUFFIXES", "is_image_file", "is_zarr", "list_by_stem"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABELS_ENDING",
+    "TIFF_SUFFIXES",
+    "is_image_file",
+    "is_zarr",
+    "list_by_stem",
+    "list_images",
+    "name_image",
+]
 
-TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"})
 LABELS_ENDING = "_labels"  # of the stems of label images that we write
-IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".npy"}
+
+
+def list_images(inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Turn what a user names into images.
+
+    Parameters
+    ----------
+    inputs : path, or iterable of paths
+        Files; folders, for the images directly in them; patterns that no shell has expanded (``**`` goes
+        down into folders); OME-Zarr images, and plates, wells or collections of them.
+
+    Returns
+    -------
+    list of Path
+        Each image once, in the order given; those of a plate as ``plate.zarr/A/1/0``. What does not exist
+        is kept: opening it says so.
+    """
+    found: dict[Path, Path] = {}
+    for item in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
+        for path in _expand(Path(item)):
+            for member in _open_up(path):
+                found.setdefault(member.resolve(), member)
+    return list(found.values())
+
+
+def _expand(path: Path) -> list[Path]:
+    """The members of a folder, or the matches of a pattern, in order."""
+    if path.is_dir() and not _holds_zarr(path):
+        return [p for p in sorted(path.iterdir()) if is_image_file(p) or is_zarr(p)]
+    if not path.exists() and any(sign in str(path) for sign in "*?["):
+        matches = [Path(text) for text in sorted(glob(str(path), recursive=True))]
+        usable = [p for p in matches if p.is_file() or _holds_zarr(p)]
+        return [p for p in usable if p.name[0] != "."] or [path]
+    return [path]
+
+
+def _open_up(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    from napari_sam.stacks.image_io.zarr_images import list_members
+
+    return list_members(path) or [path]
+
+
+def _holds_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr group or array, by its name or what is in it."""
+    if is_zarr(path):
+        return True
+    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def name_image(path: Path) -> str:
+    """What results of an image are called: its file's stem, inside a zarr the way to it.
+
+    Examples
+    --------
+    >>> name_image(Path("day1/cells.ome.tif")), name_image(Path("plate.zarr/A/1/0"))
+    ('cells', 'plate_A_1_0')
+    """
+    parts = path.parts
+    inside = next((i for i, part in enumerate(parts[:-1]) if part.lower().endswith(".zarr")), len(parts) - 1)
+    stem = Path(parts[inside]).stem
+    stem = stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
+    return "_".join([stem, *parts[inside + 1 :]])
 
 
 def list_by_stem(folder: Path, *, labels: bool = False) -> dict[str, Path]:
