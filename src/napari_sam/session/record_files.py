@@ -1,7 +1,7 @@
 """Records of objects as a file beside their label image: ``NAME.sam.json`` next to ``NAME.tif``.
 
-The format is described in docs/provenance.md. A record is believed only while its object is as it was when the
-file was written: each carries its box and a checksum of its pixels, so that a label image that was edited, or
+The format is described in docs/provenance.md. A record is believed only while its object is as it was when
+the file was written: each carries its box and a checksum of its pixels, so that a label image that was edited, or
 exchanged, since then brings back no wrong prompts, and those of objects that did not change are not lost.
 """
 
@@ -141,7 +141,7 @@ def list_boxes(labels: NDArray[np.integer]) -> dict[int, Box]:
 def mark_records(
     records: Iterable[ObjectRecord], read_plane: Callable[[tuple[int | None, ...]], Any]
 ) -> tuple[tuple[ObjectRecord, ...], tuple[ObjectMark | None, ...]]:
-    """Records ordered by plane, and what their objects look like now; those without an object are left out."""
+    """Records by plane, and what their objects look like now; those without an object are left out."""
     by_plane: dict[tuple[int | None, ...], list[ObjectRecord]] = {}
     for record in records:
         by_plane.setdefault(record.plane, []).append(record)
@@ -203,13 +203,13 @@ def read_record_file(path: Path) -> RecordFile:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise RecordError(f"Expected {path} to hold at most {MOST_BYTES >> 20} MB, got {size >> 20} MB.")
-        values = read_mapping(json.loads(path.read_bytes()), "records")
+        values = json.loads(path.read_bytes())
     except RecordError:
         raise
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise RecordError(f"Expected records of objects in {path}, got none: {error}") from error
     try:
-        return _read(values)
+        return _read(read_mapping(values, "records"))
     except (RecordError, RecursionError) as error:
         raise RecordError(
             f"The records in {path} cannot be used: {error} Delete the file, or save the labels again."
