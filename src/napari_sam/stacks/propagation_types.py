@@ -1,0 +1,168 @@
+"""The values of propagation: what is known of an object, what is wanted, and what was found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from napari_sam.errors import PromptError, SamError
+from napari_sam.stacks.next_prompts import read_kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_sam.stacks.propagation_plan import Direction
+    from napari_sam.types import ObjectMask, Prompts
+
+__all__ = ["Anchor", "Flag", "PlaneObject", "PlanePredictor", "PropagationParams"]
+
+Flag = Literal["", "area", "overlap", "score", "lost"]
+
+
+class PlanePredictor(Protocol):
+    """What propagation needs of a predictor; ``CachedPredictor`` is one."""
+
+    def predict_many(self, image: Any, prompts: Sequence[Prompts]) -> list[ObjectMask]:
+        """The best mask of each of many prompts on one plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropagationParams:
+    """How objects are followed, and when that ends.
+
+    Attributes
+    ----------
+    prompts : str
+        What is handed from plane to plane: "mask" (pixels) or "logits" (the decoder's own), "box", "point",
+        or several joined by "+".
+    direction : "both", "forward" or "backward"
+        From the anchors towards both ends, larger or smaller plane numbers.
+    first, last : int or None
+        Planes outside are left alone; None for the stack's ends.
+    min_overlap : float
+        The share of the smaller of two neighbouring masks that both have, 0 to 1. Below it an object ends.
+    max_area_change : float
+        Factor between the areas of neighbouring masks, at least 1. Beyond it, up or down, an object ends.
+    min_score : float
+        Predicted IoU, 0 to 1, below which there is no object.
+    doubt : float
+        Where to look again: planes whose overlap is below, whose area changes by more than the inverse, or
+        whose predicted IoU is below this are flagged but kept; 0 to 1, 0 for none.
+    stop_at_jumps : bool
+        Whether objects end as described; without, such planes are flagged and the object goes on.
+    between : "nearest" or "blend"
+        Between two anchors, each half follows from its nearer one, or both are followed through and blended
+        by distance.
+    motion : bool
+        Expect an object to move on as it did from the plane before, for time series.
+    margin : float
+        Pixels by which the box is enlarged.
+
+    Raises
+    ------
+    SamError
+        When a value is impossible.
+    """
+
+    prompts: str = "mask+box+point"
+    direction: Direction = "both"
+    first: int | None = None
+    last: int | None = None
+    min_overlap: float = 0.5
+    max_area_change: float = 3.0
+    min_score: float = 0.4
+    doubt: float = 0.6
+    stop_at_jumps: bool = True
+    between: Literal["nearest", "blend"] = "nearest"
+    motion: bool = False
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        read_kinds(self.prompts)
+        for name in ("min_overlap", "min_score", "doubt"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SamError(f"Expected {name} from 0 to 1, got {getattr(self, name)!r}.")
+        if not self.max_area_change >= 1:
+            raise SamError(f"Expected max_area_change of 1 or more, got {self.max_area_change!r}.")
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise SamError(f"Expected a margin of 0 or more pixels, got {self.margin!r}.")
+        for name, allowed in (
+            ("direction", ("both", "forward", "backward")),
+            ("between", ("nearest", "blend")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise SamError(f"Expected {name} out of {', '.join(allowed)}, got {getattr(self, name)!r}.")
+        if self.first is not None and self.last is not None and self.first > self.last:
+            raise SamError(f"Expected first <= last, got planes {self.first} to {self.last}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchor:
+    """A plane in which the user said something about an object.
+
+    Attributes
+    ----------
+    plane : int
+        Number in the stack, from 0.
+    mask : ObjectMask or None
+        The object there, which nothing changes; an empty one says that it is not in this plane.
+    prompts : Prompts or None
+        Where there is no mask, what it is decoded from. Prompts without any foreground (negative points
+        alone) make no anchor: they join what is asked in this plane.
+
+    Raises
+    ------
+    PromptError
+        When there is neither a mask nor a prompt.
+    """
+
+    plane: int
+    mask: ObjectMask | None = None
+    prompts: Prompts | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask is None and (self.prompts is None or self.prompts.is_empty):
+            raise PromptError(f"Expected a mask or prompts in plane {self.plane}, got neither.")
+
+    @property
+    def is_hint(self) -> bool:
+        """True for prompts that say only where the object is not."""
+        return self.mask is None and not (self.prompts is not None and self.prompts.has_foreground)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneObject:
+    """What was found of one object in one plane.
+
+    Attributes
+    ----------
+    id : int
+        Of the object.
+    plane : int
+        Number in the stack.
+    mask : ObjectMask or None
+        Its pixels; None where it ended, and where an earlier run had it but this one has not.
+    overlap : float
+        Share of the smaller of this and the mask it follows from that both have, 0 to 1; 1 at an anchor.
+    area_ratio : float
+        Area of this mask over that of the mask it follows from; 1 at an anchor.
+    flag : str
+        Why to look here: "area" or "overlap" jumped, a low "score", or "lost" (nothing was found); "" where
+        all is well.
+    is_anchor : bool
+        True where the mask is the user's, or the answer to their prompts.
+    """
+
+    id: int
+    plane: int
+    mask: ObjectMask | None
+    overlap: float = 1.0
+    area_ratio: float = 1.0
+    flag: Flag = ""
+    is_anchor: bool = False
+
+    @property
+    def area(self) -> int:
+        """Pixels; 0 where there is no mask."""
+        return 0 if self.mask is None else self.mask.area
