@@ -76,6 +76,9 @@ class InstantPredictor:
     def list_tiles(self, shape: Any) -> list[Any]:
         return []
 
+    def predict_candidates(self, image: Any, prompts: Any) -> Any:
+        return [self.predict(image, prompts)]
+
     def predict(self, image: Any, prompts: Any) -> Any:
         from napari_sam.types import ObjectMask
 

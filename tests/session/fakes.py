@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_sam.errors import CheckpointError, ImageError
 from napari_sam.inference.candidates import Candidates, FilterParams
@@ -94,6 +95,26 @@ class FakePredictor:
             self.encode(image, crop)
         return len(todo)
 
+    def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
+        """The answer of ``predict``, and ``alternatives`` that are larger and less likely."""
+        best = self.predict(image, prompts)
+        if not best.area:
+            return [best]
+        shape, found = finest(image).shape[:2], [best]
+        for more in range(1, self.engine.alternatives + 1):
+            plane = ndimage.binary_dilation(best.paste(shape), iterations=2 * more)
+            found.append(ObjectMask.from_plane(plane, predicted_iou=0.9 - more / 10, logits=best.logits))
+        return [found[0], *found] if len(prompts.points) + (prompts.box is not None) == 1 else found
+
+    def peek(self, image: Any, prompts: Prompts) -> ObjectMask | None:
+        self.engine.peeked.append(prompts)
+        if not self.engine.in_memory:
+            return None
+        asked = list(self.engine.asked)
+        answer = self.predict(image, prompts)
+        self.engine.asked[:] = asked
+        return answer
+
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         self.engine.asked.append(prompts)
         image = finest(image)
@@ -151,6 +172,9 @@ class FakeEngine:
     encode_gate: threading.Event | None = None
     measured: list[Any] = field(default_factory=list)
     cleared: list[CacheChoice] = field(default_factory=list)
+    alternatives: int = 0
+    in_memory: bool = True
+    peeked: list[Prompts] = field(default_factory=list)
 
     def iter_models(self) -> Generator[Progress, None, list[ModelInfo]]:
         yield Progress(0, 1, "Looking")

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.inference.ambiguity import rank_candidates
 from napari_sam.session.jobs import CLICK, Job, JobRunner
 from napari_sam.session.provenance import Maker
 from napari_sam.session.requests import DecodeRequest
 from napari_sam.types import ObjectMask, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from napari_sam.session.history import PromptState
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.requests import MaskPredictor, ModelChoice
     from napari_sam.types import Prompts
 
-__all__ = ["Decoding", "maker_of"]
+__all__ = ["Decoding", "clip_mask", "maker_of"]
 
 SLOT = "decode"
 
@@ -46,9 +47,7 @@ class Decoding:
         Where the worker finds predictor and pixels.
     """
 
-    answered = Signal(
-        object, object, bool
-    )  # PromptState that asked, the same with its mask, whether to accept it
+    answered = Signal(object, object, bool)  # PromptState that asked, the same with its masks, accept it?
     failed = Signal(str)
     progressed = Signal(object)  # Progress
 
@@ -118,11 +117,18 @@ class Decoding:
         """Wait for nothing any more."""
         self._waiting.clear()
 
-    def _on_decoded(self, request_id: int, mask: ObjectMask, maker: Maker) -> None:
+    def _on_decoded(self, request_id: int, masks: Sequence[ObjectMask], maker: Maker) -> None:
         waiting = self._waiting.pop(request_id, None)
         if waiting is not None:  # else it is stale
-            clipped = _clip(mask, waiting.state.plane.shape)
-            answer = replace(waiting.state, mask=clipped, maker=maker, earlier=waiting.earlier)
+            clipped = tuple(clip_mask(mask, waiting.state.plane.shape) for mask in masks)
+            answer = replace(
+                waiting.state,
+                mask=clipped[0],
+                candidates=clipped,
+                choice=0,
+                maker=maker,
+                earlier=waiting.earlier,
+            )
             self.answered.emit(waiting.state, answer, waiting.accept)
 
     def _on_failed(self, request_id: int, message: str) -> None:
@@ -140,15 +146,15 @@ def maker_of(choice: ModelChoice, predictor: MaskPredictor) -> Maker:
 
 def _decode_steps(
     pool: PredictorPool, request: DecodeRequest
-) -> Generator[Progress, None, tuple[ObjectMask, Maker]]:
+) -> Generator[Progress, None, tuple[Sequence[ObjectMask], Maker]]:
     yield Progress(0, 2, f"Loading model {request.model.name}")
     predictor = pool.predictor(request.model, request.plane)
     yield Progress(1, 2, "Predicting the mask")
-    mask = predictor.predict(pool.pixels(request.plane), request.prompts)
-    return mask, maker_of(request.model, predictor)
+    masks = predictor.predict_candidates(pool.pixels(request.plane), request.prompts)
+    return rank_candidates(masks, request.prompts), maker_of(request.model, predictor)
 
 
-def _clip(mask: ObjectMask, shape: tuple[int, int]) -> ObjectMask:
+def clip_mask(mask: ObjectMask, shape: tuple[int, int]) -> ObjectMask:
     """The mask without pixels outside the plane, which no layer could show."""
     r0, c0, r1, c1 = mask.box
     if r0 >= 0 and c0 >= 0 and r1 <= shape[0] and c1 <= shape[1]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam.session.auto_requests import Fill
+    from napari_sam.session.drawing import Drawing
     from napari_sam.session.provenance import Maker
     from napari_sam.session.requests import ObjectRef, Plane
     from napari_sam.types import ObjectMask, Prompts
@@ -61,6 +62,12 @@ class PromptState:
         Prompts whose answers were fed back, one after the other, before these were answered.
     maker : Maker or None
         The model that answered.
+    candidates : tuple of ObjectMask
+        All masks that answer the prompts, the best first; ``mask`` is the one that was chosen.
+    choice : int
+        Which of them it is.
+    drawing : Drawing or None
+        What the user put on the plane to say so; None where only the prompts are known.
     """
 
     plane: Plane
@@ -69,11 +76,14 @@ class PromptState:
     accepted: ObjectRef | None = None
     earlier: tuple[Prompts, ...] = ()
     maker: Maker | None = None
+    candidates: tuple[ObjectMask, ...] = ()
+    choice: int = 0
+    drawing: Drawing | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of its masks."""
-        return SMALL + sum(_mask_bytes(mask) for mask in (self.mask, self.prompts.mask))
+        return SMALL + sum(_mask_bytes(mask) for mask in (self.mask, self.prompts.mask, *self.candidates))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
