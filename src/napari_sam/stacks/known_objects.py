@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_sam.errors import PromptError
-from napari_sam.stacks.propagation_types import Anchor
+from napari_sam.inference.propagation_values import Anchor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -14,31 +14,7 @@ from napari_sam.types import ObjectMask, Prompts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["KINDS", "find_interior", "is_inside", "make_next_prompts", "predict_shift", "read_kinds"]
-
-KINDS: Final = ("mask", "logits", "box", "point")
-"""What can be handed on; "mask" are its pixels, "logits" what the decoder said, of which the mask was cut."""
-
-
-def read_kinds(text: str) -> frozenset[str]:
-    """Read a combination such as "mask+box+point".
-
-    Raises
-    ------
-    PromptError
-        When it names something else, or nothing.
-
-    Examples
-    --------
-    >>> sorted(read_kinds("box+mask"))
-    ['box', 'mask']
-    """
-    kinds = frozenset(part.strip() for part in text.split("+"))
-    if not kinds <= set(KINDS):
-        raise PromptError(f"Expected kinds of prompts out of {', '.join(KINDS)} joined by '+', got {text!r}.")
-    if {"mask", "logits"} <= kinds:
-        raise PromptError(f"Expected mask or logits, got both in {text!r}; logits hold the mask.")
-    return kinds
+__all__ = ["find_interior", "is_inside", "make_next_prompts", "predict_shift"]
 
 
 def make_next_prompts(
@@ -56,7 +32,7 @@ def make_next_prompts(
     mask : ObjectMask
         The object in the plane before, moved to where it is expected; not empty.
     kinds : frozenset of str
-        From ``read_kinds``.
+        Out of those of ``PropagationParams.prompts``.
     shape : (H, W)
         Of the plane.
     margin : float

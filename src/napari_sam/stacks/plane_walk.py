@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.inference.image_source import check_plane
-from napari_sam.stacks.next_prompts import is_inside, make_next_prompts, predict_shift, read_kinds
+from napari_sam.inference.propagation_values import Flag, PlaneObject, read_kinds
+from napari_sam.stacks.next_prompts import is_inside, make_next_prompts, predict_shift
 from napari_sam.stacks.plane_overlaps import blend_masks, overlap_of, separate
-from napari_sam.stacks.propagation_types import Flag, PlaneObject
 from napari_sam.types import ObjectMask, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
 
+    from napari_sam.inference.propagation_values import PlanePredictor, PropagationParams
     from napari_sam.stacks.known_objects import KnownObject
     from napari_sam.stacks.propagation_plan import Chain
-    from napari_sam.stacks.propagation_types import PlanePredictor, PropagationParams
 
 __all__ = ["PlaneWalk", "judge"]
 

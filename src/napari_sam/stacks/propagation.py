@@ -11,10 +11,10 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from napari_sam.inference.propagation_values import Anchor, PlaneObject, PlanePredictor, PropagationParams
 from napari_sam.stacks.known_objects import KnownObject, read_known
 from napari_sam.stacks.plane_walk import PlaneWalk
 from napari_sam.stacks.propagation_plan import Chain, plan_chains
-from napari_sam.stacks.propagation_types import Anchor, PlaneObject, PlanePredictor, PropagationParams
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Mapping, Sequence

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["Chain", "Direction", "plan_chains"]
+    from napari_sam.inference.propagation_values import Direction
 
-Direction = Literal["both", "forward", "backward"]
+__all__ = ["Chain", "plan_chains"]
 
 
 @dataclass(frozen=True, slots=True)

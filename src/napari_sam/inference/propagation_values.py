@@ -1,23 +1,57 @@
-"""The values of propagation: what is known of an object, what is wanted, and what was found."""
+"""The values of propagation: what is known of an object, what is wanted, and what was found.
+
+They lie below ``stacks``, which works with them, and ``session``, which asks for that work.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from napari_sam.errors import PromptError, SamError
-from napari_sam.stacks.next_prompts import read_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_sam.stacks.propagation_plan import Direction
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["Anchor", "Flag", "PlaneObject", "PlanePredictor", "PropagationParams"]
+__all__ = [
+    "KINDS",
+    "Anchor",
+    "Direction",
+    "Flag",
+    "PlaneObject",
+    "PlanePredictor",
+    "PropagationParams",
+    "read_kinds",
+]
 
+KINDS: Final = ("mask", "logits", "box", "point")
+"""What can be handed on; "mask" are its pixels, "logits" what the decoder said, of which the mask was cut."""
+Direction = Literal["both", "forward", "backward"]
 Flag = Literal["", "area", "overlap", "score", "lost"]
+
+
+def read_kinds(text: str) -> frozenset[str]:
+    """Read a combination such as "mask+box+point".
+
+    Raises
+    ------
+    PromptError
+        When it names something else, or nothing.
+
+    Examples
+    --------
+    >>> sorted(read_kinds("box+mask"))
+    ['box', 'mask']
+    """
+    kinds = frozenset(part.strip() for part in text.split("+"))
+    if not kinds <= set(KINDS):
+        raise PromptError(f"Expected kinds of prompts out of {', '.join(KINDS)} joined by '+', got {text!r}.")
+    if {"mask", "logits"} <= kinds:
+        raise PromptError(f"Expected mask or logits, got both in {text!r}; logits hold the mask.")
+    return kinds
 
 
 class PlanePredictor(Protocol):
