@@ -20,6 +20,7 @@ PROMISED = {
     "load_model": ("napari_sam.inference.checkpoints", ["name_or_path", "device"]),
     "CachedPredictor": ("napari_sam.inference.cached_predictor", ["model", "cache_dir"]),
     "segment_image": ("napari_sam.inference.segment_image", ["image", "model", "method"]),
+    "segment_stack": ("napari_sam.stacks.segment_stack", ["stack", "model", "axis", "method"]),
     "evaluate_labels": ("napari_sam.evaluation.matching", ["true", "predicted"]),
     "Prompts": ("napari_sam.types", ["points", "labels", "box", "mask"]),
     "ObjectMask": ("napari_sam.types", ["mask", "origin", "predicted_iou", "stability_score"]),

@@ -18,6 +18,7 @@ _HOMES = {
     "CachedPredictor": "napari_sam.inference.cached_predictor",
     "load_model": "napari_sam.inference.checkpoints",
     "segment_image": "napari_sam.inference.segment_image",
+    "segment_stack": "napari_sam.stacks.segment_stack",
     "evaluate_labels": "napari_sam.evaluation.matching",
     "ObjectMask": "napari_sam.types",
     "Progress": "napari_sam.types",
