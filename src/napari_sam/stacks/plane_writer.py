@@ -99,4 +99,5 @@ class PlaneWriter:
             stop = min(start + self.depth, self._out.shape[len(before)])
             self._block = np.array(self._out[(*before, slice(start, stop))])
             self._read_from = (*before, start)
-        return self._block[number - start]
+        plane: NDArray[Any] = self._block[number - start]
+        return plane

@@ -70,7 +70,8 @@ class StackPlanes:
             raise ImageError(f"Expected real numbers, got {stack.dtype}; take the magnitude or convert it.")
         end = len(shape) - (1 if self.channels else 0)
         self.leading, self.shape = shape[: end - 2], (shape[end - 2], shape[end - 1])
-        self._read = lambda index: _take_plane(stack, index, end - len(index))
+        first = len(self.leading)
+        self._read: Callable[[tuple[int, ...]], Any] = lambda index: _take_plane(stack, index, first)
 
     def _take_sequence(self, planes: Sequence[Any], axes: str | None) -> None:
         if len(planes) == 0:

@@ -31,7 +31,7 @@ def measure_tracks(
     Returns
     -------
     dict of str to (m,) array
-        ``id``, ``plane``, ``area`` in pixels, and the mean coordinates ``y``, ``x``, of volumes ``z`` as well.
+        ``id``, ``plane``, ``area`` in pixels, and mean coordinates ``y``, ``x``, of volumes ``z`` as well.
     """
     table = linked.table
     rows = np.flatnonzero(linked.ids)

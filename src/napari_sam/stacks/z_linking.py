@@ -1,4 +1,4 @@
-"""Sections of one volume to objects: optimal assignment by overlap; gaps closed, waists cut, crumbs cleared."""
+"""Sections of one volume to objects: assignment by overlap, gaps closed, waists cut, crumbs cleared."""
 
 from __future__ import annotations
 
