@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from napari_sam.errors import ImageError
 from napari_sam.inference.candidates import draw_with_indices
 from napari_sam.session.auto_requests import Written
 from napari_sam.session.jobs import SynchronousRunner
-from napari_sam.session.requests import ModelChoice, ObjectRef, Plane, Preview
+from napari_sam.session.requests import ModelChoice, Plane
 from napari_sam.session.session import Session
+from napari_sam.types import ObjectMask
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from numpy.typing import NDArray
 
     from napari_sam.errors import SamError
     from napari_sam.inference.candidates import Candidates
@@ -36,19 +41,101 @@ def _load_fakes() -> ModuleType:
 fakes = _load_fakes()
 
 
+class Surface:
+    """A label image in memory; counts what is written to it."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any = np.int32) -> None:
+        self.data = np.zeros(shape, dtype)
+        self.name = "objects"
+        self.pixels_written = 0
+        self.pixels_read = 0
+        self.items: list[list[tuple[Any, NDArray[Any], NDArray[Any]]]] = []  # as napari's own undo keeps them
+        self.largest = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    def read(self, index: Any, box: Any) -> NDArray[Any]:
+        window = self.data[self.region(index, box)]
+        self.pixels_read += window.size
+        return window.copy()
+
+    def write(self, writes: Any) -> None:
+        item = []
+        for write in writes:
+            (row, col), (height, width) = write.origin, write.mask.shape
+            view = self.data[self.region(write.index, (row, col, row + height, col + width))]
+            item.append((write, view[write.mask], write.values[write.mask]))
+            view[write.mask] = write.values[write.mask]
+            self.pixels_written += int(write.mask.sum())
+            self.largest = max(self.largest, int(write.values[write.mask].max()))
+        self.items.append(item)
+
+    def undo_natively(self) -> None:
+        """As Ctrl+Z in the viewer, which tells nobody."""
+        if self.items:
+            for write, before, _ in reversed(self.items.pop()):
+                (row, col), (height, width) = write.origin, write.mask.shape
+                self.data[self.region(write.index, (row, col, row + height, col + width))][write.mask] = (
+                    before
+                )
+
+    def next_label(self, index: Any) -> int:
+        return self.largest + 1
+
+    def check_label(self, label: int) -> None:
+        if label > np.iinfo(self.data.dtype).max:
+            raise ImageError(f"Expected an id of at most {np.iinfo(self.data.dtype).max}, got {label}.")
+
+    def release(self, first: int, last: int) -> None:
+        if self.largest == last:
+            self.largest = first - 1
+
+    def find(self, label: int, index: Any) -> Any:
+        box = ObjectMask.from_plane(self.data[self.region(index, None)] == label).box
+        return box if box[2] > box[0] else None
+
+    def planes_of(self, label: int, like: Any) -> Any:
+        axes = [[None] if v is None else range(n) for n, v in zip(self.shape, like, strict=True)]
+        return [index for index in product(*axes) if self.find(label, index) is not None]
+
+    def labels_in(self, index: Any) -> NDArray[Any]:
+        labels = np.unique(self.data[self.region(index, None)])
+        return labels[labels != 0]
+
+    @staticmethod
+    def region(index: Any, box: Any) -> tuple[Any, ...]:
+        inside = iter(
+            (slice(None), slice(None)) if box is None else (slice(box[0], box[2]), slice(box[1], box[3]))
+        )
+        return tuple(next(inside) if value is None else value for value in index)
+
+
 class Sink:
-    """Collects accepted objects; refuses them while ``error`` is set."""
+    """One layer for accepted objects; refuses them while ``error`` is set."""
 
-    def __init__(self) -> None:
-        self.written: list[tuple[Preview, ObjectRef | None]] = []
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.layer = Surface(shape)
         self.error: Exception | None = None
+        self.gone = False
 
-    def write_object(self, preview: Preview, replaces: ObjectRef | None) -> ObjectRef:
+    def target(self, plane: Plane) -> str:
         if self.error is not None:
             raise self.error
-        self.written.append((preview, replaces))
-        label = len(self.written) if replaces is None else replaces.label
-        return ObjectRef("layer", label, preview.mask)
+        return "layer"
+
+    def surface(self, layer: Any) -> Surface:
+        if self.gone:
+            raise ImageError("Expected the layer 'objects', got none: it was deleted.")
+        return self.layer
+
+    def mask(self, label: int) -> NDArray[np.bool_]:
+        return self.layer.data == label
+
+    @property
+    def labels(self) -> list[int]:
+        return np.unique(self.layer.data[self.layer.data != 0]).tolist()
 
 
 class Board:
@@ -109,7 +196,7 @@ class World:
         self.engine = fakes.FakeEngine()
         self.runner = SynchronousRunner(automatic)
         self.session = Session(self.engine, self.runner, ModelChoice("nuclei"))
-        self.sink = Sink()
+        self.sink = Sink(shape[:2])
         self.session.sink = self.sink
         self.board = Board()
         self.session.auto.sink = self.board

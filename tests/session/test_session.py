@@ -7,7 +7,7 @@ import pytest
 
 from napari_sam.errors import ImageError, SamError
 from napari_sam.session.requests import ModelChoice, Plane, check_plane, check_prompts, same_prompts
-from napari_sam.types import Prompts
+from napari_sam.types import ObjectMask, Prompts
 
 if TYPE_CHECKING:
     from conftest import World
@@ -26,6 +26,10 @@ def covered(world: World) -> set[tuple[float, float]]:
         return set()
     plane = preview.mask.paste((64, 64))
     return {p for p in (A, B) if plane[int(p[0]), int(p[1])]}
+
+
+def centre(world: World, label: int) -> tuple[float, float]:
+    return ObjectMask.from_plane(world.sink.mask(label)).centroid
 
 
 # ------------------------------------------------------------------ prompts
@@ -115,7 +119,7 @@ def test_an_empty_mask_is_said_and_cannot_be_accepted(world: World) -> None:
     assert world.session.preview is None
     assert "No object" in world.status[-1]
     world.session.accept()
-    assert world.sink.written == []
+    assert world.sink.labels == []
     assert len(world.messages) == 1
 
 
@@ -129,7 +133,7 @@ def test_a_mask_beyond_the_plane_is_clipped(world: World) -> None:
 def test_accept_writes_and_clears(world: World) -> None:
     world.session.set_prompts(points(A))
     world.session.accept()
-    assert len(world.sink.written) == 1
+    assert world.sink.labels == [1]
     assert world.session.prompts.is_empty
     assert world.session.preview is None
     assert world.restored[-1].prompts.is_empty
@@ -141,11 +145,10 @@ def test_accept_waits_for_a_mask_that_is_being_computed(lazy_world: World) -> No
         world.session.set_prompts(points(position))
         world.session.accept()
         assert world.session.prompts.is_empty
-    assert world.sink.written == []
+    assert world.sink.labels == []
     assert world.session.is_busy
     world.runner.run()
-    centres = [preview.mask.centroid for preview, _ in world.sink.written]
-    assert centres == [A, B]
+    assert [centre(world, label) for label in world.sink.labels] == [A, B]
     assert not world.session.is_busy
 
 
@@ -155,7 +158,7 @@ def test_a_later_click_does_not_cancel_an_accept(lazy_world: World) -> None:
     world.session.accept()
     world.session.set_prompts(points(B))
     world.runner.run()
-    assert [preview.mask.centroid for preview, _ in world.sink.written] == [A]
+    assert [centre(world, label) for label in world.sink.labels] == [A]
     assert covered(world) == {B}
 
 
@@ -165,7 +168,7 @@ def test_an_accept_that_was_undone_in_time_writes_nothing(lazy_world: World) -> 
     world.session.accept()
     world.session.undo()
     world.runner.run()
-    assert world.sink.written == []
+    assert world.sink.labels == []
     assert covered(world) == {A}
 
 
@@ -188,25 +191,56 @@ def test_an_error_while_accepting_is_said_and_undo_brings_the_prompts_back(lazy_
     world.session.set_prompts(points(A))
     world.session.accept()
     world.runner.run()
-    assert world.sink.written == []
+    assert world.sink.labels == []
     assert len(world.messages) == 1
     world.session.undo()
     assert same_prompts(world.session.prompts, points(A))
 
 
-def test_undo_of_an_accept_and_accepting_again_replaces_the_object(world: World) -> None:
+def test_undo_of_an_accept_takes_the_object_back_and_accepting_again_gives_it_the_same_id(
+    world: World,
+) -> None:
     world.session.set_prompts(points(A))
     world.session.accept()
     world.session.undo()
     assert covered(world) == {A}
+    assert world.sink.labels == []
+    assert world.session.book.layers() == ()
     world.session.set_prompts(points(A, C))
     world.session.accept()
-    (_, first), (_, second) = world.sink.written
-    assert first is None
-    assert second.label == 1
+    assert world.sink.labels == [1]
     world.session.set_prompts(points(B))
     world.session.accept()
-    assert world.sink.written[-1][1] is None  # the next object is a new one
+    assert world.sink.labels == [1, 2]
+
+
+def test_redo_of_an_accept_writes_the_object_again_under_its_id(world: World) -> None:
+    for position in (A, B):
+        world.session.set_prompts(points(position))
+        world.session.accept()
+    after = world.sink.layer.data.copy()
+    for _ in range(4):
+        world.session.undo()
+    assert world.sink.labels == []
+    assert world.session.prompts.is_empty
+    for _ in range(4):
+        world.session.redo()
+    np.testing.assert_array_equal(world.sink.layer.data, after)
+    assert [r.label for r in world.session.book.records("layer")] == [1, 2]
+    assert world.status[-1] == "Redone: accept object 2."
+
+
+def test_redo_of_an_accept_that_was_never_answered_accepts_again(lazy_world: World) -> None:
+    world = lazy_world
+    world.session.set_prompts(points(A))
+    world.session.accept()
+    world.session.undo()
+    world.session.redo()
+    world.runner.run()
+    assert [centre(world, label) for label in world.sink.labels] == [A]
+    world.session.undo()
+    assert world.sink.labels == []
+    assert covered(world) == {A}
 
 
 # ------------------------------------------------------------------ undo
@@ -480,7 +514,7 @@ def test_an_accepted_object_has_a_record_of_what_made_it(world):
     assert record.prompts.mask is None
     assert [p.points.tolist() for p in record.earlier] == [[[20, 20]]]
     assert record.predicted_iou == 0.9
-    assert record.area == world.sink.written[0][0].mask.area
+    assert record.area == world.sink.mask(1).sum()
 
 
 def test_an_object_accepted_before_its_answer_has_a_record_too(lazy_world):

@@ -14,31 +14,21 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.session.auto_objects import AutoFill, AutoObjects
 from napari_sam.session.auto_requests import AutoRequest
-from napari_sam.session.decoding import Decoding
-from napari_sam.session.history import FillStep, History, PromptState, Step
+from napari_sam.session.edits import Edits
+from napari_sam.session.history import FillStep, History, HistoryStep
 from napari_sam.session.models import Models
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
-from napari_sam.session.provenance import ObjectBook, ObjectRecord
-from napari_sam.session.requests import (
-    Engine,
-    ModelChoice,
-    ObjectRef,
-    ObjectSink,
-    Plane,
-    Preview,
-    check_plane,
-    check_prompts,
-    extends_prompts,
-    same_prompts,
-)
+from napari_sam.session.prompting import Prompting, describe_answer
+from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.settings import Settings, encode_settings_of
 from napari_sam.session.warming import Aim, Rectangle, Warming
-from napari_sam.types import ObjectMask, Progress, Prompts
+from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
     from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.jobs import JobRunner
+    from napari_sam.session.requests import Engine, ModelChoice, ObjectSink, Plane, Preview
 
 __all__ = ["Session"]
 
@@ -65,6 +55,10 @@ class Session:
         Encodes whole planes and stacks on request.
     book : ObjectBook
         What is known of each object.
+    edits : Edits
+        Through which everything that changes objects goes.
+    prompting : Prompting
+        The object at hand, and how it is accepted.
     """
 
     preview_changed = Signal(object)  # Preview | None
@@ -79,11 +73,10 @@ class Session:
     def __init__(
         self, engine: Engine, runner: JobRunner, model: ModelChoice, settings: Settings | None = None
     ) -> None:
-        self.sink: ObjectSink | None = None
         self.history = History()
         self.book = ObjectBook()
+        self.edits = Edits(self.history, self.book)
         self._runner = runner
-        self._state: PromptState | None = None
         self._closed = False
         self._pool = pool = PredictorPool(engine)
         pool.settings = settings or Settings()
@@ -94,10 +87,17 @@ class Session:
         self._models.progressed.connect(self._on_step_begun)
         self._models.failed.connect(self._on_failed)
         self._models.downloaded.connect(self._on_model_downloaded)
-        self._decoding = Decoding(runner, pool)
-        self._decoding.answered.connect(self._on_decoding_answered)
-        self._decoding.failed.connect(self._on_failed)
-        self._decoding.progressed.connect(self._on_step_begun)
+        self.prompting = prompting = Prompting(runner, pool, self._models, self.history, self.edits)
+        for heard, told in (
+            (prompting.preview_changed, self.preview_changed),
+            (prompting.prompts_restored, self.prompts_restored),
+            (prompting.said, self.status_changed),
+            (prompting.warned, self.warned),
+            (prompting.state_changed, self.state_changed),
+        ):
+            heard.connect(told.emit)
+        prompting.failed.connect(self._on_failed)
+        prompting.answered.connect(self._on_prompting_answered)
         self.warming = Warming(runner, pool)
         self.warming.failed.connect(self._on_warming_failed)
         self.precomputing = Precomputing(engine, runner, pool)
@@ -114,6 +114,15 @@ class Session:
 
     # ---------------------------------------------------------------- what is
     @property
+    def sink(self) -> ObjectSink | None:
+        """Where accepted objects go; set by the viewer."""
+        return self.prompting.sink
+
+    @sink.setter
+    def sink(self, sink: ObjectSink | None) -> None:
+        self.prompting.sink = self.edits.surfaces = sink
+
+    @property
     def model(self) -> ModelChoice:
         """Which model answers."""
         return self._models.choice
@@ -126,19 +135,17 @@ class Session:
     @property
     def plane(self) -> Plane | None:
         """The plane that is shown."""
-        return None if self._state is None else self._state.plane
+        return self.prompting.plane
 
     @property
     def prompts(self) -> Prompts:
         """The prompts of the plane that is shown."""
-        return Prompts() if self._state is None else self._state.prompts
+        return self.prompting.prompts
 
     @property
     def preview(self) -> Preview | None:
         """The answer to the current prompts, once it is there."""
-        if self._state is None or self._state.mask is None:
-            return None
-        return Preview(self._state.plane, self._state.mask)
+        return self.prompting.preview
 
     @property
     def is_segmenting(self) -> bool:
@@ -169,7 +176,7 @@ class Session:
         self._pool.settings = settings
         self.settings_changed.emit(settings)
         if replace(before, model=settings.model, device=settings.device, warm=settings.warm) != settings:
-            self._answer_anew()
+            self.prompting.answer_anew()
         self._aim()
 
     def look_at(self, view: Rectangle | None) -> None:
@@ -198,14 +205,6 @@ class Session:
         else:
             self.warming.aim(Aim(plane, self._view, self.model, self.settings))
 
-    def _answer_anew(self) -> None:
-        """Ask again for the mask of the current prompts."""
-        state = self._state
-        if state is not None and not state.prompts.is_empty:
-            self._decoding.supersede()
-            self._become(replace(state, mask=None))
-            self._decode()
-
     # ---------------------------------------------------------------- models
     def list_models(self) -> None:
         """Ask the engine which models and devices there are; ``models_listed`` answers."""
@@ -215,7 +214,7 @@ class Session:
         """Use another model and answer the current prompts anew, or try again to load one that failed."""
         if not self._models.choose(model):
             return
-        self._answer_anew()
+        self.prompting.answer_anew()
         self.warm_up()
         if self._models.failure is not None:
             self._say(self._models.failure)
@@ -229,72 +228,55 @@ class Session:
     # ---------------------------------------------------------------- prompts
     def show_plane(self, plane: Plane | None, prompts: Prompts | None = None) -> None:
         """Another plane is shown, with the prompts that lie on it; no step of the history."""
-        self._decoding.supersede()
         if plane is None:
-            self._state = None
+            self.prompting.show_nothing()
             self._aim()
-            self.preview_changed.emit(None)
-            self.state_changed.emit()
             return
-        moved = self._state is None or self._state.plane != plane
-        self._become(PromptState(plane, prompts or Prompts()))
-        self._decode()
+        moved = self.plane != plane
+        self.prompting.show(plane, prompts or Prompts())
         if moved:
             self.warm_up()
 
     def forget(self) -> None:
         """Another image: what was done before can no longer be undone."""
-        self._decoding.supersede()
         self.history.clear()
         self.auto.forget()
-        self._state = None
         self._view = None
+        self.prompting.show_nothing()
         self._aim()
-        self.preview_changed.emit(None)
-        self.state_changed.emit()
 
     def set_prompts(self, prompts: Prompts) -> None:
         """Take the user's prompts on the plane that is shown, and answer them; the latest win."""
-        before = self._state
-        if before is None or same_prompts(before.prompts, prompts):
-            return
-        self._decoding.supersede()
-        after = PromptState(before.plane, prompts, accepted=None if prompts.is_empty else before.accepted)
-        self.history.push(Step(before, after))
-        self._become(after)
-        self._decode(feedback=before if extends_prompts(prompts, before.prompts) else None)
+        self.prompting.set_prompts(prompts)
 
     def clear(self) -> None:
         """Take all prompts of the plane away, as a step that can be undone."""
-        if self._state is None:
-            return
-        self.set_prompts(Prompts())
-        self.prompts_restored.emit(self._state)
-
-    def undo(self) -> None:
-        """Go back to the prompts before the last change; an accepted object stays."""
-        self._travel(self.history.undo())
-
-    def redo(self) -> None:
-        """Repeat the change that was undone last."""
-        self._travel(self.history.redo())
+        self.prompting.clear()
 
     def accept(self) -> None:
         """Write the current object; when its mask is still being computed, as soon as it is there."""
-        state = self._state
-        if state is None or state.prompts.is_empty:
-            self.warned.emit("Nothing to accept yet: click on an object first.")
+        self.prompting.accept()
+
+    def undo(self) -> None:
+        """Take the last step back, whatever it was."""
+        self._travel(self.history.undo())
+
+    def redo(self) -> None:
+        """Repeat the step that was undone last."""
+        self._travel(self.history.redo())
+
+    def _travel(self, step: HistoryStep | None) -> None:
+        if step is None:
+            self._say("Nothing to undo or redo.")
             return
-        if self._decoding.accept_when_answered(state):
-            self._start_next(state)
-        elif state.mask is None and self._models.failure is not None:
-            self.warned.emit(f"Nothing to accept: {self._models.failure}")
-        elif state.mask is None:
-            self.warned.emit("Nothing to accept: these prompts gave no mask; change or clear them.")
-        else:
-            accepted = self._commit(state)
-            if accepted is not None:
-                self._start_next(accepted)
+        try:
+            said = step.apply()
+        except SamError as error:  # its layer is gone: the steps before it can still be taken back
+            said = str(error)
+            self.warned.emit(said)
+        if said:
+            self._say(said)
+        self.state_changed.emit()
 
     # ---------------------------------------------------------------- everything
     def segment_everything(self, method: str = "auto", region: RegionChoice | None = None) -> None:
@@ -318,7 +300,7 @@ class Session:
         """Cancel what runs, at its next step; prompts stay."""
         self.auto.cancel()
         self.precomputing.cancel()
-        self._decoding.cancel()
+        self.prompting.decoding.cancel()
         self._models.cancel()
 
     def close(self) -> None:
@@ -326,87 +308,13 @@ class Session:
         if not self._closed:
             self._closed = True
             self._runner.close()
-            self._decoding.clear()
-
-    # ---------------------------------------------------------------- steps
-    def _become(self, state: PromptState) -> None:
-        self._state = state
-        self.preview_changed.emit(self.preview)
-        self.state_changed.emit()
-
-    def _start_next(self, done: PromptState) -> None:
-        """After ``done`` was accepted: no prompts, ready for the next object."""
-        empty = PromptState(done.plane, Prompts())
-        self.history.push(Step(done, empty))
-        self._become(empty)
-        self.prompts_restored.emit(empty)
-
-    def _travel(self, step: Step | FillStep | None) -> None:
-        if step is None:
-            self._say("Nothing to undo or redo.")
-            return
-        if isinstance(step, FillStep):
-            self._say(step.apply())
-            self.state_changed.emit()
-            return
-        self._decoding.supersede()
-        self._decoding.withdraw(step.after)  # undone before it was written
-        self._become(step.after)
-        self.prompts_restored.emit(step.after)
-        if step.after.mask is None:
-            self._decode()
-
-    def _commit(self, state: PromptState) -> PromptState | None:
-        """Write a state's object; the state that knows its label, or None when it was refused."""
-        if state.mask is None or self.sink is None:
-            return None
-        try:
-            ref = self.sink.write_object(Preview(state.plane, state.mask), state.accepted)
-        except SamError as error:
-            self.warned.emit(str(error))
-            return None
-        self.book.change(ref.layer, ref.label, [_record(state, state.mask, ref)])
-        self._say(f"Object {ref.label} accepted, {state.mask.area} pixels.")
-        accepted = replace(state, accepted=ref)
-        self.history.substitute(state, accepted)
-        return accepted
-
-    def _decode(self, feedback: PromptState | None = None) -> None:
-        state = self._state
-        if state is None or state.prompts.is_empty:
-            self._say("Click on an object." if state is not None else "")
-            return
-        try:
-            check_plane(state.plane)
-            check_prompts(state.prompts, state.plane)
-        except SamError as error:
-            self._say(str(error))
-            self.warned.emit(str(error))
-            return
-        if self._models.failure is not None:
-            self._say(self._models.failure)  # in the status line only: the user was told when it failed
-            return
-        self._decoding.ask(state, self.model, feedback)
+            self.prompting.decoding.clear()
 
     # ---------------------------------------------------------------- answers
-    def _on_decoding_answered(self, old: PromptState, answer: PromptState, accept: bool) -> None:
-        mask = answer.mask
-        assert mask is not None
+    def _on_prompting_answered(self, _: object) -> None:
         cache = self.warming.cache
         if not self.warming.is_running and (cache is None or cache.missing):
             self.warming.retry()  # this click has encoded, or read what could not be read before
-        state = answer if mask.area else replace(answer, mask=None)
-        self.history.substitute(old, state)
-        if self._state is old:
-            self._become(state)
-        if accept and mask.area == 0:
-            self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
-        elif accept:
-            self._commit(state)
-        elif mask.area == 0:
-            self._say("No object found here; add a point or draw a box.")
-        else:
-            self._say(_answer(mask))
 
     def _on_failed(self, message: str) -> None:
         self._say(message)
@@ -418,13 +326,13 @@ class Session:
 
     def _on_model_downloaded(self, name: str) -> None:
         if name == self.model.name:
-            self._answer_anew()
+            self.prompting.answer_anew()
             self.warm_up()
 
     def _on_models_warmed(self) -> None:
         preview = self.preview
         if preview is not None:
-            self._say(_answer(preview.mask))
+            self._say(describe_answer(preview.mask))
         elif self.prompts.is_empty:
             self._say("Ready: click on an object." if self.plane is not None else "Ready.")
 
@@ -462,14 +370,3 @@ class Session:
 
     def _say(self, text: str) -> None:
         self.status_changed.emit(text)
-
-
-def _record(state: PromptState, mask: ObjectMask, ref: ObjectRef) -> ObjectRecord:
-    record = ObjectRecord.of_mask(
-        ref.label, state.plane.index, mask, prompts=state.prompts, maker=state.maker, earlier=state.earlier
-    )
-    return replace(record, area=ref.mask.area)  # neighbours may have kept some of it
-
-
-def _answer(mask: ObjectMask) -> str:
-    return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."

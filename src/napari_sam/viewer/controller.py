@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
@@ -172,12 +173,13 @@ class Controller:
 
     @property
     def overwrite(self) -> bool:
-        """Whether accepted objects may take the pixels of others."""
-        return self.target.overwrite
+        """Whether accepted objects take the pixels of others."""
+        return self.session.prompting.accepting.rule.keep == "overwrite"
 
     @overwrite.setter
     def overwrite(self, value: bool) -> None:
-        self.target.overwrite = value
+        accepting = self.session.prompting.accepting
+        accepting.rule = replace(accepting.rule, keep="overwrite" if value else "pixels")
 
     def use_points(self, layer: Any) -> None:
         """Take points of this layer as prompts; None for "SAM points"."""

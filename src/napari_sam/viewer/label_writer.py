@@ -8,12 +8,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from napari_sam.errors import ImageError, PromptError
-from napari_sam.session.requests import ObjectRef, Plane
-from napari_sam.types import ObjectMask
+from napari_sam.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from napari_sam.session.edits import Write
+    from napari_sam.session.patches import Index
+    from napari_sam.session.requests import Plane
 
 __all__ = ["LabelWriter", "make_labels", "plane_selection"]
 
@@ -33,6 +37,7 @@ class LabelWriter:
         self._largest: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()  # identity of data, id
         self._stale: WeakSet[Any] = WeakSet()  # layers drawn anew since, perhaps because a script wrote
         self._writing = False
+        self._noted = False
 
     def close(self) -> None:
         """Let go of every layer."""
@@ -47,83 +52,80 @@ class LabelWriter:
         self._listen(layer)
         self._largest[layer] = (id(layer.data), 0)
 
-    def write(
-        self,
-        layer: Any,
-        plane: Plane,
-        mask: ObjectMask,
-        *,
-        shape: tuple[int, ...],
-        overwrite: bool = False,
-        replaces: ObjectRef | None = None,
-    ) -> ObjectRef:
-        """Write one object.
+    @property
+    def is_writing(self) -> bool:
+        """True while ``write_pixels`` does; what layers announce then is no news."""
+        return self._noted
+
+    def is_known_empty(self, layer: Any) -> bool:
+        """True for a new layer that nobody has written into."""
+        return self._largest.get(layer) == (id(layer.data), 0) and layer not in self._stale
+
+    def write_pixels(self, layer: Any, writes: Sequence[Write]) -> None:
+        """Write pixels of any planes, as one native undo item.
 
         Parameters
         ----------
         layer : napari.layers.Labels
             The target.
-        plane : Plane
-            Where the object lies.
-        mask : ObjectMask
-            The object.
-        shape : tuple of int
-            The image's spatial shape, which the target must have.
-        overwrite : bool
-            Write over other objects too.
-        replaces : ObjectRef or None
-            The same object as it was accepted before: its pixels make room for the new ones.
-
-        Returns
-        -------
-        ObjectRef
-            Where it was written.
+        writes : sequence of Write
+            No pixel in two of them.
 
         Raises
         ------
         ImageError
-            When the layer has another shape, cannot be written, or has no free id left.
-        PromptError
-            When nothing of the object lies on free pixels.
+            When the array behind the layer cannot be written after all.
         """
-        data = self._writable(layer, shape)
-        if replaces is not None and replaces.layer != id(layer):
-            replaces = None
-        label = self._next_label(layer, data, plane) if replaces is None else replaces.label
-        there = np.asarray(data[_region(plane, mask)])
-        free = np.ones(there.shape, bool) if overwrite else there == 0
-        if replaces is not None:
-            free |= there == label
-        new = mask.mask & free
-        if not new.any():
-            raise PromptError(
-                f"Expected free pixels for the object, got none: it lies on objects of {layer.name!r}; "
-                "tick 'Overwrite existing objects' to replace them."
-            )
-        written = ObjectMask.from_plane(new, mask.origin)
-        self._writing = True
+        places = [_pixels(write) for write in writes]
+        indices = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
+        values = np.concatenate([write.values[write.mask] for write in writes])
+        if not len(values):
+            return
+        first = int(values[0])
+        alike = bool((values == first).all())
+        self._writing = self._noted = True
         try:
-            with layer.block_history():  # erasing the old pixels and writing the new is one undo item
-                if replaces is not None:
-                    old = replaces.mask
-                    stale = old.mask & (np.asarray(data[_region(plane, old)]) == label)
-                    gone = ObjectMask.from_plane(stale, old.origin)
-                    row, col = gone.origin
-                    kept = written.shifted(-row, -col).paste(gone.mask.shape)  # within the old box only
-                    self._set(layer, plane, ObjectMask(gone.mask & ~kept, gone.origin), 0)
-                self._set(layer, plane, written, label)
+            with layer.block_history():
+                layer.data_setitem(indices, first if alike else values.astype(layer.data.dtype))
+        except (OSError, ValueError) as error:
+            raise ImageError(
+                f"Expected to write into {layer.name!r}, got {type(error).__name__}: {error}; choose another "
+                "target, or 'new'."
+            ) from error
         finally:
-            self._writing = False
-        self._note(layer, label)
-        return ObjectRef(id(layer), label, written)
+            self._writing = self._noted = False
+        self._note(layer, int(values.max()))
+
+    def next_label(self, layer: Any, index: Index) -> int:
+        """An id above all others.
+
+        Raises
+        ------
+        ImageError
+            When the layer's type has none left.
+        """
+        data = layer.data
+        label = self._largest_label(layer, data, index) + 1
+        if label > np.iinfo(data.dtype).max:
+            raise ImageError(
+                f"Expected a free id in {layer.name!r}, got {data.dtype} whose ids "
+                "are used up; convert the layer to a larger type (right click on it)."
+            )
+        return label
+
+    def release(self, layer: Any, first: int, last: int) -> None:
+        """The ids ``first`` to ``last``, taken by an edit that was undone, are free again."""
+        identity, largest = self._largest.get(layer, (0, 0))
+        if largest == last and identity == id(layer.data):
+            self._largest[layer] = (identity, first - 1)
 
     def check(self, layer: Any, shape: tuple[int, ...]) -> None:
         """Raise ImageError when objects of an image of this shape cannot be written into a layer."""
-        self._writable(layer, shape)
+        self._of_shape(layer, shape)
 
     def count_free_ids(self, layer: Any, plane: Plane) -> int:
         """How many more objects the layer's integer type has ids for."""
-        return int(np.iinfo(layer.data.dtype).max) - self._largest_label(layer, layer.data, plane)
+        return int(np.iinfo(layer.data.dtype).max) - self._largest_label(layer, layer.data, plane.index)
 
     def fill(
         self, layer: Any, plane: Plane, labels: NDArray[np.int32], *, shape: tuple[int, ...]
@@ -151,8 +153,8 @@ class LabelWriter:
         ImageError
             When the layer has another shape, cannot be written, or has not enough free ids.
         """
-        data = self._writable(layer, shape)
-        count, largest = int(labels.max(initial=0)), self._largest_label(layer, data, plane)
+        data = self._of_shape(layer, shape)
+        count, largest = int(labels.max(initial=0)), self._largest_label(layer, data, plane.index)
         if count == 0:
             return np.zeros(0, data.dtype)
         if largest + count > np.iinfo(data.dtype).max:
@@ -190,24 +192,30 @@ class LabelWriter:
         layer.undo()
         self._largest[layer] = (id(layer.data), first - 1)
 
-    @staticmethod
-    def _set(layer: Any, plane: Plane, mask: ObjectMask, value: int) -> None:
-        if mask.area:
-            layer.data_setitem(_indices(plane, mask), value)
+    def _of_shape(self, layer: Any, shape: tuple[int, ...]) -> Any:
+        data = self.writable(layer)
+        if tuple(data.shape) != shape:
+            raise ImageError(
+                f"Expected a Labels layer of the image's shape {shape}, got {layer.name!r} of shape "
+                f"{tuple(data.shape)}; choose another target, or 'new'."
+            )
+        return data
 
     @staticmethod
-    def _writable(layer: Any, shape: tuple[int, ...]) -> Any:
+    def writable(layer: Any) -> Any:
+        """A layer's array.
+
+        Raises
+        ------
+        ImageError
+            When it cannot be written.
+        """
         if layer.multiscale:
             raise ImageError(
                 f"Expected a single-scale Labels layer, got the multiscale {layer.name!r}; "
                 "choose another target."
             )
         data = layer.data
-        if tuple(data.shape) != shape:
-            raise ImageError(
-                f"Expected a Labels layer of the image's shape {shape}, got {layer.name!r} of shape "
-                f"{tuple(data.shape)}; choose another target, or 'new'."
-            )
         array = getattr(data, "data", data) if hasattr(data, "dims") else data  # xarray holds its array
         if not hasattr(array, "__setitem__") or type(array).__module__.startswith("dask"):
             raise ImageError(
@@ -221,16 +229,7 @@ class LabelWriter:
             )
         return data
 
-    def _next_label(self, layer: Any, data: Any, plane: Plane) -> int:
-        label = self._largest_label(layer, data, plane) + 1
-        if label > np.iinfo(data.dtype).max:
-            raise ImageError(
-                f"Expected a free id in {layer.name!r}, got {data.dtype} whose ids "
-                "are used up; convert the layer to a larger type (right click on it)."
-            )
-        return label
-
-    def _largest_label(self, layer: Any, data: Any, plane: Plane) -> int:
+    def _largest_label(self, layer: Any, data: Any, index: Index) -> int:
         """The largest id in use, at least 0; at most the largest of the layer's type."""
         identity, largest = self._largest.get(layer, (None, 0))
         if identity is None:
@@ -238,11 +237,11 @@ class LabelWriter:
         if identity != id(data):
             largest = _maximum(data)
         elif layer in self._stale:
-            largest = max(largest, int(np.max(np.asarray(data[plane_selection(plane)]), initial=0)))
+            largest = max(largest, int(np.max(np.asarray(data[_selection(index)]), initial=0)))
         elif isinstance(data, np.ndarray):
             # a script that writes into the array tells nobody: look at the plane at hand, at no more pixels
             # than a click has time for
-            shown = data[plane_selection(plane)]
+            shown = data[_selection(index)]
             rows, cols = (-(-size // LOOK_SIDE) for size in shown.shape)
             largest = max(largest, int(np.max(shown[::rows, ::cols], initial=0)))
         self._stale.discard(layer)
@@ -296,18 +295,18 @@ def make_labels(shape: tuple[int, ...], many: bool = True) -> NDArray[Any]:
 
 def plane_selection(plane: Plane) -> tuple[int | slice, ...]:
     """Index of a plane in an array of the image's spatial shape."""
-    return tuple(slice(None) if value is None else value for value in plane.index)
+    return _selection(plane.index)
 
 
-def _region(plane: Plane, mask: ObjectMask) -> tuple[int | slice, ...]:
-    slices = iter(mask.slices)
-    return tuple(next(slices) if value is None else value for value in plane.index)
+def _selection(index: Index) -> tuple[int | slice, ...]:
+    return tuple(slice(None) if value is None else value for value in index)
 
 
-def _indices(plane: Plane, mask: ObjectMask) -> tuple[NDArray[np.intp], ...]:
-    """The object's pixels as one index array per axis of the layer."""
-    rows, cols = np.nonzero(mask.mask)
-    return _place(plane, rows + mask.origin[0], cols + mask.origin[1])
+def _pixels(write: Write) -> list[NDArray[np.intp]]:
+    """The pixels of a write as one index array per axis of the layer."""
+    rows, cols = np.nonzero(write.mask)
+    inside = iter((rows + write.origin[0], cols + write.origin[1]))
+    return [next(inside) if value is None else np.full(len(rows), value, np.intp) for value in write.index]
 
 
 def _place(plane: Plane, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:

@@ -9,13 +9,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from napari_sam.errors import PromptError
-from napari_sam.session.requests import ObjectRef
-
 if TYPE_CHECKING:
     from napari_sam.inference.label_store import LabelStore
     from napari_sam.session.requests import Plane
-    from napari_sam.types import ObjectMask
 
 __all__ = ["LARGEST_PLANE", "LargeLabels", "is_large"]
 
@@ -58,39 +54,6 @@ class LargeLabels:
         """True for layers that show a pyramid made here."""
         return layer in self._stores
 
-    def write(
-        self, layer: Any, plane: Plane, mask: ObjectMask, *, overwrite: bool, replaces: ObjectRef | None
-    ) -> ObjectRef:
-        """Write one object; as ``LabelWriter.write``, but without napari's undo, which pyramids do not have.
-
-        Raises
-        ------
-        PromptError
-            When nothing of the object lies on free pixels.
-        """
-        store = self._stores[layer]
-        if replaces is not None and replaces.layer != id(layer):
-            replaces = None
-        label = store.largest + 1 if replaces is None else replaces.label
-        there = store.read(_region(plane, mask))
-        free = np.ones(there.shape, bool) if overwrite else there == 0
-        if replaces is not None:
-            free |= there == label
-        if not (mask.mask & free).any():
-            raise PromptError(
-                f"Expected free pixels for the object, got none: it lies on objects of {layer.name!r}; "
-                "tick 'Overwrite existing objects' to replace them."
-            )
-        if replaces is not None:
-            old = store.read(_region(plane, replaces.mask))
-            store.write(_region(plane, replaces.mask), np.where(old == label, 0, old).astype(np.int32))
-            there = store.read(_region(plane, mask))
-        new = mask.mask & free
-        store.write(_region(plane, mask), np.where(new, label, there).astype(np.int32))
-        layer.refresh()
-        return ObjectRef(id(layer), label, type(mask).from_plane(new, mask.origin))
-
-
-def _region(plane: Plane, mask: ObjectMask) -> list[slice | int]:
-    inside = iter(mask.slices)
-    return [next(inside) if value is None else value for value in plane.index]
+    def store(self, layer: Any) -> LabelStore:
+        """The store that a layer shows."""
+        return self._stores[layer]

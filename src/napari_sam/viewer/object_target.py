@@ -8,15 +8,19 @@ from napari.utils.notifications import show_info
 from psygnal import Signal
 
 from napari_sam.errors import ImageError
+from napari_sam.viewer.label_surfaces import LabelSurfaces
 from napari_sam.viewer.label_writer import LabelWriter, make_labels
 from napari_sam.viewer.large_labels import LargeLabels, is_large
 from napari_sam.viewer.planes import spatial_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam.session.requests import ObjectRef, Plane, Preview
+    from napari_sam.session.edits import LabelSurface
+    from napari_sam.session.requests import Plane
 
 __all__ = ["ObjectTarget"]
 
@@ -51,18 +55,18 @@ class ObjectTarget:
     ----------
     writer : LabelWriter
         Writes into layers in memory.
-    overwrite : bool
-        Write over other objects too.
+    surfaces : LabelSurfaces
+        All Labels layers, as what edits are applied to.
     """
 
     changed = Signal(object)  # Labels | None
 
     def __init__(self, host: Host) -> None:
-        self.overwrite = False
         self.writer = LabelWriter()
         self._host = host
         self._layer: Any = None
         self._large = LargeLabels()
+        self.surfaces = LabelSurfaces(host.viewer, self.writer, self._large)
 
     @property
     def layer(self) -> Any:
@@ -77,42 +81,37 @@ class ObjectTarget:
 
     def close(self) -> None:
         """Let go of every layer."""
+        self.surfaces.close()
         self.writer.close()
         self._layer = None
 
-    def write_object(self, preview: Preview, replaces: ObjectRef | None) -> ObjectRef:
-        """Write an accepted object into the target, or into a new layer when there is none.
-
-        Parameters
-        ----------
-        preview : Preview
-            The object.
-        replaces : ObjectRef or None
-            What it was accepted as before.
+    def target(self, plane: Plane) -> Hashable:
+        """Token of the layer that takes objects of a plane; made where there is none.
 
         Raises
         ------
-        SamError
-            When it cannot be written; nothing has changed then.
+        ImageError
+            When the image is gone, or the layer has another shape or cannot be written.
         """
         image = self._host.image_layer
-        if image is None or not self._host.shows(preview.plane):
+        if image is None or not self._host.shows(plane):
             raise ImageError("Expected the image that the object was found in, got none: it was removed.")
         shape = spatial_shape(image)
         if self._layer is None or self._layer not in list(self._host.viewer.layers):
-            self._make(image, preview.plane, shape)
-        if self._large.holds(self._layer):
-            return self._large.write(
-                self._layer, preview.plane, preview.mask, overwrite=self.overwrite, replaces=replaces
-            )
-        return self.writer.write(
-            self._layer,
-            preview.plane,
-            preview.mask,
-            shape=shape,
-            overwrite=self.overwrite,
-            replaces=replaces,
-        )
+            self._make(image, plane, shape)
+        if not self._large.holds(self._layer):
+            self.writer.check(self._layer, shape)
+        return self.surfaces.token(self._layer)
+
+    def surface(self, layer: Hashable) -> LabelSurface:
+        """A layer to be read and written.
+
+        Raises
+        ------
+        ImageError
+            When it is gone or cannot be written.
+        """
+        return self.surfaces.surface(layer)
 
     def _make(self, image: Any, plane: Plane, shape: tuple[int, ...]) -> None:
         """A new layer for objects: in memory, or on disk where the plane is too large for that."""
@@ -126,5 +125,5 @@ class ObjectTarget:
         self.layer = layer
         show_info(
             f"The image is too large for labels in memory: objects are kept on disk, in {store.folder}. "
-            "The brush and Ctrl+Z do not work there; SAM's own Undo brings prompts back."
+            "The brush and Ctrl+Z do not work there; SAM's own Undo does."
         )

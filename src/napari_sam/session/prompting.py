@@ -1,0 +1,282 @@
+"""The object at hand: its prompts, their answer, and its way into a layer.
+
+Every change of the prompts is a step of the history, and accepting is one too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.errors import SamError
+from napari_sam.session.accepting import Accepting, AcceptStep
+from napari_sam.session.decoding import Decoding
+from napari_sam.session.history import History, HistoryStep, PromptState, Step
+from napari_sam.session.requests import (
+    Plane,
+    Preview,
+    check_plane,
+    check_prompts,
+    extends_prompts,
+    same_prompts,
+)
+from napari_sam.types import ObjectMask, Progress, Prompts
+
+if TYPE_CHECKING:
+    from napari_sam.session.edits import Edits
+    from napari_sam.session.jobs import JobRunner
+    from napari_sam.session.models import Models
+    from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.requests import ObjectSink
+
+__all__ = ["Prompting"]
+
+
+class Prompting:
+    """What the user says about one object, and what the model answers.
+
+    Parameters
+    ----------
+    runner : JobRunner
+        What computes.
+    pool : PredictorPool
+        Where the worker finds predictor and pixels.
+    models : Models
+        Which one answers.
+    history : History
+        Where steps go.
+    edits : Edits
+        What writes accepted objects.
+
+    Attributes
+    ----------
+    sink : ObjectSink or None
+        Knows the layer that accepted objects go to.
+    accepting : Accepting
+        How they are written.
+    decoding : Decoding
+        The requests on their way.
+    """
+
+    preview_changed = Signal(object)  # Preview | None
+    prompts_restored = Signal(object)  # PromptState, to be put back into the prompt layers
+    accepted = Signal(object)  # ObjectRef that was just written
+    answered = Signal(object)  # PromptState that has its answer now
+    said = Signal(str)
+    warned = Signal(str)
+    failed = Signal(str)
+    state_changed = Signal()
+
+    def __init__(
+        self, runner: JobRunner, pool: PredictorPool, models: Models, history: History, edits: Edits
+    ) -> None:
+        self.sink: ObjectSink | None = None
+        self.accepting = Accepting(edits)
+        self._models = models
+        self._history = history
+        self._edits = edits
+        self._state: PromptState | None = None
+        self.decoding = Decoding(runner, pool)
+        self.decoding.answered.connect(self._on_decoding_answered)
+        self.decoding.failed.connect(self._on_decoding_failed)
+        self.decoding.progressed.connect(self._on_decoding_progressed)
+
+    # ------------------------------------------------------------- what is
+    @property
+    def state(self) -> PromptState | None:
+        """The plane that is shown, its prompts and their answer; None where no plane is shown."""
+        return self._state
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane that is shown."""
+        return None if self._state is None else self._state.plane
+
+    @property
+    def prompts(self) -> Prompts:
+        """The prompts of the plane that is shown."""
+        return Prompts() if self._state is None else self._state.prompts
+
+    @property
+    def preview(self) -> Preview | None:
+        """The answer to the current prompts, once it is there."""
+        if self._state is None or self._state.mask is None:
+            return None
+        return Preview(self._state.plane, self._state.mask)
+
+    # ------------------------------------------------------------- planes
+    def show(self, plane: Plane, prompts: Prompts) -> None:
+        """Another plane is shown, with the prompts that lie on it; no step of the history."""
+        self.decoding.supersede()
+        self._become(PromptState(plane, prompts))
+        self._decode()
+
+    def show_nothing(self) -> None:
+        """No plane is shown."""
+        self.decoding.supersede()
+        self._state = None
+        self.preview_changed.emit(None)
+        self.state_changed.emit()
+
+    # ------------------------------------------------------------- prompts
+    def set_prompts(self, prompts: Prompts) -> None:
+        """Take the user's prompts on the plane that is shown, and answer them; the latest win."""
+        before = self._state
+        if before is None or same_prompts(before.prompts, prompts):
+            return
+        self.decoding.supersede()
+        after = PromptState(before.plane, prompts, accepted=None if prompts.is_empty else before.accepted)
+        self._history.push(Step(before, after, self._restore))
+        self._become(after)
+        self._decode(feedback=before if extends_prompts(prompts, before.prompts) else None)
+
+    def clear(self) -> None:
+        """Take all prompts of the plane away, as a step that can be undone."""
+        if self._state is None:
+            return
+        self.set_prompts(Prompts())
+        self.prompts_restored.emit(self._state)
+
+    def answer_anew(self) -> None:
+        """Ask again for the mask of the current prompts."""
+        state = self._state
+        if state is not None and not state.prompts.is_empty:
+            self.decoding.supersede()
+            self._become(replace(state, mask=None))
+            self._decode()
+
+    # ------------------------------------------------------------- accepting
+    def accept(self) -> None:
+        """Write the current object; when its mask is still being computed, as soon as it is there."""
+        state = self._state
+        if state is None or state.prompts.is_empty:
+            self.warned.emit("Nothing to accept yet: click on an object first.")
+        elif self.decoding.accept_when_answered(state):
+            self._start_next(state, self._step(state))
+        elif state.mask is None and self._models.failure is not None:
+            self.warned.emit(f"Nothing to accept: {self._models.failure}")
+        elif state.mask is None:
+            self.warned.emit("Nothing to accept: these prompts gave no mask; change or clear them.")
+        else:
+            step = self._written(self._step(state))
+            if step is not None:
+                self._start_next(state, step)
+
+    def _step(self, state: PromptState) -> AcceptStep:
+        return AcceptStep(
+            state, PromptState(state.plane, Prompts()), None, self._edits, self._restore, self._accept_again
+        )
+
+    def _start_next(self, done: PromptState, step: AcceptStep) -> None:
+        """After ``done`` was accepted: no prompts, ready for the next object."""
+        self._history.push(step)
+        self._become(step.after)
+        self.prompts_restored.emit(step.after)
+
+    def _written(self, step: AcceptStep) -> AcceptStep | None:
+        """Write a step's object; the step that knows what was written, or None when it was refused."""
+        state = step.before
+        if state.mask is None or self.sink is None:
+            return None
+        try:
+            edit, ref = self.accepting.write(state, self.sink.target(state.plane))
+        except SamError as error:
+            self.warned.emit(str(error))
+            return None
+        self.said.emit(f"Object {ref.label} accepted, {ref.mask.area} pixels.")
+        self.accepted.emit(ref)
+        return replace(step, edit=edit)
+
+    def _accept_late(self, state: PromptState) -> None:
+        """Write an object that was accepted before its mask was there."""
+        step = self._written(self._step(state))
+        if step is None:
+            return
+        edit, known = step.edit, False
+
+        def complete(old: HistoryStep) -> HistoryStep:
+            nonlocal known
+            if isinstance(old, AcceptStep) and old.before is state and old.edit is None:
+                known = True
+                return replace(old, edit=edit)
+            return old
+
+        self._history.revise(complete)
+        if not known and edit is not None:  # the history was emptied meanwhile
+            self._edits.push(edit)
+        self.state_changed.emit()
+
+    def _accept_again(self, state: PromptState) -> None:
+        """Repeat an accept whose object was never written."""
+        if state.mask is not None:
+            self._accept_late(state)
+        elif self._ask(state):
+            self.decoding.accept_when_answered(state)
+
+    # ------------------------------------------------------------- steps
+    def _become(self, state: PromptState) -> None:
+        self._state = state
+        self.preview_changed.emit(self.preview)
+        self.state_changed.emit()
+
+    def _restore(self, state: PromptState) -> str:
+        """Go back, or forward again, to a state of the prompts."""
+        self.decoding.supersede()
+        self.decoding.withdraw(state)  # undone before it was written
+        self._become(state)
+        self.prompts_restored.emit(state)
+        if state.mask is None:
+            self._decode()
+        return ""
+
+    def _decode(self, feedback: PromptState | None = None) -> None:
+        state = self._state
+        if state is None or state.prompts.is_empty:
+            self.said.emit("Click on an object." if state is not None else "")
+        else:
+            self._ask(state, feedback)
+
+    def _ask(self, state: PromptState, feedback: PromptState | None = None) -> bool:
+        try:
+            check_plane(state.plane)
+            check_prompts(state.prompts, state.plane)
+        except SamError as error:
+            self.said.emit(str(error))
+            self.warned.emit(str(error))
+            return False
+        if self._models.failure is not None:
+            self.said.emit(self._models.failure)  # in the status line only: it was told when it failed
+            return False
+        self.decoding.ask(state, self._models.choice, feedback)
+        return True
+
+    # ------------------------------------------------------------- answers
+    def _on_decoding_answered(self, old: PromptState, answer: PromptState, accept: bool) -> None:
+        mask = answer.mask
+        assert mask is not None
+        state = answer if mask.area else replace(answer, mask=None)
+        self.answered.emit(state)
+        self._history.substitute(old, state)
+        if self._state is old:
+            self._become(state)
+        if accept and mask.area == 0:
+            self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
+        elif accept:
+            self._accept_late(state)
+        elif mask.area == 0:
+            self.said.emit("No object found here; add a point or draw a box.")
+        else:
+            self.said.emit(describe_answer(mask))
+
+    def _on_decoding_failed(self, message: str) -> None:
+        self.failed.emit(message)
+
+    def _on_decoding_progressed(self, progress: Progress) -> None:
+        self.said.emit(f"{progress.description} …")
+
+
+def describe_answer(mask: ObjectMask) -> str:
+    """What the status line says of an answer."""
+    return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."
