@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.registry import ModelCard
     from napari_sam.types import Progress
 
-__all__ = ["add_command", "load_with_bar", "run_models"]
+__all__ = ["add_command", "fetch_with_bar", "load_with_bar", "run_models"]
 
 _EPILOG = """\
 examples:
@@ -62,7 +62,7 @@ def run_models(options: argparse.Namespace) -> int:
             complain("error: no model named; `napari-sam models` lists them")
             return 2
         for card in cards:
-            paths = _fetch_with_bar(card)
+            paths = fetch_with_bar(card)
             say(f"{card.name}: {', '.join(map(str, paths)) or 'comes with the package'}")
         return 0
     folder = WeightFolder()
@@ -88,11 +88,12 @@ def load_with_bar(name: str, device: str) -> LoadedModel:
 
     card = find_card(name)
     if card is not None and not card.bundled:
-        _fetch_with_bar(card)
+        fetch_with_bar(card)
     return load_model(name, device=device)
 
 
-def _fetch_with_bar(card: ModelCard) -> tuple[Any, ...]:
+def fetch_with_bar(card: ModelCard) -> tuple[Any, ...]:
+    """Download what is not here of a model, with a progress bar; where its files are."""
     from napari_sam.inference.fetch import iter_fetch
 
     paths: tuple[Any, ...] = _run_with_bar(iter_fetch(card))
