@@ -99,13 +99,13 @@ class PropagationParams:
         When a value is impossible.
     """
 
-    prompts: str = "mask+box+point"
+    prompts: str = "logits+point"
     direction: Direction = "both"
     first: int | None = None
     last: int | None = None
     min_overlap: float = 0.5
-    max_area_change: float = 3.0
-    min_score: float = 0.4
+    max_area_change: float = 2.5
+    min_score: float = 0.5
     doubt: float = 0.6
     stop_at_jumps: bool = True
     between: Literal["nearest", "blend"] = "nearest"
