@@ -80,11 +80,14 @@ def read_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[NDArray[np.bool_]], 
         crops: list[tuple[int, ...]] = []
 
         def decode(
-            _: Predictor, embedding: ImageEmbedding, prompts: Sequence[Prompts]
+            _: Predictor, embedding: ImageEmbedding, prompts: Sequence[Prompts], only_best: bool = False
         ) -> list[list[ObjectMask]]:
             r0, c0, r1, c1 = embedding.frame.crop
             crops.append(embedding.frame.crop)
-            return [[ObjectMask.from_plane(truth[r0:r1, c0:c1], (r0, c0))] * 4 for _ in prompts]
+            return [
+                [ObjectMask.from_plane(truth[r0:r1, c0:c1], (r0, c0))] * (1 if only_best else 4)
+                for _ in prompts
+            ]
 
         monkeypatch.setattr(Predictor, "decode_candidates", decode)
         return crops

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_fill_holes, gaussian_filter
+from scipy.ndimage import label as label_components
 from torch.nn.functional import interpolate
 
 from napari_sam.inference.mask_ops import (
@@ -197,3 +198,15 @@ PARTS = "##...### ##...### .....### #....... .#......"
 def test_clean_mask(drawing: str, keep: list[tuple[int, int]], hole: int, expected: str) -> None:
     clicks = np.array(keep, np.int64).reshape(-1, 2)
     np.testing.assert_array_equal(clean_mask(to_mask(drawing), clicks, hole), to_mask(expected))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2), (40, 60)], ids=str)
+def test_small_holes_are_those_that_filling_finds(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    for density in (0.3, 0.6, 0.8, 1.0):
+        parts, count = label_components(rng.random(shape) < density, np.ones((3, 3)))
+        mask = parts == 1 if count else parts > 0
+        holes, _ = label_components(binary_fill_holes(mask) & ~mask)
+        sizes = np.bincount(holes.ravel())
+        small = (holes > 0) & (sizes <= 3)[holes]
+        np.testing.assert_array_equal(clean_mask(mask, np.zeros((0, 2), np.int64), hole=3), mask | small)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["choose_best", "rank_candidates"]
+__all__ = ["choose_best", "choose_index", "rank_candidates"]
 
 ALIKE: Final = 0.97
 """IoU from which two masks are one to the eye."""
@@ -21,10 +21,18 @@ def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMas
     As in Kirillov et al. 2023, Sec. 3 ("Resolving ambiguity"), but for boxes: where nuclei touch they are
     ambiguous too.
     """
+    return candidates[
+        choose_index([c.predicted_iou for c in candidates], [c.area > 0 for c in candidates], prompts)
+    ]
+
+
+def choose_index(scores: Sequence[float], filled: Sequence[bool], prompts: Prompts) -> int:
+    """Which of the masks ``choose_best`` chooses, by predicted IoU and whether there is anything in it."""
     ambiguous = prompts.mask is None and len(prompts.points) + (prompts.box is not None) == 1
-    choice = candidates[1:] if ambiguous else candidates[:1]
-    nonempty = [c for c in choice if c.area] or [c for c in candidates if c.area] or list(choice)
-    return max(nonempty, key=lambda c: c.predicted_iou)
+    every = range(len(scores))
+    choice = every[1:] if ambiguous and len(scores) > 1 else every[:1]
+    nonempty = [i for i in choice if filled[i]] or [i for i in every if filled[i]] or list(choice)
+    return max(nonempty, key=lambda i: scores[i])
 
 
 def rank_candidates(candidates: Sequence[ObjectMask], prompts: Prompts) -> list[ObjectMask]:

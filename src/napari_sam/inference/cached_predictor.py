@@ -143,7 +143,7 @@ class CachedPredictor:
         ImageError
             When the image cannot be used or read.
         """
-        return choose_best(self.predict_candidates(image, prompts), prompts)
+        return self.predict_many(image, [prompts])[0]
 
     def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
         """All masks of the model for these prompts: the single mask, then the alternatives."""
@@ -160,13 +160,11 @@ class CachedPredictor:
         frame = self._choose_frame(source, checked)
         if self._tier(source, frame) != "memory":
             return None
-        answers = self.predictor.decode_candidates(self._encode(source, frame), [checked])
-        return choose_best(answers[0], checked)
+        return self.predictor.decode(self._encode(source, frame), checked)
 
     def predict_many(self, image: Any, prompts: Sequence[Prompts]) -> list[ObjectMask]:
         """The best mask of each of many prompts on one image, decoded in batches."""
-        found = self._predict(self._keys.open(image), prompts)
-        return [choose_best(candidates, p) for candidates, p in zip(found, prompts, strict=True)]
+        return [best for (best,) in self._predict(self._keys.open(image), prompts, only_best=True)]
 
     def is_cached(self, image: Any, prompts: Prompts) -> bool:
         """Whether ``predict`` would answer without encoding; raises what ``predict`` would.
@@ -177,7 +175,9 @@ class CachedPredictor:
         checked = _check_prompts(prompts, *source.shape)
         return self._tier(source, self._choose_frame(source, checked)) is not None
 
-    def _predict(self, source: ImageSource, prompts: Sequence[Prompts]) -> list[list[ObjectMask]]:
+    def _predict(
+        self, source: ImageSource, prompts: Sequence[Prompts], only_best: bool = False
+    ) -> list[list[ObjectMask]]:
         checked = [_check_prompts(p, *source.shape) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
         pending = {i: self._choose_frame(source, p) for i, p in enumerate(checked)}
@@ -190,9 +190,10 @@ class CachedPredictor:
                 wanted = [checked[i] for i in indices]
                 try:
                     embedding = self._encode(source, frame, partial=True)
-                    answers = self.predictor.decode_candidates(embedding, wanted)
+                    answers = self.predictor.decode_candidates(embedding, wanted, only_best)
                 except DamagedEntryError:  # what the click needs of the file is damaged, or gone
-                    answers = self.predictor.decode_candidates(self._encode(source, frame), wanted)
+                    embedding = self._encode(source, frame)
+                    answers = self.predictor.decode_candidates(embedding, wanted, only_best)
                 for i, answer in zip(indices, answers, strict=True):
                     results[i] = answer
                     larger = self._find_larger(source, frame, checked[i], choose_best(answer, checked[i]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes
 from scipy.ndimage import label as label_components
 
 if TYPE_CHECKING:
@@ -147,11 +146,15 @@ def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32)
         chosen = np.unique(clicked[clicked > 0])
         if chosen.size == 0:
             chosen = np.array([np.bincount(parts.ravel())[1:].argmax() + 1])
-        mask = np.isin(parts, chosen)
-    holes = binary_fill_holes(mask) & ~mask
-    if holes.any():
-        labelled, _ = label_components(holes)
-        sizes = np.bincount(labelled.ravel())
-        small = np.flatnonzero(sizes <= hole)
-        mask = mask | np.isin(labelled, small[small > 0])
+        kept = np.zeros(count + 1, bool)
+        kept[chosen] = True
+        mask = kept[parts]
+    outside, count = label_components(~mask)
+    if count > 0:
+        small = np.bincount(outside.ravel()) <= hole
+        small[0] = False  # the mask itself; and what touches the border is no hole
+        for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
+            small[edge] = False
+        if small.any():
+            mask = mask | small[outside]
     return mask

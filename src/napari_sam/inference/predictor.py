@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from napari_sam.errors import PromptError
-from napari_sam.inference.ambiguity import choose_best
+from napari_sam.inference.ambiguity import choose_index
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
@@ -152,15 +152,14 @@ class Predictor:
 
     def decode_many(self, embedding: ImageEmbedding, prompts: Sequence[Prompts]) -> list[ObjectMask]:
         """The best mask for each of many prompts, decoded in batches."""
-        return [
-            choose_best(candidates, p)
-            for candidates, p in zip(self.decode_candidates(embedding, prompts), prompts, strict=True)
-        ]
+        return [best for (best,) in self.decode_candidates(embedding, prompts, only_best=True)]
 
     def decode_candidates(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompts]
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompts], only_best: bool = False
     ) -> list[list[ObjectMask]]:
         """All masks of each prompt: the single mask first, then the alternatives for ambiguity.
+
+        With ``only_best`` the one that ``choose_best`` would take, which is all that is upscaled then.
 
         Raises
         ------
@@ -169,7 +168,11 @@ class Predictor:
         """
         results: list[list[ObjectMask]] = [[] for _ in prompts]
         for i, window, logits, iou in self.iter_logits(embedding, prompts):
-            results[i] = self._read_answer(embedding, prompts[i], window, logits, np.clip(iou, 0, 1))
+            iou = np.clip(iou, 0, 1)
+            if only_best:
+                best = choose_index(iou.tolist(), (logits > 0).any(axis=(1, 2)).tolist(), prompts[i])
+                logits, iou = logits[best : best + 1], iou[best : best + 1]
+            results[i] = self._read_answer(embedding, prompts[i], window, logits, iou)
         return results
 
     def iter_logits(
