@@ -1,8 +1,10 @@
 """Accuracy of the grid method in its modes on images held out from training, and its thresholds.
 
     python benchmarks/grid_quality.py --data DIR [--model nuclei] [--limit 40] [--tune]
+    python benchmarks/grid_quality.py --data DIR --split test --modes fast "every point"
 
-Reads the ``train`` split only, and of it what ``split_holdout`` holds out. The modes: fast; every point of
+Reads what ``split_holdout`` holds out of the ``train`` split, or with ``--split`` another split, which is
+never tuned on. The modes: fast; every point of
 the grid with the same thresholds; exact, the original procedure with its own. ``--tune`` then searches for
 better thresholds of the fast mode among its candidates, which are found once.
 """
@@ -42,11 +44,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="nuclei")
     parser.add_argument("--holdout", type=float, default=0.1, help="fraction held out, as in training")
+    parser.add_argument("--split", help="all images of this split, for a report")
     parser.add_argument("--limit", type=int, default=1000, help="most images")
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     parser.add_argument("--tune", action="store_true")
     args = parser.parse_args()
-    _, held = split_holdout(read_labelled_images(args.data), args.holdout)
+    if args.split and args.tune:
+        parser.error("thresholds are tuned on held-out images of the train split only: leave --split away")
+    if args.split:
+        held = read_labelled_images(args.data, args.split)
+    else:
+        _, held = split_holdout(read_labelled_images(args.data), args.holdout)
     held = held[:: max(1, len(held) // args.limit)][: args.limit]
     predictor = ns.CachedPredictor(ns.load_model(args.model, "cpu"), memory_bytes=4 << 30)
     asked = 0
@@ -70,7 +78,9 @@ def main() -> None:
         rows.append(
             [mode, asked / len(held), seconds / len(held), scores.ap[0.5], scores.ap[0.75], scores.msa]
         )
-    print(f"{len(held)} images, {sum(int(image.labels.max()) for image in held)} objects, model {args.model}")
+    print(
+        f"{len(held)} {args.split or 'held-out'} images, {sum(int(image.labels.max()) for image in held)} objects, model {args.model}"
+    )
     print_table(["mode", "decodes", "CPU s", "AP@0.5", "AP@0.75", "mSA"], rows)
     if args.tune:
         _tune(held, found["fast"], filter_defaults(predictor, "grid"))
