@@ -23,6 +23,7 @@ ALLOWED = {
     "errors": set(),
     "types": {"numpy"},
     "sample_data": {"numpy", "scipy", "skimage"},
+    "sample_series": {"numpy", "scipy"},
     "modeling": {"torch"},
     "inference": {
         "filelock",
@@ -42,7 +43,7 @@ ALLOWED = {
     "training": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "evaluation": {"numpy", "scipy", "skimage"},
     "stacks": {"imageio", "numpy", "scipy", "skimage", "tifffile", "tqdm", "zarr"},
-    "session": {"numpy", "psygnal", "platformdirs"},
+    "session": {"filelock", "numpy", "psygnal", "platformdirs"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
     "cli": {"numpy", "skimage", "tifffile", "imageio", "torch", "tqdm", "zarr"},

@@ -1,7 +1,7 @@
 """Records of objects as a file beside their label image: ``NAME.sam.json`` next to ``NAME.tif``.
 
 The format is described in docs/provenance.md. A record is believed only while its object is as it was when
-the file was written: each carries its box and a checksum of its pixels, so that a label image that was edited, or
+the file was written: each carries its box and a checksum of its pixels. A label image that was edited, or
 exchanged, since then brings back no wrong prompts, and those of objects that did not change are not lost.
 """
 
