@@ -1,48 +1,23 @@
 """Keyboard shortcuts, through the public keymaps of viewer and layer, given back on closing.
 
 The keys are free in napari's own viewer and layer bindings but for one: ``T`` takes the path tool in a
-Shapes layer, and a layer's keys go before the viewer's. A path is no prompt, so in our own Shapes layer
-the key does what it does elsewhere; in the user's layers napari's binding stays.
+Shapes layer, and a layer's keys go before the viewer's. In our own Shapes layer the key does what it does
+elsewhere; in the user's layers napari's binding stays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_sam.viewer.shortcuts import KEYS, SHORTCUTS, Shortcut, ShortcutActions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["KEYS", "SHAPES_KEYS", "SHORTCUTS", "Bindings", "Shortcut"]
 
-
-@dataclass(frozen=True, slots=True)
-class Shortcut:
-    """A key of ours.
-
-    Attributes
-    ----------
-    key : str
-        In napari's spelling, "Shift-U".
-    does : str
-        What it does, for the table of shortcuts.
-    group : str
-        Under which heading it is listed.
-    """
-
-    key: str
-    does: str
-    group: str
-
-
-SHORTCUTS = {
-    "toggle_label": Shortcut("T", "next click: object or background", "Prompts"),
-    "accept": Shortcut("N", "accept the object", "Prompts"),
-    "undo": Shortcut("U", "undo", "Prompts"),
-    "redo": Shortcut("Shift-U", "redo", "Prompts"),
-    "clear": Shortcut("Shift-C", "clear the prompts of this plane", "Prompts"),
-}
-KEYS = {name: shortcut.key for name, shortcut in SHORTCUTS.items()}
 SHAPES_KEYS = ("toggle_label",)  # what napari uses otherwise in a Shapes layer
 
 
@@ -57,11 +32,22 @@ class Bindings:
         An action for names of ``SHORTCUTS``; ``add`` takes more of them.
     """
 
+    changed = Signal(str, object)  # name, its keys as a tuple of str
+
     def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], object]]) -> None:
         self._viewer = viewer
         self._actions = dict(actions)
         self._shapes: Any = None
-        self._replaced: list[tuple[Any, str, Any]] = []  # keymap's owner, key, what was bound before
+        self._keys: dict[str, tuple[str, ...]] = {}
+        self._replaced: list[
+            tuple[Any, str, str, Any]
+        ] = []  # keymap's owner, name, key, what was there before
+        self._preferences = ShortcutActions(self._run, self._use_keys)
+
+    @property
+    def keys(self) -> Mapping[str, tuple[str, ...]]:
+        """The keys that are bound, by the name of what they do."""
+        return self._keys
 
     def add(self, actions: Mapping[str, Callable[[], object]]) -> None:
         """Take more actions, before ``enable``; each name is one of ``SHORTCUTS``."""
@@ -72,8 +58,7 @@ class Bindings:
 
     def enable(self) -> None:
         """Bind the keys, remembering what was bound before."""
-        for name in self._actions:
-            self._bind(self._viewer, name)
+        self._preferences.enable(name for name in SHORTCUTS if name in self._actions)
 
     def use_shapes(self, layer: Any) -> None:
         """Bind the keys of a Shapes layer of ours too, and give those of the last one back; None for none."""
@@ -84,26 +69,51 @@ class Bindings:
         self._shapes = layer
         if layer is not None:
             for name in SHAPES_KEYS:
-                self._bind(layer, name)
+                for key in self._keys.get(name, ()):
+                    self._bind(layer, name, key)
 
     def disable(self) -> None:
         """Give the keys back."""
+        self._preferences.disable()
         for owner in (self._viewer, self._shapes):
             self._give_back(owner)
         self._shapes = None
+        self._keys.clear()
+        self._actions.clear()
 
-    def _bind(self, owner: Any, name: str) -> None:
-        before = owner.bind_key(KEYS[name], self._call(self._actions[name]), overwrite=True)
-        self._replaced.append((owner, KEYS[name], before))
+    def _use_keys(self, name: str, keys: tuple[str, ...]) -> None:
+        """Bind other keys than before to an action."""
+        owners = [self._viewer]
+        if self._shapes is not None and name in SHAPES_KEYS:
+            owners.append(self._shapes)
+        for owner in owners:
+            self._give_back(owner, name)
+            for key in keys:
+                self._bind(owner, name, key)
+        self._keys[name] = keys
+        self.changed.emit(name, keys)
 
-    def _give_back(self, owner: Any) -> None:
-        for key, before in [(key, before) for bound, key, before in self._replaced if bound is owner]:
-            owner.bind_key(key, before, overwrite=True)
-        self._replaced = [replaced for replaced in self._replaced if replaced[0] is not owner]
+    def _bind(self, owner: Any, name: str, key: str) -> None:
+        before = owner.bind_key(key, self._call(name), overwrite=True)
+        self._replaced.append((owner, name, key, before))
 
-    @staticmethod
-    def _call(action: Callable[[], object]) -> Callable[[Any], None]:
-        def run(_owner: Any) -> None:
+    def _give_back(self, owner: Any, name: str | None = None) -> None:
+        kept = []
+        for replaced in self._replaced:
+            bound, its_name, key, before = replaced
+            if bound is owner and name in (None, its_name):
+                owner.bind_key(key, before, overwrite=True)
+            else:
+                kept.append(replaced)
+        self._replaced = kept
+
+    def _run(self, name: str) -> None:
+        action = self._actions.get(name)
+        if action is not None:
             action()
+
+    def _call(self, name: str) -> Callable[[Any], None]:
+        def run(_owner: Any) -> None:
+            self._run(name)
 
         return run
