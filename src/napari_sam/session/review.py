@@ -65,7 +65,7 @@ class Suspicion:
         return cls(
             0.9 * _fall(_column(predicted_iou, places.labels), 0.95, 0.5),
             0.6 * _fall(_column(stability, places.labels), 0.95, 0.5),
-            0.2 * places.on_border,
+            np.where(places.on_border, 0.2, 0.0),
             0.8 * np.clip((_outlier(places.areas) - 2) / 4, 0, 1),
         )
 
@@ -200,13 +200,14 @@ class ReviewQueue:
         label, signs = int(self._places.labels[row]), self._signs
         usual = float(np.median(self._places.areas))
         small = self._places.areas[row] < usual
+        iou, stability = self._iou.get(label, np.nan), self._stability.get(label, np.nan)
         found = (
-            (signs.iou[row], lambda: f"predicted IoU {self._iou[label]:.2f}"),
-            (signs.stability[row], lambda: f"stability {self._stability[label]:.2f}"),
-            (signs.border[row], lambda: "touches the border"),
-            (signs.size[row], lambda: "unusually small" if small else "unusually large"),
+            (signs.iou[row], f"predicted IoU {iou:.2f}"),
+            (signs.stability[row], f"stability {stability:.2f}"),
+            (signs.border[row], "touches the border"),
+            (signs.size[row], "unusually small" if small else "unusually large"),
         )
-        return tuple(say() for sign, say in sorted(found, key=lambda pair: -pair[0]) if sign > 0.05)
+        return tuple(text for sign, text in sorted(found, key=lambda pair: -pair[0]) if sign > 0.05)
 
     # ---------------------------------------------------------------- what is reviewed
     def show(
