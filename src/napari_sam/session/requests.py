@@ -233,6 +233,13 @@ class Engine(Protocol):
 class ObjectSink(Protocol):
     """Where accepted objects go, and the layers that edits are applied to."""
 
+    @property
+    def chosen(self) -> Hashable | None:
+        """Token of the layer that was chosen; None for a new one."""
+
+    def token(self, layer: object) -> Hashable:
+        """What a Labels layer is called in edits and records."""
+
     def target(self, plane: Plane) -> Hashable:
         """Token of the layer that takes objects of a plane, made where there is none.
 

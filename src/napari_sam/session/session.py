@@ -6,8 +6,7 @@ controller shows what it announces, and is its ``sink`` for accepted objects.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
@@ -16,17 +15,23 @@ from napari_sam.session.auto_objects import AutoFill, AutoObjects
 from napari_sam.session.auto_requests import AutoRequest
 from napari_sam.session.edits import Edits
 from napari_sam.session.history import FillStep, History, HistoryStep
+from napari_sam.session.hovering import Hovering
 from napari_sam.session.models import Models
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
-from napari_sam.session.prompting import Prompting, describe_answer
+from napari_sam.session.prompting import Prompting
 from napari_sam.session.provenance import ObjectBook
+from napari_sam.session.rapid import Rapid
+from napari_sam.session.reports import Reports
 from napari_sam.session.settings import Settings, encode_settings_of
 from napari_sam.session.warming import Aim, Rectangle, Warming
 from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from napari_sam.session.auto_requests import RegionChoice
+    from napari_sam.session.drawing import Drawing
     from napari_sam.session.jobs import JobRunner
     from napari_sam.session.requests import Engine, ModelChoice, ObjectSink, Plane, Preview
 
@@ -59,6 +64,10 @@ class Session:
         Through which everything that changes objects goes.
     prompting : Prompting
         The object at hand, and how it is accepted.
+    rapid : Rapid
+        Accepts the answer to every click at once.
+    hovering : Hovering
+        What a click under the cursor would give.
     """
 
     preview_changed = Signal(object)  # Preview | None
@@ -82,9 +91,7 @@ class Session:
         pool.settings = settings or Settings()
         self._view: Rectangle | None = None
         self._models = Models(engine, runner, pool, model)
-        self._models.listed.connect(self._on_models_listed)
-        self._models.warmed.connect(self._on_models_warmed)
-        self._models.progressed.connect(self._on_step_begun)
+        self._models.listed.connect(self.models_listed.emit)
         self._models.failed.connect(self._on_failed)
         self._models.downloaded.connect(self._on_model_downloaded)
         self.prompting = prompting = Prompting(runner, pool, self._models, self.history, self.edits)
@@ -98,13 +105,17 @@ class Session:
             heard.connect(told.emit)
         prompting.failed.connect(self._on_failed)
         prompting.answered.connect(self._on_prompting_answered)
+        self.rapid = Rapid(runner, pool, self._models, prompting, self.edits)
+        for said, told in ((self.rapid.said, self.status_changed), (self.rapid.warned, self.warned)):
+            said.connect(told.emit)
+        self.rapid.failed.connect(self._on_failed)
+        self.hovering = Hovering(runner, pool, self._models)
         self.warming = Warming(runner, pool)
-        self.warming.failed.connect(self._on_warming_failed)
         self.precomputing = Precomputing(engine, runner, pool)
-        self.precomputing.progressed.connect(self._on_precomputing_progressed)
-        self.precomputing.done.connect(self._on_precomputing_done)
+        self.precomputing.progressed.connect(lambda _: self.state_changed.emit())
         self.precomputing.failed.connect(self._on_failed)
-        self.precomputing.cancelled.connect(self._on_precomputing_cancelled)
+        self._reports = Reports(self._models, prompting, self.warming, self.precomputing)
+        self._reports.said.connect(self.status_changed.emit)
         self.auto = AutoObjects(engine, runner, pool)
         self.auto.progressed.connect(self._on_auto_progressed)
         self.auto.said.connect(self._say)
@@ -148,6 +159,23 @@ class Session:
         return self.prompting.preview
 
     @property
+    def target(self) -> Hashable | None:
+        """Token of the layer that accepted objects go to; None where one will be made."""
+        return None if self.sink is None else self.sink.chosen
+
+    def layer_token(self, layer: object) -> Hashable:
+        """What a Labels layer is called in edits and records.
+
+        Raises
+        ------
+        SamError
+            When there is no viewer.
+        """
+        if self.sink is None:
+            raise SamError("Expected a viewer whose layers can be edited, got none.")
+        return self.sink.token(layer)
+
+    @property
     def is_segmenting(self) -> bool:
         """True while everything is being segmented."""
         return self.auto.is_running
@@ -175,7 +203,7 @@ class Session:
             return
         self._pool.settings = settings
         self.settings_changed.emit(settings)
-        if replace(before, model=settings.model, device=settings.device, warm=settings.warm) != settings:
+        if not before.sees_as(settings):
             self.prompting.answer_anew()
         self._aim()
 
@@ -226,14 +254,16 @@ class Session:
         self._aim()
 
     # ---------------------------------------------------------------- prompts
-    def show_plane(self, plane: Plane | None, prompts: Prompts | None = None) -> None:
+    def show_plane(
+        self, plane: Plane | None, prompts: Prompts | None = None, drawing: Drawing | None = None
+    ) -> None:
         """Another plane is shown, with the prompts that lie on it; no step of the history."""
         if plane is None:
             self.prompting.show_nothing()
             self._aim()
             return
         moved = self.plane != plane
-        self.prompting.show(plane, prompts or Prompts())
+        self.prompting.show(plane, prompts or Prompts(), drawing)
         if moved:
             self.warm_up()
 
@@ -242,12 +272,13 @@ class Session:
         self.history.clear()
         self.auto.forget()
         self._view = None
-        self.prompting.show_nothing()
+        self.rapid.forget()
+        self.prompting.forget()
         self._aim()
 
-    def set_prompts(self, prompts: Prompts) -> None:
+    def set_prompts(self, prompts: Prompts, drawing: Drawing | None = None) -> None:
         """Take the user's prompts on the plane that is shown, and answer them; the latest win."""
-        self.prompting.set_prompts(prompts)
+        self.prompting.set_prompts(prompts, drawing)
 
     def clear(self) -> None:
         """Take all prompts of the plane away, as a step that can be undone."""
@@ -301,6 +332,7 @@ class Session:
         self.auto.cancel()
         self.precomputing.cancel()
         self.prompting.decoding.cancel()
+        self.rapid.cancel()
         self._models.cancel()
 
     def close(self) -> None:
@@ -321,41 +353,10 @@ class Session:
         if self._models.is_news(message):
             self.warned.emit(message)
 
-    def _on_models_listed(self, models: Any, devices: Any) -> None:
-        self.models_listed.emit(models, devices)
-
     def _on_model_downloaded(self, name: str) -> None:
         if name == self.model.name:
             self.prompting.answer_anew()
             self.warm_up()
-
-    def _on_models_warmed(self) -> None:
-        preview = self.preview
-        if preview is not None:
-            self._say(describe_answer(preview.mask))
-        elif self.prompts.is_empty:
-            self._say("Ready: click on an object." if self.plane is not None else "Ready.")
-
-    def _on_step_begun(self, progress: Progress) -> None:
-        self._say(f"{progress.description} …")
-
-    def _on_warming_failed(self, message: str) -> None:
-        if self._models.failure is None:  # else it was told when the model failed
-            self._say(f"{message} The next click tries again.")
-
-    def _on_precomputing_progressed(self, progress: Progress | None) -> None:
-        self.state_changed.emit()
-        if progress is not None:
-            self._say(f"{progress.description} {progress.done}/{progress.total or '?'} …")
-
-    def _on_precomputing_done(self, tiles: int, planes: int) -> None:
-        where = "all was cached" if tiles == 0 else f"{tiles} tiles are new"
-        self._say(f"{planes} planes are encoded, {where}." if planes > 1 else f"Encoded: {where}.")
-        self.warming.retry()
-
-    def _on_precomputing_cancelled(self) -> None:
-        self._say("Encoding was cancelled; what is encoded stays cached.")
-        self.warming.retry()
 
     def _on_auto_progressed(self, progress: Progress | None) -> None:
         self.progressed.emit(progress)

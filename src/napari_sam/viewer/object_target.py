@@ -85,6 +85,15 @@ class ObjectTarget:
         self.writer.close()
         self._layer = None
 
+    @property
+    def chosen(self) -> Hashable | None:
+        """Token of the chosen layer; None for a new one."""
+        return None if self._layer is None else self.surfaces.token(self._layer)
+
+    def token(self, layer: object) -> Hashable:
+        """What a Labels layer is called in edits and records."""
+        return self.surfaces.token(layer)
+
     def target(self, plane: Plane) -> Hashable:
         """Token of the layer that takes objects of a plane; made where there is none.
 
