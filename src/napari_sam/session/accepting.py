@@ -129,6 +129,7 @@ class Accepting:
             prompts=state.prompts,
             maker=state.maker,
             earlier=state.earlier,
+            params={"keep": rule.keep, "choices": [*state.choices, state.choice]},
         )
         record = replace(record, area=written.area)  # neighbours may have kept some of it
         if replaced is None and rule.ids in ("class", "chosen"):

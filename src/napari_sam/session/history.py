@@ -60,6 +60,8 @@ class PromptState:
         The object that these prompts correct. Accepting replaces that object.
     earlier : tuple of Prompts
         Prompts whose answers were fed back, one after the other, before these were answered.
+    choices : tuple of int
+        Which candidate of each of ``earlier`` was fed back.
     maker : Maker or None
         The model that answered.
     candidates : tuple of ObjectMask
@@ -79,6 +81,7 @@ class PromptState:
     candidates: tuple[ObjectMask, ...] = ()
     choice: int = 0
     drawing: Drawing | None = None
+    choices: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:
