@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.session.requests import MaskPredictor, ModelChoice
     from napari_sam.types import Prompts
 
-__all__ = ["Decoding", "clip_mask", "maker_of"]
+__all__ = ["Decoding", "clip_mask", "decode_steps", "maker_of"]
 
 SLOT = "decode"
 
@@ -34,6 +34,7 @@ class _Waiting:
     job: Job
     accept: bool = False
     earlier: tuple[Prompts, ...] = ()
+    choices: tuple[int, ...] = ()
 
 
 class Decoding:
@@ -71,14 +72,16 @@ class Decoding:
         """
         prompts = state.prompts
         earlier: tuple[Prompts, ...] = ()
+        choices: tuple[int, ...] = ()
         if feedback is not None and feedback.mask is not None and feedback.mask.logits is not None:
             prompts = replace(prompts, mask=feedback.mask)
             earlier = (*feedback.earlier, feedback.prompts)
+            choices = (*feedback.choices, feedback.choice)
         self._request_id += 1
         request = DecodeRequest(self._request_id, state.plane, prompts, model)
         job = Job(
             "Predicting the mask",
-            lambda: _decode_steps(self._pool, request),
+            lambda: decode_steps(self._pool, request),
             slot=SLOT,
             priority=CLICK,
             on_progress=self.progressed.emit,
@@ -86,7 +89,7 @@ class Decoding:
             on_failed=lambda message: self._on_failed(request.request_id, message),
             on_cancelled=lambda _: self._on_cancelled(request.request_id),
         )
-        self._waiting[request.request_id] = _Waiting(state, job, earlier=earlier)
+        self._waiting[request.request_id] = _Waiting(state, job, earlier=earlier, choices=choices)
         self._runner.submit(job)
 
     def supersede(self) -> None:
@@ -128,6 +131,7 @@ class Decoding:
                 choice=0,
                 maker=maker,
                 earlier=waiting.earlier,
+                choices=waiting.choices,
             )
             self.answered.emit(waiting.state, answer, waiting.accept)
 
@@ -144,9 +148,10 @@ def maker_of(choice: ModelChoice, predictor: MaskPredictor) -> Maker:
     return Maker(choice.name, predictor.digest, asdict(predictor.settings), predictor.device)
 
 
-def _decode_steps(
+def decode_steps(
     pool: PredictorPool, request: DecodeRequest
 ) -> Generator[Progress, None, tuple[Sequence[ObjectMask], Maker]]:
+    """A job that answers a request: all masks, the best first, and who made them."""
     yield Progress(0, 2, f"Loading model {request.model.name}")
     predictor = pool.predictor(request.model, request.plane)
     yield Progress(1, 2, "Predicting the mask")
