@@ -42,7 +42,18 @@ ALLOWED = {
     },
     "training": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "evaluation": {"numpy", "scipy", "skimage"},
-    "stacks": {"imageio", "numpy", "scipy", "skimage", "tifffile", "tqdm", "zarr"},
+    "stacks": {
+        "imageio",
+        "numpy",
+        "ome_zarr",
+        "pycocotools",
+        "roifile",
+        "scipy",
+        "skimage",
+        "tifffile",
+        "tqdm",
+        "zarr",
+    },
     "session": {"filelock", "numpy", "psygnal", "platformdirs"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
@@ -96,19 +107,24 @@ def test_room_imports_only_what_it_may(room):
 def test_every_import_is_a_declared_dependency():
     """What the viewer and the widgets import is in the extra ``napari``, all else in the core.
 
-    The engine has an extra of its own for what it can do without.
+    The engine and the stacks have an extra each for what they can do without.
     """
     declared = [Requirement(text) for text in requires("napari-sam-workbench")]
     core = {r.name.lower() for r in declared if r.marker is None}
     extras = {
         extra: {r.name.lower() for r in declared if r.marker and r.marker.evaluate({"extra": extra})}
-        for extra in ("napari", "openvino")
+        for extra in ("napari", "openvino", "formats")
     }
-    viewer, engine = core | extras["napari"], core | extras["openvino"]
+    rooms = {
+        "viewer": core | extras["napari"],
+        "widgets": core | extras["napari"],
+        "inference": core | extras["openvino"],
+        "stacks": core | extras["formats"],
+    }
     distributions = packages_distributions()
     for room in ROOMS:
         wanted = set().union(*_of_room(room).values())
         homes = {name: {d.lower() for d in distributions.get(name, [])} for name in wanted}
-        allowed = viewer if room in ("viewer", "widgets") else engine if room == "inference" else core
+        allowed = rooms.get(room, core)
         undeclared = {name for name, home in homes.items() if not home & allowed}
         assert not undeclared, f"{room} imports {undeclared}"
