@@ -7,6 +7,7 @@ from napari_sam.evaluation.clicks import ClickPredictor, ClickScores, evaluate_c
 from napari_sam.evaluation.latency import ClickTimes, time_click
 from napari_sam.evaluation.matching import THRESHOLDS, LabelScores, evaluate_labels, pool_scores
 from napari_sam.evaluation.report import ImageScores, format_table, group_scores, summarize
+from napari_sam.evaluation.tracking import TrackScores, evaluate_tracks
 
 __all__ = [
     "THRESHOLDS",
@@ -16,9 +17,11 @@ __all__ = [
     "Estimate",
     "ImageScores",
     "LabelScores",
+    "TrackScores",
     "bootstrap_ratio",
     "evaluate_clicks",
     "evaluate_labels",
+    "evaluate_tracks",
     "format_table",
     "group_scores",
     "pool_clicks",

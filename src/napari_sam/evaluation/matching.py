@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["THRESHOLDS", "LabelScores", "Overlaps", "count_overlaps", "evaluate_labels", "pool_scores"]
+__all__ = [
+    "THRESHOLDS",
+    "LabelScores",
+    "Overlaps",
+    "count_overlaps",
+    "evaluate_labels",
+    "match_objects",
+    "pool_scores",
+]
 
 # Written as i / 100 so that an IoU of, say, 11 / 20 is the same float as its threshold.
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
@@ -267,6 +275,39 @@ def count_overlaps(true: ArrayLike, predicted: ArrayLike) -> Overlaps:
     return Overlaps(
         left_areas.astype(np.int64), right_areas.astype(np.int64), rows, cols, intersections / unions
     )
+
+
+def match_objects(true: ArrayLike, predicted: ArrayLike, threshold: float = 0.5) -> dict[int, int]:
+    """Which predicted object each true one is matched with.
+
+    Parameters
+    ----------
+    true, predicted : (...,) integer or bool array, equal shapes
+        Labels, 0 = background.
+    threshold : float
+        IoU from which on two match.
+
+    Returns
+    -------
+    dict of int to int
+        Predicted labels by true ones; what has no match is not in it.
+
+    Raises
+    ------
+    ImageError
+        As in `evaluate_labels`.
+
+    Examples
+    --------
+    >>> match_objects([[1, 1, 0, 2]], [[7, 7, 0, 0]])
+    {1: 7}
+    """
+    left, right = _read_labels(true, "true"), _read_labels(predicted, "predicted")
+    overlaps = count_overlaps(left, right)
+    pairs = _match(overlaps, threshold)
+    left_ids, right_ids = np.unique(left[left != 0]), np.unique(right[right != 0])
+    rows, cols = left_ids[overlaps.rows[pairs]], right_ids[overlaps.cols[pairs]]
+    return dict(zip(rows.tolist(), cols.tolist(), strict=True))
 
 
 def _match(overlaps: Overlaps, threshold: float) -> NDArray[np.int64]:
