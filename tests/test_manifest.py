@@ -13,6 +13,7 @@ PLUGIN = "napari-sam-workbench"
 SAMPLE_SHAPES = {
     "nuclei_2d": (400, 480),
     "nuclei_3d": (20, 200, 240),
+    "dividing_nuclei": (24, 220, 260),
     "stained_tissue": (400, 480, 3),
     "immunohistochemistry": (512, 512, 3),
     "cell": (660, 550),
