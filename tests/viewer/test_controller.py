@@ -359,14 +359,15 @@ def test_a_deleted_target_is_replaced_by_a_new_one(bench: Bench) -> None:
     assert bench.controller.target_layer.data[40, 40] == 1
 
 
-def test_undo_after_accept_brings_the_prompts_and_accepting_again_corrects_the_object(bench: Bench) -> None:
+def test_undo_after_accept_takes_the_object_and_brings_the_prompts(bench: Bench) -> None:
     bench.open(gray())
     bench.points.add((10, 10))
     bench.session.accept()
     bench.session.undo()
     target = bench.controller.target_layer
-    assert target.data[10, 10] == 1
+    assert not target.data.any()
     assert bench.points.data.tolist() == [[10, 10]]
+    assert bench.shown[10, 10] == 1
     bench.points.add((10, 14))
     bench.session.accept()
     assert target.data[10, 14] == target.data[10, 10] == 1

@@ -5,13 +5,20 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_sam.errors import ImageError, PromptError
+from napari_sam.session.accepting import Accepting, AcceptRule
+from napari_sam.session.edits import Edits
+from napari_sam.session.history import History, PromptState
+from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.requests import Plane
-from napari_sam.types import ObjectMask
+from napari_sam.types import ObjectMask, Prompts
 from napari_sam.viewer import label_writer
+from napari_sam.viewer.label_surfaces import LabelSurfaces
 from napari_sam.viewer.label_writer import LabelWriter, make_labels
+from napari_sam.viewer.large_labels import LargeLabels
 
 SHAPE = (10, 12)
 
@@ -24,18 +31,38 @@ def square(r: int, c: int, size: int = 3) -> ObjectMask:
     return ObjectMask(np.ones((size, size), bool), (r, c))
 
 
-def write(layer: Labels, mask: ObjectMask, where: Plane | None = None, **options: Any) -> Any:
-    writer = options.pop("writer", None) or LabelWriter()
-    return writer.write(layer, where or plane(), mask, shape=tuple(layer.data.shape), **options)
+class Desk:
+    """A viewer with one Labels layer or more, and what writes into them."""
+
+    def __init__(self, *layers: Labels) -> None:
+        self.viewer = ViewerModel()
+        for layer in layers:
+            self.viewer.add_layer(layer)
+        self.writer = LabelWriter()
+        self.surfaces = LabelSurfaces(self.viewer, self.writer, LargeLabels())
+        self.history, self.book = History(), ObjectBook()
+        self.edits = Edits(self.history, self.book)
+        self.edits.surfaces = self.surfaces
+        self.accepting = Accepting(self.edits)
+
+    def write(
+        self, mask: ObjectMask, where: Plane | None = None, replaces: Any = None, at: int = 0, **rule: Any
+    ) -> Any:
+        self.accepting.rule = AcceptRule(**rule)
+        state = PromptState(where or plane(), Prompts(points=[(1, 1)]), mask, replaces)
+        edit, ref = self.accepting.write(state, self.surfaces.token(self.viewer.layers[at]))
+        self.edits.push(edit)
+        return ref
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.uint64])
 def test_the_next_free_id_is_used(dtype: Any) -> None:
     data = np.zeros(SHAPE, dtype)
     data[9, 9] = 41
-    layer, writer = Labels(data), LabelWriter()
-    assert write(layer, square(0, 0), writer=writer).label == 42
-    assert write(layer, square(4, 4), writer=writer).label == 43
+    layer = Labels(data)
+    desk = Desk(layer)
+    assert desk.write(square(0, 0)).label == 42
+    assert desk.write(square(4, 4)).label == 43
     assert (layer.data[:3, :3] == 42).all()
     assert np.count_nonzero(layer.data) == 19
 
@@ -44,68 +71,73 @@ def test_the_array_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     maximum = label_writer._maximum
     monkeypatch.setattr(label_writer, "_maximum", lambda data: calls.append(1) or maximum(data))
-    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    layer = Labels(np.zeros(SHAPE, int))
+    desk = Desk(layer)
     for i in range(4):
-        write(layer, square(0, 3 * i), writer=writer)
+        desk.write(square(0, 3 * i))
     assert len(calls) == 1
 
 
 def test_ids_that_the_user_painted_or_a_script_set_are_not_used_again() -> None:
-    layer, writer = Labels(np.zeros((3, *SHAPE), int)), LabelWriter()
+    layer = Labels(np.zeros((3, *SHAPE), int))
+    desk = Desk(layer)
     where = plane(0, None, None)
-    assert write(layer, square(0, 0), where, writer=writer).label == 1
+    assert desk.write(square(0, 0), where).label == 1
     layer.data_setitem((np.array([2]), np.array([9]), np.array([9])), 7)  # as napari's brush does
-    assert write(layer, square(0, 4), where, writer=writer).label == 8
+    assert desk.write(square(0, 4), where).label == 8
     layer.data[0, 9, 9] = 20  # no event tells of this
-    assert write(layer, square(0, 8), where, writer=writer).label == 21
+    assert desk.write(square(0, 8), where).label == 21
     layer.data = np.full((3, *SHAPE), 0)
     layer.data[1] = 50
-    assert write(layer, square(4, 0), where, writer=writer).label == 51
+    assert desk.write(square(4, 0), where).label == 51
 
 
 def test_what_a_script_writes_into_a_large_plane_is_found_when_it_is_drawn() -> None:
     data = np.zeros((3000, 20), int)
-    layer, writer = Labels(data), LabelWriter()
+    layer = Labels(data)
+    desk = Desk(layer)
     where = Plane("s", (None, None), data.shape, lambda: data)
-    sized = {"shape": data.shape}
-    assert writer.write(layer, where, square(0, 0), **sized).label == 1
+    assert desk.write(square(0, 0), where).label == 1
     data[1000:1010, 5:9] = 6  # seen without being told
-    assert writer.write(layer, where, square(10, 0), **sized).label == 7
+    assert desk.write(square(10, 0), where).label == 7
     data[2000, 5] = 20  # one pixel: seen once the layer is refreshed
     layer.refresh()
-    assert writer.write(layer, where, square(20, 0), **sized).label == 21
+    assert desk.write(square(20, 0), where).label == 21
 
 
 def test_a_new_layer_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
-    writer.know_empty(layer)
+    layer = Labels(np.zeros(SHAPE, int))
+    desk = Desk(layer)
+    desk.writer.know_empty(layer)
     monkeypatch.setattr(label_writer, "_maximum", lambda data: pytest.fail("looked through"))
-    assert write(layer, square(0, 0), writer=writer).label == 1
+    assert desk.write(square(0, 0)).label == 1
 
 
 def test_existing_objects_are_kept_unless_overwritten() -> None:
     data = np.zeros(SHAPE, int)
     data[:2] = 5
-    layer, writer = Labels(data), LabelWriter()
-    ref = write(layer, square(0, 0), writer=writer)
+    layer = Labels(data)
+    desk = Desk(layer)
+    ref = desk.write(square(0, 0))
     assert ref.mask.area == 3
     assert (layer.data[:2] == 5).all()
     assert (layer.data[2, :3] == 6).all()
-    write(layer, square(0, 4), writer=writer, overwrite=True)
+    desk.write(square(0, 4), keep="overwrite")
     assert (layer.data[:3, 4:7] == 7).all()
 
 
 def test_an_object_without_free_pixels_is_refused_and_nothing_is_written() -> None:
     layer = Labels(np.ones(SHAPE, int))
-    with pytest.raises(PromptError, match="tick 'Overwrite existing objects'"):
-        write(layer, square(0, 0))
+    with pytest.raises(PromptError, match="choose 'overwrite'"):
+        Desk(layer).write(square(0, 0))
     assert (layer.data == 1).all()
 
 
 def test_one_native_undo_takes_the_object_back_and_redo_brings_it() -> None:
-    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
-    write(layer, square(0, 0), writer=writer)
-    write(layer, square(4, 4), writer=writer)
+    layer = Labels(np.zeros(SHAPE, int))
+    desk = Desk(layer)
+    desk.write(square(0, 0))
+    desk.write(square(4, 4))
     layer.undo()
     assert np.unique(layer.data).tolist() == [0, 1]
     layer.redo()
@@ -113,9 +145,10 @@ def test_one_native_undo_takes_the_object_back_and_redo_brings_it() -> None:
 
 
 def test_a_replaced_object_moves_and_is_one_undo_item() -> None:
-    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
-    ref = write(layer, square(0, 0), writer=writer)
-    again = write(layer, square(1, 1), writer=writer, replaces=ref)
+    layer = Labels(np.zeros(SHAPE, int))
+    desk = Desk(layer)
+    ref = desk.write(square(0, 0))
+    again = desk.write(square(1, 1), replaces=ref)
     assert again.label == ref.label == 1
     expected = np.zeros(SHAPE, int)
     expected[1:4, 1:4] = 1
@@ -127,10 +160,11 @@ def test_a_replaced_object_moves_and_is_one_undo_item() -> None:
 
 
 def test_a_replacement_in_another_layer_is_a_new_object() -> None:
-    one, two, writer = Labels(np.zeros(SHAPE, int)), Labels(np.full(SHAPE, 0)), LabelWriter()
+    one, two = Labels(np.zeros(SHAPE, int)), Labels(np.full(SHAPE, 0))
+    desk = Desk(one, two)
     two.data[9, 9] = 3
-    ref = write(one, square(0, 0), writer=writer)
-    assert write(two, square(0, 0), writer=writer, replaces=ref).label == 4
+    ref = desk.write(square(0, 0))
+    assert desk.write(square(0, 0), replaces=ref, at=1).label == 4
     assert (one.data[:3, :3] == 1).all()
 
 
@@ -146,7 +180,7 @@ def test_objects_of_a_stack_lie_on_their_plane(index: tuple[int | None, ...], wh
     shape = tuple({None: 12}.get(i, 4) for i in index)
     layer = Labels(np.zeros(shape, int))
     here = Plane("s", index, (12, 12), lambda: np.zeros((12, 12)))
-    write(layer, square(2, 3), here)
+    Desk(layer).write(square(2, 3), here)
     assert (layer.data[where] == 1).all()
     assert np.count_nonzero(layer.data) == 9
 
@@ -167,18 +201,21 @@ def test_objects_of_a_stack_lie_on_their_plane(index: tuple[int | None, ...], wh
     ],
 )
 def test_targets_that_cannot_be_written_are_refused(layer: Any, words: str) -> None:
-    layer = layer()
+    desk = Desk(layer())
     with pytest.raises(ImageError, match=words):
-        LabelWriter().write(layer, plane(), square(0, 0), shape=SHAPE, overwrite=True)
+        desk.writer.check(desk.viewer.layers[0], SHAPE)
+        desk.write(square(0, 0), keep="overwrite")
 
 
 def test_close_disconnects() -> None:
-    layer, writer = Labels(np.zeros(SHAPE, int)), LabelWriter()
+    layer = Labels(np.zeros(SHAPE, int))
+    desk = Desk(layer)
     signals = layer.events.paint, layer.events.set_data
     before = [len(signal.callbacks) for signal in signals]
-    write(layer, square(0, 0), writer=writer)
-    assert [len(signal.callbacks) for signal in signals] == [count + 1 for count in before]
-    writer.close()
+    desk.write(square(0, 0))
+    assert [len(signal.callbacks) for signal in signals] == [count + 2 for count in before]
+    desk.writer.close()
+    desk.surfaces.close()
     assert [len(signal.callbacks) for signal in signals] == before
 
 

@@ -67,7 +67,7 @@ def test_an_object_without_free_pixels_is_refused(large: Bench) -> None:
     for _ in range(2):
         large.points.add((100, 100))
         large.session.accept()
-    assert "tick 'Overwrite existing objects'" in large.messages[-1]
+    assert "choose 'overwrite'" in large.messages[-1]
     large.controller.overwrite = True
     large.session.accept()
     assert np.unique(labels(large)).tolist() == [0, 2]
