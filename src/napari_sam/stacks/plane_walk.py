@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PlaneWalk", "judge"]
 
-SETTLED: Final = 0.995
+SETTLED: Final = 0.98
 """IoU with an earlier run's mask from which on this run would only repeat it."""
 UNTOUCHABLE: Final = 2.0
 """Score of what the user made; a model's are at most 1."""
@@ -187,7 +187,9 @@ class PlaneWalk:
                 found += self._end(one.chain, plane, PlaneObject(key, plane, None, overlap, ratio, flag))
                 del live[key]
                 continue
-            found.append(PlaneObject(key, plane, apart[key], overlap, ratio, flag))
+            # of thousands of planes, logits would be most of the memory; the next plane gets them from ``one``
+            slim = replace(apart[key], logits=None)
+            found.append(PlaneObject(key, plane, slim, overlap, ratio, flag))
             self._given[key, one.chain.source, one.chain.step] = plane
             one.advance(apart[key] if shown[key] is own[key] else own[key])
             if plane == one.chain.planes[-1] or self._is_settled(one.chain, plane, apart[key]):
