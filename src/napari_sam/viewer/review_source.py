@@ -172,8 +172,8 @@ class ReviewSource:
     def _scores(self) -> tuple[dict[int, float], dict[int, float]]:
         """Scores of labels: what the records say, else the features table."""
         iou, stability = read_column(self._layer, IOU), read_column(self._layer, STABILITY)
-        book, token = self._controller.session.book, id(self._layer)
-        judged = [r for r in book.records(token) if r.model]
+        session = self._controller.session
+        judged = [r for r in session.book.records(session.layer_token(self._layer)) if r.model]
         return (
             iou | worst_scores((record.label, record.predicted_iou) for record in judged),
             stability | worst_scores((record.label, record.stability) for record in judged),
@@ -232,5 +232,5 @@ class ReviewSource:
             self.went_stale.emit()
 
     def _on_book_changed(self, token: Any, labels: Any) -> None:
-        if self._layer is not None and token == id(self._layer):
+        if self._layer is not None and token == self._controller.session.layer_token(self._layer):
             self.went_stale.emit()

@@ -16,6 +16,7 @@ from napari_sam.session.session import Session
 from napari_sam.session.settings import SettingsFile
 from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.own_layers import OWN
 from napari_sam.viewer.region_source import VISIBLE
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.auto_panel import AutoPanel
@@ -25,12 +26,11 @@ from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_panel import PromptPanel
+from napari_sam.widgets.review_section import ReviewSection
 from napari_sam.widgets.scripting import ScriptableWidget
 from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from napari_sam.types import Progress
     from napari_sam.viewer.image_aids import ImageAids
 
@@ -118,6 +118,7 @@ class SamWidget(ScriptableWidget):
         self._activity.close()
         self._download_activity.close()
         self._image_section.disable()
+        self._review.hide()
         self._controller.hide_preview()
         self._take_apart()
         for combo in self._combos():
@@ -140,12 +141,14 @@ class SamWidget(ScriptableWidget):
 
     # ------------------------------------------------------------- wiring
     def _make_features(self) -> None:
-        """One line for each: ``self._name = self._feature(Name(session, controller), its keys' actions)``."""
+        """One line for each, and one where it has keys: what they do, by their names in ``SHORTCUTS``."""
+        controller = self._controller
+        self._review = self._feature(ReviewSection(controller, self._runner))
+        self._bindings.add(self._review.actions)
 
-    def _feature(self, feature: F, actions: Mapping[str, Callable[[], object]] | None = None) -> F:
-        """Have a feature closed with the widget, and the keys of its actions bound."""
+    def _feature(self, feature: F) -> F:
+        """Have a feature closed with the widget."""
         self._features.append(feature)
-        self._bindings.add(actions or {})
         return feature
 
     def _lay_out(self) -> None:
@@ -154,7 +157,7 @@ class SamWidget(ScriptableWidget):
         column.add(
             (self._model_panel,),
             (self._image_section,),
-            (self._prompt_panel,),
+            (self._prompt_panel, self._review.section),
             (self._auto_panel,),
         )
         outer = QVBoxLayout(self)
@@ -205,7 +208,8 @@ class SamWidget(ScriptableWidget):
 
     def _combos(self) -> tuple[Any, ...]:
         prompt = self._prompt_panel
-        return self._model_panel.image, prompt.points, prompt.shapes, prompt.target, self._auto_panel.region
+        more = self._auto_panel.region, self._review.panel.layer
+        return self._model_panel.image, prompt.points, prompt.shapes, prompt.target, *more
 
     # ------------------------------------------------------------- handlers
     def _on_layers_changed(self, *_: Any) -> None:
@@ -217,7 +221,7 @@ class SamWidget(ScriptableWidget):
             (prompt.points, Points, controller.prompts.points),
             (prompt.shapes, Shapes, controller.prompts.shapes),
         ):
-            users = [layer for layer in layers if isinstance(layer, kind) and not controller.owns(layer)]
+            users = [layer for layer in layers if isinstance(layer, kind) and OWN not in layer.metadata]
             combo.show_layers(users, current)
         regions = list(controller.regions())
         if self._region is not None and self._region != VISIBLE and self._region not in regions:
