@@ -7,7 +7,7 @@ mask, and so does an object that is refined.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CLOSED", "OPEN", "Drawing", "RoughUse", "Shape", "outline", "sample_path"]
+__all__ = ["CLOSED", "OPEN", "Drawing", "RoughUse", "Shape", "label_shape", "outline", "sample_path"]
 
 RoughUse = Literal["mask", "box", "both"]
 Kind = Literal["rectangle", "ellipse", "polygon", "path", "line", "label"]
@@ -110,6 +110,49 @@ class Drawing:
     def is_empty(self) -> bool:
         """True when there is nothing at all."""
         return len(self.points) == 0 and not self.shapes
+
+    @property
+    def untouched(self) -> ObjectMask | None:
+        """The object that is refined, as long as nothing was said about it."""
+        if len(self.points) or len(self.shapes) != 1:
+            return None
+        return self.shapes[0].mask
+
+    def without(self, other: Drawing) -> Drawing:
+        """What is here and not in another drawing."""
+        left = [(*point, label) for point, label in zip(other.points.tolist(), other.labels, strict=True)]
+        kept = []
+        for i, (point, label) in enumerate(zip(self.points.tolist(), self.labels, strict=True)):
+            if (*point, label) in left:
+                left.remove((*point, label))
+            else:
+                kept.append(i)
+        shapes, theirs = [], list(other.shapes)
+        for shape in self.shapes:
+            twin = next((i for i, their in enumerate(theirs) if shape.same(their)), None)
+            if twin is None:
+                shapes.append(shape)
+            else:
+                del theirs[twin]
+        return Drawing(self.points[kept], self.labels[kept], tuple(shapes))
+
+    @property
+    def says_where(self) -> bool:
+        """True when something of it lies on the object."""
+        return bool((self.labels == 1).any()) or any(shape.is_object for shape in self.shapes)
+
+    def split(self) -> tuple[Drawing, ...]:
+        """Each click and each shape as a drawing of its own."""
+        clicks = [Drawing(self.points[i : i + 1], self.labels[i : i + 1]) for i in range(len(self.points))]
+        return (*clicks, *(Drawing(shapes=(shape,)) for shape in self.shapes))
+
+    def joined(self, other: Drawing) -> Drawing:
+        """Both drawings."""
+        return Drawing(
+            np.concatenate([self.points, other.points]),
+            np.concatenate([self.labels, other.labels]),
+            (*self.shapes, *other.shapes),
+        )
 
     def same(self, other: Drawing) -> bool:
         """True when two drawings are alike, but for rounding."""
@@ -232,8 +275,3 @@ def _inner_pixel(mask: ObjectMask) -> NDArray[np.float32]:
     inside = np.argwhere(mask.mask) + np.array(mask.origin)
     nearest = ((inside - np.array(mask.centroid)) ** 2).sum(axis=1).argmin()
     return np.asarray(inside[nearest], np.float32)
-
-
-def without_seed(drawing: Drawing) -> Drawing:
-    """The drawing without the object that it refines."""
-    return replace(drawing, shapes=tuple(shape for shape in drawing.shapes if shape.kind != "label"))

@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.session.accepting import Accepting, AcceptStep
 from napari_sam.session.decoding import Decoding
+from napari_sam.session.drawing import Drawing
 from napari_sam.session.history import History, HistoryStep, PromptState, Step
 from napari_sam.session.requests import (
     Plane,
@@ -22,7 +23,7 @@ from napari_sam.session.requests import (
     extends_prompts,
     same_prompts,
 )
-from napari_sam.types import ObjectMask, Progress, Prompts
+from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
     from napari_sam.session.edits import Edits
@@ -78,6 +79,7 @@ class Prompting:
         self._history = history
         self._edits = edits
         self._state: PromptState | None = None
+        self._left: dict[Plane, PromptState] = {}  # objects begun on planes that are not shown
         self.decoding = Decoding(runner, pool)
         self.decoding.answered.connect(self._on_decoding_answered)
         self.decoding.failed.connect(self._on_decoding_failed)
@@ -107,44 +109,113 @@ class Prompting:
         return Preview(self._state.plane, self._state.mask)
 
     # ------------------------------------------------------------- planes
-    def show(self, plane: Plane, prompts: Prompts) -> None:
-        """Another plane is shown, with the prompts that lie on it; no step of the history."""
+    def show(self, plane: Plane, prompts: Prompts, drawing: Drawing | None = None) -> None:
+        """Another plane is shown, with the prompts that lie on it; no step of the history.
+
+        Who comes back to a plane finds his object as he left it, with its answer.
+        """
         self.decoding.supersede()
-        self._become(PromptState(plane, prompts))
-        self._decode()
+        self._leave()
+        left = self._left.pop(plane, None)
+        if left is None or not same_prompts(left.prompts, prompts):
+            left = PromptState(plane, prompts, drawing=drawing)
+        self._become(left)
+        if left.mask is None:
+            self._decode()
 
     def show_nothing(self) -> None:
         """No plane is shown."""
         self.decoding.supersede()
+        self._leave()
         self._state = None
         self.preview_changed.emit(None)
         self.state_changed.emit()
 
+    def forget(self) -> None:
+        """Another image: nothing of this one is come back to."""
+        self._state = None
+        self._left.clear()
+        self.show_nothing()
+
+    def _leave(self) -> None:
+        if self._state is not None and not self._state.prompts.is_empty:
+            self._left[self._state.plane] = self._state
+
     # ------------------------------------------------------------- prompts
-    def set_prompts(self, prompts: Prompts) -> None:
-        """Take the user's prompts on the plane that is shown, and answer them; the latest win."""
+    def set_prompts(self, prompts: Prompts, drawing: Drawing | None = None) -> None:
+        """Take the user's prompts on the plane that is shown, and answer them; the latest win.
+
+        Parameters
+        ----------
+        prompts : Prompts
+            What the model is asked.
+        drawing : Drawing or None
+            What the user put on the plane to say so, for undo to bring back.
+        """
         before = self._state
         if before is None or same_prompts(before.prompts, prompts):
             return
         self.decoding.supersede()
-        after = PromptState(before.plane, prompts, accepted=None if prompts.is_empty else before.accepted)
+        after = PromptState(
+            before.plane,
+            prompts,
+            accepted=None if prompts.is_empty else before.accepted,
+            drawing=drawing,
+            mask=None if drawing is None else drawing.untouched,
+        )
         self._history.push(Step(before, after, self._restore))
         self._become(after)
-        self._decode(feedback=before if extends_prompts(prompts, before.prompts) else None)
+        if after.mask is None:
+            self._decode(feedback=before if extends_prompts(prompts, before.prompts) else None)
+
+    def refine(self, state: PromptState, what: str = "the object") -> None:
+        """Take an object that exists in hand, as one step; accepting it rewrites that object.
+
+        Parameters
+        ----------
+        state : PromptState
+            On the plane that is shown; ``mask`` is the object as it is, ``accepted`` what it is in its layer.
+        what : str
+            What the user calls it: "object 5".
+        """
+        before = self._state
+        if before is None or before.plane != state.plane:
+            return
+        self.decoding.supersede()
+        self._history.push(Step(before, state, self._restore, f"refine {what}"))
+        self._become(state)
+        self.prompts_restored.emit(state)
+        self.said.emit(f"Correct {what} with clicks (+ and -), then accept: it keeps its id.")
+
+    def choose_candidate(self, by: int = 1) -> None:
+        """Take the next of the model's masks, or with -1 the one before, as a step that can be undone."""
+        before = self._state
+        if before is None or before.mask is None:
+            self.said.emit("No masks to choose from yet: click on an object first.")
+        elif len(before.candidates) < 2:
+            self.said.emit("The model sees one object only here.")
+        else:
+            choice = (before.choice + by) % len(before.candidates)
+            after = replace(before, choice=choice, mask=before.candidates[choice])
+            self.decoding.supersede()
+            self._history.push(Step(before, after, self._restore, "choose another mask"))
+            self._become(after)
+            self.said.emit(describe_answer(after))
 
     def clear(self) -> None:
         """Take all prompts of the plane away, as a step that can be undone."""
         if self._state is None:
             return
-        self.set_prompts(Prompts())
+        self.set_prompts(Prompts(), Drawing())
         self.prompts_restored.emit(self._state)
 
     def answer_anew(self) -> None:
         """Ask again for the mask of the current prompts."""
         state = self._state
+        self._left.clear()
         if state is not None and not state.prompts.is_empty:
             self.decoding.supersede()
-            self._become(replace(state, mask=None))
+            self._become(replace(state, mask=None, candidates=(), choice=0))
             self._decode()
 
     # ------------------------------------------------------------- accepting
@@ -224,6 +295,9 @@ class Prompting:
     def _restore(self, state: PromptState) -> str:
         """Go back, or forward again, to a state of the prompts."""
         self.decoding.supersede()
+        if self._state is not None and self._state.plane != state.plane:
+            self._leave()
+        self._left.pop(state.plane, None)
         self.decoding.withdraw(state)  # undone before it was written
         self._become(state)
         self.prompts_restored.emit(state)
@@ -268,7 +342,7 @@ class Prompting:
         elif mask.area == 0:
             self.said.emit("No object found here; add a point or draw a box.")
         else:
-            self.said.emit(describe_answer(mask))
+            self.said.emit(describe_answer(state))
 
     def _on_decoding_failed(self, message: str) -> None:
         self.failed.emit(message)
@@ -277,6 +351,10 @@ class Prompting:
         self.said.emit(f"{progress.description} …")
 
 
-def describe_answer(mask: ObjectMask) -> str:
+def describe_answer(state: PromptState) -> str:
     """What the status line says of an answer."""
-    return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."
+    mask, count = state.mask, len(state.candidates)
+    if mask is None:
+        return "No object found here; add a point or draw a box."
+    which = f"mask {state.choice + 1} of {count}, " if count > 1 else ""
+    return f"{mask.area} pixels, {which}predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."

@@ -49,9 +49,9 @@ class Reports:
         precomputing.cancelled.connect(self._on_precomputing_cancelled)
 
     def _on_models_warmed(self) -> None:
-        preview = self._prompting.preview
-        if preview is not None:
-            self.said.emit(describe_answer(preview.mask))
+        state = self._prompting.state
+        if state is not None and state.mask is not None:
+            self.said.emit(describe_answer(state))
         elif self._prompting.prompts.is_empty:
             self.said.emit("Ready: click on an object." if self._prompting.plane is not None else "Ready.")
 

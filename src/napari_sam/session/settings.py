@@ -91,6 +91,12 @@ class Settings:
         Fixed intensities instead of percentiles.
     scope : "plane" or "stack"
         What the percentiles are taken over.
+    mode : "one" or "rapid"
+        One object at a time, or each click an object.
+    hover : bool
+        Show what a click under the cursor would give.
+    rough_use : "mask", "box" or "both"
+        What polygons, ellipses and refined objects are given to the model as.
 
     Raises
     ------
@@ -108,15 +114,28 @@ class Settings:
     percentiles: tuple[float, float] = (1.0, 99.8)
     limits: Limits | None = None
     scope: Literal["plane", "stack"] = "plane"
+    mode: Literal["one", "rapid"] = "one"
+    hover: bool = False
+    rough_use: Literal["mask", "box", "both"] = "mask"
 
     def __post_init__(self) -> None:
         EncodeSettings(self.object_size, self.channels, self.percentiles, self.limits)  # it checks them
-        for name, allowed in (("object_unit", ("px", "world")), ("scope", ("plane", "stack"))):
+        for name, allowed in (
+            ("object_unit", ("px", "world")),
+            ("scope", ("plane", "stack")),
+            ("mode", ("one", "rapid")),
+            ("rough_use", ("mask", "box", "both")),
+        ):
             if getattr(self, name) not in allowed:
                 raise SamError(f"Expected {name} in {allowed}, got {getattr(self, name)!r}.")
-        for name, kind in (("model", str), ("device", str), ("warm", bool)):
+        for name, kind in (("model", str), ("device", str), ("warm", bool), ("hover", bool)):
             if not isinstance(getattr(self, name), kind):
                 raise SamError(f"Expected {name} as {kind.__name__}, got {getattr(self, name)!r}.")
+
+    def sees_as(self, other: Settings) -> bool:
+        """True when the model sees, and answers, under both settings alike."""
+        names = ("model", "device", "warm", "mode", "hover", "rough_use")
+        return replace(self, **{name: getattr(other, name) for name in names}) == other
 
 
 def encode_settings_of(settings: Settings, plane: Plane | None, limits: Limits | None) -> EncodeSettings:

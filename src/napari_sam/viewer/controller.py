@@ -13,23 +13,25 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.viewer.auto_sink import AutoSink
 from napari_sam.viewer.connections import Connections
+from napari_sam.viewer.hover_watch import HoverWatch
 from napari_sam.viewer.object_target import ObjectTarget
 from napari_sam.viewer.own_layers import OWN, OwnLayers
-from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame, spatial_shape
+from napari_sam.viewer.planes import locate_plane, same_frame, spatial_shape
+from napari_sam.viewer.prompt_flow import PromptFlow
 from napari_sam.viewer.prompt_source import PromptSource
+from napari_sam.viewer.refining import Refiner
 from napari_sam.viewer.region_source import VISIBLE, read_region, read_view
+from napari_sam.viewer.tools import Tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam.session.auto_requests import RegionChoice
-    from napari_sam.session.history import PromptState
     from napari_sam.session.requests import Plane, Preview
     from napari_sam.session.session import Session
-    from napari_sam.types import Prompts
 
 __all__ = ["Controller"]
 
@@ -54,6 +56,16 @@ class Controller:
         Where accepted objects go.
     objects : AutoSink
         Shows automatic objects.
+    flow : PromptFlow
+        From the prompt layers to the session and back.
+    tools : Tools
+        What is in the user's hand.
+    refiner : Refiner
+        Takes existing labels into hand.
+    hover : HoverWatch
+        Shows what a click would give.
+    call_soon : callable
+        Runs a function when the window's loop comes round; at once where there is no window.
     """
 
     image_changed = Signal(object)  # Image | None
@@ -69,6 +81,11 @@ class Controller:
         self._image: Any = None
         self._own = OwnLayers(viewer)
         self.prompts = PromptSource()
+        self.call_soon: Callable[[Callable[[], None]], None] = _call
+        self.flow = PromptFlow(self, session, self.prompts)
+        self.tools = Tools(self)
+        self.refiner = Refiner(self, session)
+        self.hover = HoverWatch(self, session)
         self._source: object = object()
         self.objects = AutoSink(self, session.auto)
         self._silent = 0
@@ -88,12 +105,11 @@ class Controller:
             (dims.events.ndisplay, self._on_dims_moved),
             (dims.events.ndim, self._on_dims_moved),
             (session.preview_changed, self._on_preview_changed),
-            (session.prompts_restored, self._on_prompts_restored),
             (session.warned, show_warning),
-            (self.prompts.prompts_changed, self._on_prompts_changed),
-            (self.prompts.warned, self._on_prompts_warned),
         ):
             self._connections.add(signal, handler)
+        for part in (self.flow, self.tools, self.hover):
+            part.enable()
         for layer in layers:
             self._connections.add(layer.events.name, self._on_layers_renamed)
         active = layers.selection.active
@@ -103,6 +119,8 @@ class Controller:
         """Let go of everything; all layers stay."""
         self._connections.clear()
         self._image_connections.clear()
+        for part in (self.flow, self.tools, self.hover):
+            part.disable()
         self.prompts.release()
         self.objects.close()
         self.target.close()
@@ -149,18 +167,19 @@ class Controller:
         kept = self._image is not None and layer is not None and same_frame(self._image, layer)
         self._image = layer
         self._source = object()
+        self.prompts.forget()
         self.session.forget()
         if layer is not None:
             for signal in ("data", "scale", "translate", "rotate", "shear", "affine"):
                 emitter = getattr(layer.events, signal)
                 handler = self._on_image_data if signal == "data" else self._on_image_transform
                 self._image_connections.add(emitter, handler)
-            with self._silently():
+            with self.silently():
                 if not kept:
                     self._remove_own()
-                self._make_own()
+                self.make_own()
         self.image_changed.emit(layer)
-        self._show_plane(loud=layer is not None)
+        self.show_plane(loud=layer is not None)
 
     @property
     def target_layer(self) -> Any:
@@ -190,15 +209,19 @@ class Controller:
         self._complete(self.prompts.points, layer)
 
     def draw(self, what: str) -> None:
-        """Make "points" or "box" the tool in hand, with its layer made anew where it was deleted."""
+        """Put a tool into the user's hand; "points" and "box" among them."""
+        self.tools.choose("click" if what == "points" else what)
+
+    def make_own(self) -> bool:
+        """Add those of our layers that are missing; False where there is no image to lie on."""
         if self._image is None:
-            show_warning("Open or choose an image layer first.")
-            return
-        self._make_own()
-        layer = self.prompts.points if what == "points" else self.prompts.shapes
-        layer.visible = True
-        self.viewer.layers.selection.active = layer
-        layer.mode = "add" if what == "points" else "add_rectangle"
+            return False
+        self._complete(self.prompts.points, self.prompts.shapes)
+        return True
+
+    def toggle_label(self) -> None:
+        """Flip what is selected, else what the next click or scribble will be."""
+        self.prompts.toggle_label(self.viewer.layers.selection.active)
 
     # ------------------------------------------------------------- automatic objects
     def read_region(self, where: Any, cut: bool = False) -> RegionChoice | None:
@@ -234,23 +257,19 @@ class Controller:
         return self._own.add_labels(self._image, data, name)
 
     # ------------------------------------------------------------- our layers
-    def _make_own(self) -> None:
-        """Add those of our layers that are missing."""
-        self._complete(self.prompts.points, self.prompts.shapes)
-
     def _complete(self, points: Any, shapes: Any) -> None:
         if self._image is not None:
-            with self._silently():
+            with self.silently():
                 points, shapes = self._own.complete(self._image, points, shapes)
         self.prompts.use(points, shapes)
 
     def _remove_own(self) -> None:
         """Take our layers of another image away; the user's stay."""
-        with self._silently():
+        with self.silently():
             self._own.remove()
 
     # ------------------------------------------------------------- showing
-    def _show_plane(self, loud: bool = False) -> None:
+    def show_plane(self, loud: bool = False) -> None:
         """Tell the session which plane is seen now."""
         if self._image is None:
             self.session.show_plane(None)
@@ -264,16 +283,25 @@ class Controller:
                 self.session.warned.emit(str(error))
             return
         if plane != self.session.plane:
-            self.session.show_plane(plane, self._read_prompts(plane))
+            self.session.show_plane(plane, *self.flow.read(plane))
 
     def _plane(self) -> Plane:
         return locate_plane(self._image, self.viewer.dims, self._source)
 
-    def _read_prompts(self, plane: Plane) -> Prompts:
-        return self.prompts.read(self._image, plane, self.viewer.dims.point)
+    def find_plane(self) -> Plane | None:
+        """The plane that the viewer shows, None where it shows none."""
+        try:
+            return None if self._image is None else self._plane()
+        except SamError:
+            return None
+
+    @property
+    def is_silent(self) -> bool:
+        """True while layers are changed here."""
+        return self._silent > 0
 
     @contextmanager
-    def _silently(self) -> Iterator[None]:
+    def silently(self) -> Iterator[None]:
         """Layer events that we cause ourselves say nothing new."""
         self._silent += 1
         try:
@@ -282,41 +310,19 @@ class Controller:
             self._silent -= 1
 
     # ------------------------------------------------------------- handlers
+    def show_hover(self, preview: Preview | None) -> None:
+        """Show what a click would give; None for the answer to the prompts again."""
+        self._own.show(preview or self.session.preview, hover=preview is not None)
+
     def _on_preview_changed(self, preview: Preview | None) -> None:
+        self.session.hovering.stop()  # what it shows is about other prompts
         if preview is not None and self._own.preview is None:
-            self._make_own()
+            self.make_own()
         self._own.show(preview)
-
-    def _on_prompts_restored(self, state: PromptState) -> None:
-        if self._image is None:
-            return
-        with self._silently():
-            if state.plane != self._current_plane():
-                go_to_plane(self._image, self.viewer.dims, state.plane)
-            self.prompts.write(self._image, state.plane, self.viewer.dims.point, state.prompts)
-
-    def _current_plane(self) -> Plane | None:
-        try:
-            return self._plane()
-        except SamError:
-            return None
-
-    def _on_prompts_changed(self) -> None:
-        """Prompts changed: tell the session."""
-        if self._silent or self._image is None:
-            return
-        plane = self.session.plane
-        if plane is None:
-            self._show_plane(loud=True)
-        else:
-            self.session.set_prompts(self._read_prompts(plane))
-
-    def _on_prompts_warned(self, note: str) -> None:
-        self.session.warned.emit(note)
 
     def _on_dims_moved(self, event: Any) -> None:
         if not self._silent:
-            self._show_plane()
+            self.show_plane()
 
     def _on_image_data(self, event: Any) -> None:
         """The image's pixels were replaced: what was found in them is stale."""
@@ -324,14 +330,14 @@ class Controller:
         preview = self._own.preview
         if preview is not None and preview.data.shape != spatial_shape(self._image):
             self._remove_own()
-            self._make_own()
+            self.make_own()
         self.session.forget()
-        self._show_plane()
+        self.show_plane()
 
     def _on_image_transform(self, event: Any) -> None:
-        with self._silently():
+        with self.silently():
             self._own.follow(self._image)
-        self._show_plane()
+        self.show_plane()
 
     def _on_layers_inserted(self, event: Any) -> None:
         self._connections.add(event.value.events.name, self._on_layers_renamed)
@@ -357,6 +363,10 @@ class Controller:
 
     def _on_layers_renamed(self, event: Any) -> None:
         self.layers_changed.emit()
+
+
+def _call(action: Callable[[], None]) -> None:
+    action()
 
 
 def _is_users_image(layer: Any) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels, Points, Shapes
 
 from napari_sam.viewer.planes import layer_transform, same_transform, spatial_shape
-from napari_sam.viewer.preview_layer import PREVIEW_NAME, make_preview, paint_preview
-from napari_sam.viewer.prompt_layers import POINTS_NAME, SHAPES_NAME, make_points, make_shapes
+from napari_sam.viewer.preview_layer import ANSWER, HOVER, PREVIEW_NAME, make_preview, paint_preview
+from napari_sam.viewer.prompt_layers import POINTS_NAME, make_points
+from napari_sam.viewer.shape_layers import SHAPES_NAME, make_shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,11 +78,11 @@ class OwnLayers:
             self.viewer.layers.selection.active = points
         return points, shapes
 
-    def show(self, preview: Preview | None) -> None:
-        """Show a mask in the preview layer, or none."""
+    def show(self, preview: Preview | None, hover: bool = False) -> None:
+        """Show a mask in the preview layer, or none; in white where it is what a click would give."""
         old, self._shown = self._shown, preview
         if self.preview is not None:
-            paint_preview(self.preview, old, preview, self._image)
+            paint_preview(self.preview, old, preview, self._image, HOVER if hover else ANSWER)
 
     def follow(self, image: Any) -> None:
         """Give our layers the transform that the image has now."""

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from napari_sam.session.requests import Plane, Preview
 
-__all__ = ["PREVIEW_NAME", "make_preview", "paint_preview"]
+__all__ = ["ANSWER", "HOVER", "PREVIEW_NAME", "make_preview", "paint_preview"]
 
 PREVIEW_NAME = "SAM preview"
 COLOUR = "#ffd400"
+HOVER_COLOUR = "#ffffff"
+ANSWER, HOVER = 1, 2  # values of the layer: the answer to the prompts, and what a click would give
 MAX_BYTES = 4 << 30
 FEW_PIXELS = 200_000
 
@@ -45,14 +47,18 @@ def make_preview(image: Any) -> Labels:
         data,
         name=PREVIEW_NAME,
         opacity=0.5,
-        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: COLOUR}),
+        colormap=DirectLabelColormap(
+            color_dict={None: "transparent", 0: "transparent", ANSWER: COLOUR, HOVER: HOVER_COLOUR}
+        ),
         **layer_transform(image),
     )
     layer.editable = False  # nobody paints here by accident, and Ctrl+Z stays with the real labels
     return layer
 
 
-def paint_preview(layer: Any, old: Preview | None, new: Preview | None, image: Any) -> None:
+def paint_preview(
+    layer: Any, old: Preview | None, new: Preview | None, image: Any, value: int = ANSWER
+) -> None:
     """Replace one preview by another, touching only their boxes.
 
     Parameters
@@ -63,26 +69,28 @@ def paint_preview(layer: Any, old: Preview | None, new: Preview | None, image: A
         What the layer shows, and what it shall show.
     image : napari.layers.Image
         What the layer lies on.
+    value : int
+        ``ANSWER`` or ``HOVER``: in which colour the new one is shown.
     """
     if is_large(spatial_shape(image)):
-        _move_patch(layer, new, image)
+        _move_patch(layer, new, image, value)
         return
     for plane, box in _boxes(old, new):
-        wanted = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
+        wanted = np.zeros((box[2] - box[0], box[3] - box[1]), np.uint8)
         if new is not None and new.plane == plane:
             r0, c0, r1, c1 = new.mask.box
-            wanted[r0 - box[0] : r1 - box[0], c0 - box[1] : c1 - box[1]] = new.mask.mask
+            wanted[r0 - box[0] : r1 - box[0], c0 - box[1] : c1 - box[1]] = new.mask.mask * np.uint8(value)
         _write_region(layer, plane, box, wanted)
 
 
-def _move_patch(layer: Any, new: Preview | None, image: Any) -> None:
+def _move_patch(layer: Any, new: Preview | None, image: Any, value: int) -> None:
     """Make the layer the mask's box, and put it where that is."""
     mask = np.zeros((1,) * image.ndim, np.uint8)
     translate = image.translate
     if new is not None and new.mask.area:
         shape = np.ones(image.ndim, int)
         shape[list(new.plane.axes)] = new.mask.mask.shape
-        mask = new.mask.mask.astype(np.uint8).reshape(shape)
+        mask = (new.mask.mask * np.uint8(value)).reshape(shape)
         translate = place_crop(image, new.plane, new.mask.box, new.mask.mask.shape)["translate"]
     layer.data = mask
     layer.translate = translate
@@ -98,17 +106,17 @@ def _boxes(old: Preview | None, new: Preview | None) -> list[tuple[Plane, tuple[
 
 
 def _write_region(
-    layer: Any, plane: Plane, box: tuple[int, int, int, int], wanted: NDArray[np.bool_]
+    layer: Any, plane: Plane, box: tuple[int, int, int, int], wanted: NDArray[np.uint8]
 ) -> None:
     r0, c0, r1, c1 = box
     inside = iter((slice(r0, r1), slice(c0, c1)))
     region = tuple(next(inside) if value is None else value for value in plane.index)
-    changed = np.nonzero((np.asarray(layer.data[region]) != 0) != wanted)
+    changed = np.nonzero(np.asarray(layer.data[region]) != wanted)
     if not len(changed[0]):
         return
     if len(changed[0]) > FEW_PIXELS or isinstance(layer.data, OnePlane):
         # index arrays of this many pixels cost more than slicing the plane anew
-        layer.data[region] = wanted.astype(np.uint8)
+        layer.data[region] = wanted
         layer.refresh()
         return
     rows_cols = iter((changed[0] + r0, changed[1] + c0))
@@ -116,7 +124,7 @@ def _write_region(
         next(rows_cols) if value is None else np.full(len(changed[0]), value, np.intp)
         for value in plane.index
     )
-    layer.data_setitem(indices, wanted[changed].astype(np.uint8))
+    layer.data_setitem(indices, wanted[changed])
     # the only public way to empty the layer's undo history, which would keep every preview alive
     layer.editable = True
     layer.editable = False
