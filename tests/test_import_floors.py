@@ -43,6 +43,8 @@ ALLOWED = {
     "training": {"numpy", "scipy", "skimage", "torch", "safetensors"},
     "evaluation": {"numpy", "scipy", "skimage"},
     "stacks": {
+        "distributed",
+        "filelock",
         "imageio",
         "numpy",
         "ome_zarr",
@@ -51,10 +53,12 @@ ALLOWED = {
         "scipy",
         "skimage",
         "tifffile",
+        "torch",
         "tqdm",
+        "xxhash",
         "zarr",
     },
-    "session": {"filelock", "numpy", "psygnal", "platformdirs"},
+    "session": {"filelock", "numpy", "platformdirs", "psygnal", "scipy", "skimage"},
     "viewer": {"numpy", "napari", "psygnal"},
     "widgets": {"numpy", "napari", "qtpy", "magicgui", "superqt", "psygnal"},
     "cli": {"numpy", "skimage", "tifffile", "imageio", "torch", "tqdm", "zarr"},
@@ -113,13 +117,13 @@ def test_every_import_is_a_declared_dependency():
     core = {r.name.lower() for r in declared if r.marker is None}
     extras = {
         extra: {r.name.lower() for r in declared if r.marker and r.marker.evaluate({"extra": extra})}
-        for extra in ("napari", "openvino", "formats")
+        for extra in ("napari", "openvino", "formats", "cluster")
     }
     rooms = {
         "viewer": core | extras["napari"],
         "widgets": core | extras["napari"],
         "inference": core | extras["openvino"],
-        "stacks": core | extras["formats"],
+        "stacks": core | extras["formats"] | extras["cluster"],
     }
     distributions = packages_distributions()
     for room in ROOMS:

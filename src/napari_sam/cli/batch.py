@@ -1,0 +1,301 @@
+"""``napari-sam batch``: many images with the same settings, resumable, on all cores or a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.cli.console import complain, make_bar, say
+from napari_sam.cli.embed import read_positive
+from napari_sam.cli.object_options import read_thresholds
+from napari_sam.cli.segment import add_model_options, read_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from tqdm import tqdm
+
+    from napari_sam.stacks.batch import BatchControl, BatchReport
+    from napari_sam.stacks.batch_plan import BatchPlan
+    from napari_sam.stacks.work_units import BatchJob, UnitStep
+    from napari_sam.types import Progress
+
+__all__ = [
+    "FORMATS",
+    "add_command",
+    "add_execution_options",
+    "fetch_weights",
+    "run_batch_command",
+    "show_steps",
+]
+
+FORMATS = ("tiff", "ome-zarr", "rois", "geojson", "coco", "csv")
+_EPILOG = """\
+examples:
+  napari-sam batch scans/ --out labels
+  napari-sam batch "day*/**/*.tif" --out labels --formats tiff,rois,csv
+  napari-sam batch plate.zarr --out labels --channels 0 --dry-run
+  napari-sam batch volumes/ --out labels --link z --formats ome-zarr
+  napari-sam batch scans/ --out /shared/labels --scheduler tcp://node1:8786
+  napari-sam replay labels/manifest.jsonl
+
+The same command goes on where it was stopped, whatever stopped it: what manifest.jsonl vouches for is not
+done again, unless the image, the settings or the outputs were changed. Ctrl+C finishes the images in work, a
+second one drops them.
+
+exit codes: 0 all images are done; 2 some failed, or it could not begin; 3 it could not go on (disk full,
+workers lost); 130 interrupted.
+"""
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to ``commands``, what ``add_subparsers`` gave."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "batch",
+        help="segment many images, resumable, on all cores or a cluster",
+        description="Segment every object of many images with the same settings.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="images, folders, patterns, OME-Zarr images, plates or wells",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder for outputs and manifest"
+    )
+    parser.add_argument(
+        "--formats",
+        type=_read_formats,
+        default=("tiff",),
+        metavar="A,B",
+        help=f"of {', '.join(FORMATS)} (default: tiff)",
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
+    )
+    parser.add_argument(
+        "--object-size",
+        type=read_positive,
+        metavar="PX",
+        help="typical diameter in pixels (default: the model's)",
+    )
+    parser.add_argument(
+        "--link",
+        choices=["z", "t"],
+        help="objects keep their ids along z, or along time (default: every plane alone)",
+    )
+    group = parser.add_argument_group("which objects")
+    group.add_argument("--min-area", type=float, metavar="PIXELS", help="drop smaller objects")
+    group.add_argument("--max-area", type=float, metavar="PIXELS", help="drop larger objects")
+    group.add_argument(
+        "--predicted-iou", type=float, metavar="P", help="drop objects that the model is less sure of, 0 to 1"
+    )
+    group.add_argument(
+        "--foreground", type=float, metavar="P", help="drop objects of a lower mean foreground probability"
+    )
+    group.add_argument("--no-border", action="store_true", help="drop objects that touch the image's border")
+    group = parser.add_argument_group("what to do")
+    group.add_argument("--dry-run", action="store_true", help="list the work, and do nothing")
+    group.add_argument("--retry-failed", action="store_true", help="try images again that failed before")
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace results of other settings and files of no batch"
+    )
+    add_execution_options(parser)
+    parser.set_defaults(run=run_batch_command)
+    return parser
+
+
+def add_execution_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the work is done."""
+    group = parser.add_argument_group("where")
+    group.add_argument(
+        "--workers",
+        type=_read_count,
+        metavar="N",
+        help="processes, each with the model (default: one per core; one with a GPU); 0: none but this one",
+    )
+    group.add_argument("--threads", type=_read_count, metavar="N", help="of each worker (default: 1)")
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a dask scheduler like tcp://node:8786, or local:N, instead of --workers",
+    )
+
+
+def run_batch_command(options: argparse.Namespace) -> int:
+    """Run or list a batch."""
+    from napari_sam.stacks.batch import BatchControl, run_batch
+    from napari_sam.stacks.batch_plan import make_plan
+
+    job = _read_job(options)
+    how = {"retry_failed": options.retry_failed, "overwrite": options.overwrite}
+    fetch_weights(options.model)
+    if options.dry_run:
+        return _list_work(make_plan(job, options.inputs, options.out, **how))
+    control = BatchControl()
+    steps = run_batch(
+        job,
+        options.inputs,
+        options.out,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        control=control,
+        **how,
+    )
+    with _finishing_on_interrupt(control):
+        try:
+            report = show_steps(steps, options.verbose)
+        except KeyboardInterrupt:
+            complain("interrupted; the images in work were dropped. The same command goes on from there.")
+            return 130
+    return _conclude(report, control, options.out)
+
+
+def fetch_weights(name: str) -> None:
+    """Download a model that has a name, where it has to be, with a progress bar."""
+    from napari_sam.cli.models import fetch_with_bar
+    from napari_sam.inference.registry import find_card
+
+    card = find_card(name)
+    if card is not None and not card.bundled:
+        fetch_with_bar(card)
+
+
+def show_steps(steps: Generator[Progress, None, BatchReport], verbose: bool) -> BatchReport:
+    """Run a batch to its end with a bar, a line for every image that is done, and complaints."""
+    bar: tqdm | None = None
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                report: BatchReport = stop.value
+                return report
+            if bar is None:
+                if hasattr(step.partial, "units"):
+                    _say_plan(step.partial)
+                bar = make_bar(step.total, "image")
+            if step.done > bar.n:
+                bar.update(step.done - bar.n)
+            if step.partial is not None and hasattr(step.partial, "status"):
+                _show(step.partial, bar, verbose)
+    finally:
+        steps.close()
+        if bar is not None:
+            bar.close()
+
+
+def _say_plan(plan: BatchPlan) -> None:
+    before = len(plan.units) - len(plan.to_do) - len(plan.failed_before)
+    if before:
+        complain(f"{_images(before)} done before, {len(plan.to_do)} to do")
+    for planned in plan.failed_before:
+        complain(f"{planned.unit.source}: {planned.why}; --retry-failed tries it again")
+
+
+def _show(step: UnitStep, bar: tqdm, verbose: bool) -> None:
+    if step.status == "running":
+        bar.set_postfix_str(f"{step.unit.name} {step.message}".strip()[:60])
+    elif step.status == "failed":
+        complain(f"error: {step.unit.source}: {step.message}")
+    elif step.result is not None:
+        result = step.result
+        planes = 1
+        for length in result.shape[:-2]:
+            planes *= length
+        where = f" in {planes} planes" if planes > 1 else ""
+        seconds = f"  {sum(result.seconds.values()):.2f} s" if verbose else ""
+        say(f"{step.unit.name}  {result.objects} objects{where}{seconds}")
+        for note in result.notes:
+            complain(f"{step.unit.source}: {note}")
+
+
+def _conclude(report: BatchReport, control: BatchControl, folder: Path) -> int:
+    failed = report.failed + report.failed_before
+    total = report.done + report.before + failed + report.left
+    text = f"{report.done + report.before} of {_images(total)} done"
+    if failed:
+        text += f", {failed} failed"
+    if report.left:
+        text += f", {report.left} left"
+    say(f"{text}; {report.objects} objects in {report.seconds:.0f} s; see {folder / 'manifest.jsonl'}")
+    if report.stopped:
+        complain(f"error: {report.stopped}")
+        return 3
+    if report.left and control.is_finishing:
+        complain("interrupted; the same command goes on from there.")
+        return 130
+    return 2 if failed else 0
+
+
+def _list_work(plan: BatchPlan) -> int:
+    for planned in plan.units:
+        sign = "do  " if planned.to_do else "skip"
+        say(f"{sign}  {planned.unit.source} -> {planned.unit.stem}  ({planned.why})")
+    say(f"{len(plan.to_do)} of {_images(len(plan.units))} to do")
+    return 0
+
+
+def _images(count: int) -> str:
+    return f"{count} image" + "s" * (count != 1)
+
+
+def _read_job(options: argparse.Namespace) -> BatchJob:
+    from napari_sam.inference.registry import find_card
+    from napari_sam.stacks.work_units import BatchJob
+
+    model = options.model
+    if find_card(model) is None and Path(model).expanduser().is_file():
+        model = str(Path(model).expanduser().absolute())  # other processes have other folders
+    return BatchJob(
+        model=model,
+        device=options.device,
+        method=options.method,
+        options=read_thresholds(options),
+        channels=options.channels,
+        object_size=options.object_size,
+        link=options.link,
+        formats=options.formats,
+        threads=options.threads or 1,
+    )
+
+
+@contextmanager
+def _finishing_on_interrupt(control: BatchControl) -> Iterator[None]:
+    """The first Ctrl+C lets the images in work be finished, the second one ends the program."""
+
+    def finish(*_: object) -> None:
+        if control.is_finishing:
+            raise KeyboardInterrupt
+        control.finish()
+        complain("finishing the images in work; Ctrl+C again drops them")
+
+    try:
+        before = signal.signal(signal.SIGINT, finish)
+    except ValueError:  # not in the main thread: somebody else decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _read_formats(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FORMATS)}, got {text!r}")
+    return names
+
+
+def _read_count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {text!r}")
+    return int(text)
