@@ -227,3 +227,12 @@ def lazy_world() -> World:
     world = World(automatic=False)
     world.runner.run()
     return world
+
+
+@pytest.fixture
+def stack() -> World:
+    """Three planes of 64 x 64."""
+    world = World()
+    world.sink.layer = Surface((3, 64, 64))
+    world.session.show_plane(world.plane(0))
+    return world

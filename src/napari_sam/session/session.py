@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.session.auto_objects import AutoFill, AutoObjects
 from napari_sam.session.auto_requests import AutoRequest
+from napari_sam.session.editing import Editing
 from napari_sam.session.edits import Edits
 from napari_sam.session.history import FillStep, History, HistoryStep
 from napari_sam.session.hovering import Hovering
@@ -62,6 +63,8 @@ class Session:
         What is known of each object.
     edits : Edits
         Through which everything that changes objects goes.
+    editing : Editing
+        The edit tools.
     prompting : Prompting
         The object at hand, and how it is accepted.
     rapid : Rapid
@@ -85,6 +88,8 @@ class Session:
         self.history = History()
         self.book = ObjectBook()
         self.edits = Edits(self.history, self.book)
+        self.editing = Editing(self.edits)
+        self.editing.said.connect(self.status_changed.emit)
         self._runner = runner
         self._closed = False
         self._pool = pool = PredictorPool(engine)
