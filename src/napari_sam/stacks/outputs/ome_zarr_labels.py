@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+import warnings
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,21 +50,20 @@ def write_ome_zarr(folder: Path, content: Content, name: str = NAME) -> None:
         Of the labels.
     """
     import zarr
-    from ome_zarr.format import FormatV05
-    from ome_zarr.writer import write_label_metadata, write_multiscales_metadata
 
+    writer, (fmt, _) = _load_ome_zarr()
     root = zarr.open_group(folder, mode="w-", zarr_format=3)
     holder = root.create_group("labels")
     shapes = _plan_levels(tuple(int(n) for n in content.labels.data.shape))
     group = holder.create_group(name)
     datasets = _write_levels(group, content.labels, shapes)
-    axes, fmt = _describe_axes(content.labels), FormatV05()
-    write_multiscales_metadata(group, datasets, fmt=fmt, axes=axes, name=name)
-    write_label_metadata(
+    axes = _describe_axes(content.labels)
+    writer.write_multiscales_metadata(group, datasets, fmt=fmt, axes=axes, name=name)
+    writer.write_label_metadata(
         holder, name, properties=_list_properties(content), fmt=fmt, source={"image": "../../"}
     )
     inside = [{**level, "path": f"labels/{name}/{level['path']}"} for level in datasets]
-    write_multiscales_metadata(root, inside, fmt=fmt, axes=axes, name=content.labels.name or name)
+    writer.write_multiscales_metadata(root, inside, fmt=fmt, axes=axes, name=content.labels.name or name)
 
 
 def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bool = False) -> Path:
@@ -93,15 +93,14 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
         When there are labels of this name that may not be replaced.
     """
     import zarr
-    from ome_zarr.format import FormatV04, FormatV05
-    from ome_zarr.writer import write_label_metadata, write_multiscales_metadata
 
+    writer, (modern, old) = _load_ome_zarr()
     if not name or any(sign in name for sign in "/\\:") or name.startswith((".", "_")):
         raise ImageError(f"Expected a name for the labels that can be a folder's, got {name!r}.")
     shapes = _read_shapes(image, content.labels)
     root = zarr.open_group(image, mode="r+")
     version = int(root.metadata.zarr_format)
-    fmt = FormatV05() if version == 3 else FormatV04()
+    fmt = modern if version == 3 else old
     holder = root["labels"] if "labels" in root else root.create_group("labels")
     target, temporary = image / "labels" / name, image / "labels" / f".{name}-{uuid.uuid4().hex}"
     if target.exists() and not overwrite:
@@ -109,7 +108,9 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
     try:
         group = zarr.open_group(temporary, mode="w-", zarr_format=version)
         datasets = _write_levels(group, content.labels, shapes)
-        write_multiscales_metadata(group, datasets, fmt=fmt, axes=_describe_axes(content.labels), name=name)
+        writer.write_multiscales_metadata(
+            group, datasets, fmt=fmt, axes=_describe_axes(content.labels), name=name
+        )
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)
@@ -119,10 +120,19 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
     listed = attributes.get("ome", attributes).get("labels", [])
     if name in listed:  # ome-zarr would list it twice
         _set_labels(holder, version, [other for other in listed if other != name])
-    write_label_metadata(
+    writer.write_label_metadata(
         holder, name, properties=_list_properties(content), fmt=fmt, source={"image": "../../"}
     )
     return target
+
+
+def _load_ome_zarr() -> tuple[Any, tuple[Any, Any]]:
+    """ome-zarr's writer and its formats 0.5 and 0.4; importing it warns of what only it uses itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from ome_zarr import writer
+        from ome_zarr.format import FormatV04, FormatV05
+    return writer, (FormatV05(), FormatV04())
 
 
 def _set_labels(holder: Any, version: int, names: list[str]) -> None:

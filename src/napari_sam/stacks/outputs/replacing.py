@@ -31,7 +31,10 @@ def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool
         When it exists and may not.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    suffix = "".join(path.suffixes[-2:])  # of .ome.tif both
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name.removesuffix(suffix)}-", suffix=suffix, dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:

@@ -74,8 +74,15 @@ def write_tiff(path: Path, content: Content) -> None:
 
 
 def _iter_planes(labels: ImageStack, dtype: np.dtype[Any]) -> Iterator[Any]:
+    most = np.iinfo(dtype).max
     for _, plane in labels.planes():
-        yield np.ascontiguousarray(np.asarray(plane), dtype=dtype)
+        pixels = np.asarray(plane)
+        if pixels.dtype != dtype and int(pixels.max(initial=0)) > most:
+            raise ImageError(
+                f"Expected ids up to {most} for this kind of TIFF, got {int(pixels.max())}; call the file "
+                "NAME.ome.tif, which holds larger ones."
+            )
+        yield np.ascontiguousarray(pixels, dtype=dtype)
 
 
 def _choose_ome_type(labels: ImageStack) -> np.dtype[Any]:
