@@ -114,7 +114,7 @@ def _make_plane(layer: Any, source: Any, index: tuple[int | None, ...]) -> Plane
     """The plane of an image at an index, which is known to exist."""
     shape, levels = spatial_shape(layer), tuple(layer.data) if layer.multiscale else (layer.data,)
     rows, cols = (axis for axis, value in enumerate(index) if value is None)
-    rgb = bool(layer.rgb)
+    rgb = bool(getattr(layer, "rgb", False))  # Labels have none
     size, unit = _pixel_size(layer, (rows, cols))
     first = Plane(
         source=source,
