@@ -115,6 +115,9 @@ class FakePredictor:
         self.engine.asked[:] = asked
         return answer
 
+    def predict_many(self, image: Any, prompts: Any) -> list[ObjectMask]:
+        return [self.predict(image, each) for each in prompts]
+
     def predict(self, image: Any, prompts: Prompts) -> ObjectMask:
         self.engine.asked.append(prompts)
         image = finest(image)
@@ -247,6 +250,22 @@ class FakeEngine:
             yield Progress(i, self.steps, "Segmenting", Candidates.from_objects(finished, shape))
             time.sleep(self.step_delay)
         return Candidates.from_objects(objects, shape)
+
+    def iter_propagate(
+        self, planes: Any, predictor: Any, objects: Any, **options: Any
+    ) -> Generator[Progress, None, Any]:
+        """The real thing, with answers of the fake predictor."""
+        from napari_sam.stacks.propagation import iter_propagate
+
+        job = iter_propagate(planes, predictor, objects, **options)
+        while True:
+            try:
+                progress = next(job)
+            except StopIteration as stop:
+                return stop.value
+            self.log.append(progress.description)
+            time.sleep(self.step_delay)
+            yield progress
 
     def user_requests(self) -> list[Prompts]:
         """What was asked beyond warming up, which clicks the centre of a 64 x 64 plane."""

@@ -13,12 +13,13 @@ import numpy as np
 from napari_sam.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Sequence
+    from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.candidates import Candidates, FilterParams
     from napari_sam.inference.encode_settings import EncodeSettings
+    from napari_sam.inference.propagation_values import Anchor, PropagationParams
     from napari_sam.inference.region import Region
     from napari_sam.session.edits import LabelSurface
     from napari_sam.session.models import ModelInfo
@@ -228,6 +229,20 @@ class Engine(Protocol):
         self, image: Any, predictor: MaskPredictor, method: str, region: Region | None
     ) -> Generator[Progress, None, Candidates]:
         """Find what may be an object, as a job; ``Progress.partial`` holds what was finished since."""
+
+    def iter_propagate(
+        self,
+        planes: Sequence[Any],
+        predictor: MaskPredictor,
+        objects: Mapping[int, Sequence[Anchor]],
+        *,
+        stops: Mapping[int, Collection[int]],
+        fixed: Mapping[int, Mapping[int, ObjectMask]],
+        params: PropagationParams,
+        before: Mapping[int, Mapping[int, ObjectMask]],
+        changed: Mapping[int, Collection[int]] | None,
+    ) -> Generator[Progress, None, Any]:
+        """Follow objects through the planes of a stack, as a job; ``Progress.partial`` holds PlaneObjects."""
 
 
 class ObjectSink(Protocol):

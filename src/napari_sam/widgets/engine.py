@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 from napari_sam.session.models import ModelInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam.inference.candidates import Candidates, FilterParams
+    from napari_sam.inference.propagation_values import Anchor
     from napari_sam.inference.region import Region
     from napari_sam.inference.zarr_store import ZarrStore
     from napari_sam.session.requests import Crop, MaskPredictor, ModelChoice
@@ -123,6 +124,18 @@ class InferenceEngine:
         return (
             yield from segment_image.iter_candidates(image, cast("Any", predictor), method, region=region)
         )
+
+    def iter_propagate(
+        self,
+        planes: Sequence[Any],
+        predictor: MaskPredictor,
+        objects: Mapping[int, Sequence[Anchor]],
+        **options: Any,
+    ) -> Generator[Progress, None, Any]:
+        """Follow objects through the planes of a stack, as a job."""
+        from napari_sam.stacks.propagation import iter_propagate
+
+        return (yield from iter_propagate(planes, cast("Any", predictor), objects, **options))
 
 
 def _open_store(cache: CacheChoice) -> ZarrStore:

@@ -1,0 +1,176 @@
+"""What a propagation found, written into a layer as one edit, and the step of the history that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.inference.propagation_values import PlaneObject
+from napari_sam.session.propagation_tracks import Track, is_same_mask
+from napari_sam.session.provenance import ObjectRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_sam.session.edit_builder import EditBuilder
+    from napari_sam.session.edits import Edits, LabelEdit
+    from napari_sam.session.propagating import Run
+    from napari_sam.types import ObjectMask, Prompts
+
+__all__ = ["PropagationStep", "Wrote", "write_objects"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wrote:
+    """What became of a run.
+
+    Attributes
+    ----------
+    edit : LabelEdit
+        What was written; may be empty.
+    labels : dict of int to int
+        The label of each object in the layer, by that of the request.
+    tracks : dict of int to Track
+        By label in the layer, what is known now.
+    planes, flags : int
+        In how many planes the objects are, and how many of them are flagged.
+    """
+
+    edit: LabelEdit
+    labels: dict[int, int]
+    tracks: dict[int, Track]
+    planes: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PropagationStep:
+    """A step of the history: objects in many planes, and what was known of them."""
+
+    edits: Edits
+    edit: LabelEdit
+    before: Mapping[Any, Track | None]
+    after: Mapping[Any, Track | None]
+    put: Callable[[Mapping[Any, Track | None]], None]
+    clear: Callable[[bool], None] | None = None
+    undone: bool = False
+
+    @property
+    def title(self) -> str:
+        """What was done."""
+        return self.edit.title
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the edit; masks that tracks hold are shared with them."""
+        return self.edit.nbytes
+
+    def inverse(self) -> PropagationStep:
+        """The step that takes this one back."""
+        return replace(
+            self, edit=self.edit.inverse(), before=self.after, after=self.before, undone=not self.undone
+        )
+
+    def apply(self) -> str:
+        """Do it; what was done.
+
+        Raises
+        ------
+        SamError
+            When the layer is gone or cannot be written.
+        """
+        skipped = self.edits.apply(self.edit, undone=self.undone)
+        self.put(self.after)
+        if self.clear is not None:
+            self.clear(self.undone)
+        said = f"{'Undone' if self.undone else 'Redone'}: {self.title}."
+        return said + (
+            f" {skipped} pixels were changed by others since and stay as they are." if skipped else ""
+        )
+
+
+def write_objects(edits: Edits, run: Run) -> Wrote | None:
+    """Write what a run found as one edit, without a step of the history; None when it found nothing.
+
+    A plane that is the user's, by an anchor that they drew or because they painted there meanwhile, is left
+    as it is.
+
+    Raises
+    ------
+    SamError
+        When the layer is gone or cannot be written.
+    """
+    request = run.request
+    if not any(result.mask is not None for found in run.found.values() for result in found.values()):
+        gone = any(run.known[label].before for label in run.found)
+        if not gone:
+            return None
+    builder = edits.begin(request.layer, "propagate")
+    labels: dict[int, int] = {}
+    tracks: dict[int, Track] = {}
+    planes = flags = 0
+    for key, found in run.found.items():
+        label = key or builder.next_label(request.stack.planes[0])
+        labels[key] = label
+        written = _write_object(builder, run, key, label, found)
+        known = run.known[key]
+        before = dict(known.before)
+        kept = {n: mask for n, mask in before.items() if n not in found} | written
+        results = {n: PlaneObject(label, n, mask, is_anchor=True) for n, mask in known.fixed.items()}
+        results |= {n: replace(r, id=label) for n, r in found.items() if n in written or r.mask is None}
+        tracks[label] = Track(
+            {a.plane: a.prompts for a in known.anchors if a.prompts is not None},
+            run.stops[key],
+            kept,
+            results,
+            request.params,
+        )
+        planes += len(set(kept) | {n for n, mask in known.fixed.items() if mask.area})
+        flags += sum(bool(result.flag) for result in results.values())
+    names = sorted(labels.values())
+    builder.title = f"propagate object {names[0]}" if len(names) == 1 else f"propagate {len(names)} objects"
+    return Wrote(builder.commit(push=False), labels, tracks, planes, flags)
+
+
+def _write_object(
+    builder: EditBuilder, run: Run, key: int, label: int, found: Mapping[int, PlaneObject]
+) -> dict[int, ObjectMask]:
+    """Write one object; its pixels by plane number."""
+    request, known = run.request, run.known[key]
+    said: dict[int, Prompts] = {a.plane: a.prompts for a in known.anchors if a.prompts is not None}
+    records = {record.plane: record for record in builder.records_of(label)}
+    written: dict[int, ObjectMask] = {}
+    for number, result in found.items():
+        plane = request.stack.planes[number]
+        before = known.before.get(number)
+        there = builder.mask_of(plane, label) if key else None
+        users = there is not None and there.area and (before is None or not is_same_mask(there, before))
+        if users and not (number in said and result.is_anchor):
+            continue
+        if there is not None and there.area:
+            builder.erase(plane, there, label)
+        records.pop(plane.index, None)
+        if result.mask is None:
+            continue
+        mask = builder.set(plane, result.mask, label, "overwrite" if request.overwrite else "pixels")
+        if not mask.area:  # all of it lies on others
+            continue
+        written[number] = mask
+        record = ObjectRecord.of_mask(
+            label,
+            plane.index,
+            mask,
+            source="prompts" if result.is_anchor else "propagated",
+            prompts=said.get(number),
+            maker=run.maker,
+            params={
+                "stack": request.stack.axis,
+                "prompts": request.params.prompts,
+                "overlap": round(result.overlap, 4),
+                "area_ratio": round(result.area_ratio, 4),
+                "flag": result.flag,
+            },
+        )
+        records[plane.index] = record
+    builder.records(label, records.values())
+    return written
