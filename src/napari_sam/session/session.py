@@ -20,6 +20,7 @@ from napari_sam.session.hovering import Hovering
 from napari_sam.session.models import Models
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
+from napari_sam.session.propagating import Propagating
 from napari_sam.session.prompting import Prompting
 from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.rapid import Rapid
@@ -59,6 +60,8 @@ class Session:
         Encodes what is in view in the background.
     precomputing : Precomputing
         Encodes whole planes and stacks on request.
+    propagating : Propagating
+        Follows objects through the planes of a stack.
     book : ObjectBook
         What is known of each object.
     edits : Edits
@@ -121,6 +124,11 @@ class Session:
         self.precomputing.failed.connect(self._on_failed)
         self._reports = Reports(self._models, prompting, self.warming, self.precomputing)
         self._reports.said.connect(self.status_changed.emit)
+        self.propagating = Propagating(engine, runner, pool, self.edits, self.history)
+        self.propagating.said.connect(self._say)
+        self.propagating.warned.connect(self.warned.emit)
+        self.propagating.failed.connect(self._on_failed)
+        self.propagating.progressed.connect(self._on_precomputing_progressed)
         self.auto = AutoObjects(engine, runner, pool)
         self.auto.progressed.connect(self._on_auto_progressed)
         self.auto.said.connect(self._say)
@@ -276,6 +284,7 @@ class Session:
         """Another image: what was done before can no longer be undone."""
         self.history.clear()
         self.auto.forget()
+        self.propagating.forget()
         self._view = None
         self.rapid.forget()
         self.prompting.forget()
@@ -336,6 +345,7 @@ class Session:
         """Cancel what runs, at its next step; prompts stay."""
         self.auto.cancel()
         self.precomputing.cancel()
+        self.propagating.cancel()
         self.prompting.decoding.cancel()
         self.rapid.cancel()
         self._models.cancel()
