@@ -42,11 +42,11 @@ class LinkParams:
         When a value is impossible.
     """
 
-    min_overlap: float = 0.2
+    min_overlap: float = 0.3
     max_gap: int = 1
     min_planes: int = 2
     repair: bool = True
-    split_factor: float = 3.0
+    split_factor: float = 1.15
     max_distance: float = 1.0
     max_area_change: float = 3.0
     divisions: bool = True

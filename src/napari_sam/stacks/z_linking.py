@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["link_sections", "link_z"]
 
+ACROSS: Final = 0.5
+"""IoU of two sections with a gap between them that are of one object ..."""
+FULL: Final = 0.7
+"""... each having so much of the largest section on its side of the gap."""
+LEAST_PART: Final = 2
+"""Planes on either side of a waist."""
 AGAINST: Final = 0.6
 """The part of a short fragment that must lie over an object for it to be of it."""
 
@@ -60,7 +66,12 @@ def _close_gaps(
     ends[first], starts[second] = False, False
     a, b, iou = table.first, table.second, table.iou
     usable = (table.planes[b] - table.planes[a] == distance) & ends[a] & starts[b]
-    usable &= iou >= params.min_overlap
+    # an object that is missing in between is as large before as after; one that ends there has become small
+    chains = number_chains(len(table), first, second)
+    largest = np.zeros(int(chains.max(initial=0)) + 1)
+    np.maximum.at(largest, chains, table.areas)
+    full = table.areas / largest[chains] >= FULL
+    usable &= (iou >= np.maximum(params.min_overlap, ACROSS)) & full[a] & full[b]
     chosen = assign(a, b, np.where(usable, iou, 0.0))
     return a[chosen], b[chosen]
 
@@ -91,16 +102,19 @@ def _at_waists(
 
 def _find_waist(areas: NDArray[np.int64], factor: float) -> int | None:
     """The first section after the deepest waist, or None where there is none."""
-    if len(areas) < 3:
+    if len(areas) < 2 * LEAST_PART:
         return None
     before = np.maximum.accumulate(areas)
     after = np.maximum.accumulate(areas[::-1])[::-1]
     depth = np.minimum(before, after) / areas
-    waist = int(depth.argmax())
-    if depth[waist] < factor:
-        return None
-    # the thin section stays with the neighbour that is more like it
-    return waist if areas[waist - 1] > areas[waist + 1] else waist + 1
+    for waist in np.argsort(-depth, kind="stable").tolist():
+        if depth[waist] < factor:
+            return None
+        # the thin section stays with the neighbour that is more like it
+        cut = int(waist if areas[waist - 1] > areas[waist + 1] else waist + 1)
+        if LEAST_PART <= cut <= len(areas) - LEAST_PART:
+            return cut
+    return None
 
 
 def _clear_fragments(table: ObjectTable, params: LinkParams, chains: NDArray[np.int64]) -> NDArray[np.int64]:
