@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,14 @@ os.environ["NAPARI_CONFIG"] = ""
 os.environ["NAPARI_SAM_MODEL_DIR"] = str(Path(__file__).parent / "no-models")
 # Reference models in tests get random weights; a hub must never even be asked.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nobody's unsaved work."""
+    monkeypatch.setenv(
+        "NAPARI_SAM_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}")
+    )
 
 
 @pytest.fixture(autouse=True)

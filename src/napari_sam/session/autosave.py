@@ -119,6 +119,13 @@ class Autosave:
         Where; None for the platform's place.
     enabled : bool
         Whether anything is saved at all.
+
+    Attributes
+    ----------
+    session : SessionFolder or None
+        Where it saves, once there was something to save.
+    last_folder : str
+        Name of that folder, once it is closed.
     """
 
     due = Signal()  # something changed: ``save`` is to be called soon
@@ -131,6 +138,7 @@ class Autosave:
     ) -> None:
         self.folder = folder or StateFolder()
         self.session: SessionFolder | None = None
+        self.last_folder = ""
         self._runner = runner
         self._source = source
         self._enabled = enabled
@@ -212,6 +220,7 @@ class Autosave:
                 logger.debug("cannot save at the end", exc_info=True)
         with self._writing:
             if self.session is not None:
+                self.last_folder = self.session.path.name
                 self.session.release()
                 self.session = None
 
@@ -333,11 +342,15 @@ class Autosave:
 
     def discard(self, left: LeftSession) -> None:
         """Delete a session that was left behind."""
-        self._submit("Removing unsaved work", lambda: self._iter_discard(left))
+        self.remove(left.folder.name)
 
-    def _iter_discard(self, left: LeftSession) -> Generator[Progress, None, None]:
+    def remove(self, name: str) -> None:
+        """Delete a session by the name of its folder, unless somebody works on it."""
+        self._submit("Removing unsaved work", lambda: self._iter_remove(name))
+
+    def _iter_remove(self, name: str) -> Generator[Progress, None, None]:
         yield Progress(0, 0, "Removing")
-        self.folder.remove(left.folder)
+        self.folder.remove(self.folder.path / name)
 
     def _submit(
         self, name: str, steps: Callable[[], Generator[Progress, None, Any]], **callbacks: Any

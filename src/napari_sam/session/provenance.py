@@ -247,9 +247,13 @@ class ObjectBook:
         """Ids of a layer that have records, in the order in which they were first written down."""
         return tuple(self._pages.get(layer, ()))
 
+    def page(self, layer: Hashable) -> Mapping[int, Records]:
+        """The records of a layer by label, as they are at any time: what is written down later shows in it."""
+        return self._pages.setdefault(layer, {})
+
     def layers(self) -> tuple[Hashable, ...]:
         """Layers that have records."""
-        return tuple(self._pages)
+        return tuple(layer for layer, page in self._pages.items() if page)
 
     def records(self, layer: Hashable) -> Records:
         """All records of a layer."""
@@ -272,8 +276,6 @@ class ObjectBook:
                 page[label] = kept
             else:
                 page.pop(label, None)
-        if not page:
-            del self._pages[layer]
         if records:
             self.changed.emit(layer, frozenset(records))
         return before

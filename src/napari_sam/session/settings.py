@@ -22,7 +22,14 @@ from napari_sam.inference.encode_settings import EncodeSettings
 if TYPE_CHECKING:
     from napari_sam.session.requests import Plane
 
-__all__ = ["CONFIG_VARIABLE", "CacheChoice", "Settings", "SettingsFile", "encode_settings_of"]
+__all__ = [
+    "CONFIG_VARIABLE",
+    "CacheChoice",
+    "Settings",
+    "SettingsFile",
+    "encode_settings_of",
+    "settings_from_json",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +104,8 @@ class Settings:
         Show what a click under the cursor would give.
     rough_use : "mask", "box" or "both"
         What polygons, ellipses and refined objects are given to the model as.
+    autosave : bool
+        Keep unsaved work on disk, for after a crash.
 
     Raises
     ------
@@ -117,6 +126,7 @@ class Settings:
     mode: Literal["one", "rapid"] = "one"
     hover: bool = False
     rough_use: Literal["mask", "box", "both"] = "mask"
+    autosave: bool = True
 
     def __post_init__(self) -> None:
         EncodeSettings(self.object_size, self.channels, self.percentiles, self.limits)  # it checks them
@@ -128,13 +138,19 @@ class Settings:
         ):
             if getattr(self, name) not in allowed:
                 raise SamError(f"Expected {name} in {allowed}, got {getattr(self, name)!r}.")
-        for name, kind in (("model", str), ("device", str), ("warm", bool), ("hover", bool)):
+        for name, kind in (
+            ("model", str),
+            ("device", str),
+            ("warm", bool),
+            ("hover", bool),
+            ("autosave", bool),
+        ):
             if not isinstance(getattr(self, name), kind):
                 raise SamError(f"Expected {name} as {kind.__name__}, got {getattr(self, name)!r}.")
 
     def sees_as(self, other: Settings) -> bool:
         """True when the model sees, and answers, under both settings alike."""
-        names = ("model", "device", "warm", "mode", "hover", "rough_use")
+        names = ("model", "device", "warm", "mode", "hover", "rough_use", "autosave")
         return replace(self, **{name: getattr(other, name) for name in names}) == other
 
 
@@ -187,7 +203,7 @@ class SettingsFile:
         except (OSError, UnicodeDecodeError) as error:
             return Settings(), self._note(error)
         try:
-            return replace(_from_json(json.loads(text)), limits=None), None
+            return replace(settings_from_json(json.loads(text)), limits=None), None
         except (SamError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             return Settings(), self._note(error)
 
@@ -199,7 +215,7 @@ class SettingsFile:
             return None
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
-            _from_json(kept)
+            settings_from_json(kept)
         except (OSError, SamError, TypeError, ValueError, KeyError, AttributeError, RecursionError):
             kept = _to_json(before)
         try:
@@ -230,7 +246,7 @@ def _to_json(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def _from_json(values: Any) -> Settings:
+def settings_from_json(values: Any) -> Settings:
     """Settings from what the file holds; names that this version does not know are left alone."""
     if not isinstance(values, dict):
         raise SamError(f"Expected settings by name, got {type(values).__name__}.")

@@ -17,6 +17,7 @@ from napari_sam.session.settings import SettingsFile
 from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.own_layers import OWN
+from napari_sam.viewer.recovery import Recovery
 from napari_sam.viewer.region_source import VISIBLE
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.auto_panel import AutoPanel
@@ -25,7 +26,9 @@ from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.model_panel import ModelPanel
+from napari_sam.widgets.prompt_controls import PromptControls
 from napari_sam.widgets.prompt_panel import PromptPanel
+from napari_sam.widgets.recovery_section import RecoverySection
 from napari_sam.widgets.review_section import ReviewSection
 from napari_sam.widgets.scripting import ScriptableWidget
 from napari_sam.widgets.status_line import StatusLine
@@ -69,7 +72,7 @@ class SamWidget(ScriptableWidget):
         self._bindings = Bindings(
             napari_viewer,
             {
-                "toggle_label": self._controller.prompts.toggle_label,
+                "toggle_label": self._controller.toggle_label,
                 "accept": self.accept,
                 "undo": self.undo,
                 "redo": self.redo,
@@ -102,6 +105,8 @@ class SamWidget(ScriptableWidget):
         self._session.list_models()
         self._controller.enable()
         self._image_section.enable()
+        self._recovery_section.enable()
+        self._recovery.enable()
         self._bindings.enable()
         if self._session.plane is None:
             self._session.warm_up()
@@ -118,6 +123,7 @@ class SamWidget(ScriptableWidget):
         self._activity.close()
         self._download_activity.close()
         self._image_section.disable()
+        self._recovery_section.disable()
         self._review.hide()
         self._controller.hide_preview()
         self._take_apart()
@@ -143,8 +149,17 @@ class SamWidget(ScriptableWidget):
     def _make_features(self) -> None:
         """One line for each, and one where it has keys: what they do, by their names in ``SHORTCUTS``."""
         controller = self._controller
+        self._recovery = self._feature(Recovery(controller, self._runner))  # first, so that it closes last
+        self._recovery_section = RecoverySection(
+            self._session, controller, self._recovery, self._image_section.set_settings
+        )
         self._review = self._feature(ReviewSection(controller, self._runner))
         self._bindings.add(self._review.actions)
+        keep = self._image_section.set_settings
+        self._prompt_controls = self._feature(
+            PromptControls(self._prompt_panel, controller, self._runner, keep, self._auto_panel.cancel)
+        )
+        self._bindings.add(self._prompt_controls.actions)
 
     def _feature(self, feature: F) -> F:
         """Have a feature closed with the widget."""
@@ -155,10 +170,11 @@ class SamWidget(ScriptableWidget):
         column = Column()
         # one line for each feature, where it belongs: from the image over one object to many
         column.add(
-            (self._model_panel,),
+            (self._recovery_section.strip, self._model_panel),
             (self._image_section,),
             (self._prompt_panel, self._review.section),
             (self._auto_panel,),
+            (self._recovery_section,),
         )
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -195,8 +211,6 @@ class SamWidget(ScriptableWidget):
         auto.thresholds.rested.connect(session.auto.settle)
         auto.thresholds.reset_asked.connect(session.auto.reset)
         for button, action in (
-            (prompt.click_tool, lambda: controller.draw("points")),
-            (prompt.box_tool, lambda: controller.draw("box")),
             (prompt.accept, self.accept),
             (prompt.undo, self.undo),
             (prompt.redo, self.redo),

@@ -1,0 +1,277 @@
+"""What would be lost: which Labels layers were worked on, in which planes, and what is not accepted yet.
+
+It is told by the records and edits of the session, and by the layers where the user paints. Collecting it
+copies references only.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.session.autosave import LayerWork, Work
+from napari_sam.viewer.connections import Connections
+from napari_sam.viewer.image_identity import identify_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+
+    from napari_sam.session.edits import LabelEdit
+    from napari_sam.viewer.controller import Controller
+
+__all__ = ["RECORDS", "HeldRecords", "UnsavedWork"]
+
+RECORDS = "napari_sam_records"
+"""In the metadata of Labels layers: the records of their objects, for the next widget and for writers."""
+
+ALL: None = None  # every plane
+
+
+class HeldRecords(dict[str, Any]):
+    """Records of a layer that go where the layer goes; empty to whoever writes metadata as JSON.
+
+    Attributes
+    ----------
+    page : mapping of int to tuple of ObjectRecord
+        By label, as they are at any time.
+    unsaved : bool
+        Whether anything is not saved.
+    folder : str
+        Name of the session's folder that keeps it; empty where there is none.
+    describe_image : callable
+        Gives what is known of the image.
+    """
+
+    def __init__(self, page: Mapping[int, Any], describe_image: Callable[[], Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.page = page
+        self.unsaved = False
+        self.folder = ""
+        self.describe_image = describe_image
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """What is known of one layer."""
+
+    key: str
+    held: HeldRecords
+    data: Any
+    planes: set[tuple[int, ...]] | None  # to be looked at; None for all
+    look: Any
+    connections: Connections
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+class UnsavedWork:
+    """A ``WorkSource`` that watches the layers of a viewer.
+
+    Parameters
+    ----------
+    controller : Controller
+        Knows viewer, session and target.
+    """
+
+    changed = Signal()
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._session = controller.session
+        self._watched: WeakKeyDictionary[Any, _Watched] = WeakKeyDictionary()
+        self._gone: list[LayerWork] = []  # removed since work was taken last: perhaps the viewer closes
+        self._keys = count()
+        self._quiet = 0
+        self._connections = Connections()
+        self._image: Any = None
+        self._describe_image: Callable[[], Mapping[str, Any]] = _nothing
+
+    # ------------------------------------------------------------- life
+    def enable(self) -> None:
+        """Listen."""
+        session, layers = self._session, self._controller.viewer.layers
+        for signal, handler in (
+            (session.book.changed, self._on_book_changed),
+            (session.edits.edited, self._on_session_edited),
+            (session.state_changed, self._on_session_changed),
+            (self._controller.target_changed, self._on_target_changed),
+            (layers.events.removed, self._on_layers_removed),
+        ):
+            self._connections.add(signal, handler)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._connections.clear()
+        for watched in list(self._watched.values()):
+            watched.connections.clear()
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """What changes meanwhile is no work of the user's."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+
+    # ------------------------------------------------------------- layers
+    def watch(self, layer: Any) -> HeldRecords:
+        """Notice from now on when a layer changes; its records."""
+        watched = self._watched.get(layer)
+        if watched is None:
+            token = self._controller.target.token(layer)
+            held = HeldRecords(self._session.book.page(token), self.describe_image())
+            watched = _Watched(str(next(self._keys)), held, layer.data, ALL, self._look(), Connections())
+            self._watched[layer] = watched
+            layer.metadata[RECORDS] = held
+            watched.connections.add(layer.events.paint, self._on_layer_paint)
+            watched.connections.add(layer.events.set_data, self._on_layer_set_data)
+        return watched.held
+
+    def mark_saved(self, layer: Any) -> None:
+        """What is in a layer now lies in a file."""
+        self.watch(layer).unsaved = False
+        self.changed.emit()
+
+    def mark_unsaved(self, layer: Any, planes: Iterable[tuple[int, ...]] | None = ALL) -> None:
+        """A layer holds what lies in no file."""
+        held = self.watch(layer)
+        held.unsaved = True
+        watched = self._watched[layer]
+        if planes is None or watched.planes is None:
+            watched.planes = ALL
+        else:
+            watched.planes.update(planes)
+        self.changed.emit()
+
+    def is_unsaved(self, layer: Any) -> bool:
+        """True when a layer holds what lies in no file."""
+        watched = self._watched.get(layer)
+        return watched is not None and watched.held.unsaved
+
+    def describe_image(self) -> Callable[[], Mapping[str, Any]]:
+        """What is known of the image that is segmented, for the worker."""
+        image = self._controller.image_layer
+        if image is not self._image or image is None:
+            self._image = image
+            self._describe_image = _nothing if image is None else identify_image(image)
+        return self._describe_image
+
+    def set_folder(self, name: str) -> None:
+        """The session's folder has this name now."""
+        for watched in self._watched.values():
+            watched.held.folder = name
+
+    # ------------------------------------------------------------- WorkSource
+    def take(self) -> Work:
+        """What is not saved now."""
+        layers = [layer for layer in self._controller.viewer.layers if self.is_unsaved(layer)]
+        works = [self._take_layer(layer) for layer in layers] + self._gone
+        self._gone = []
+        session = self._session
+        describe = self._watched[layers[0]].held.describe_image if layers else self.describe_image()
+        return Work(
+            layers=tuple(works),
+            describe_image=describe,
+            settings=asdict(session.settings),
+            prompts=session.prompts,
+            plane=() if session.plane is None else session.plane.index,
+        )
+
+    def put_back(self, work: Work) -> None:
+        """It could not be saved: all of it is to be looked at again."""
+        for watched in self._watched.values():
+            watched.planes = ALL
+
+    def _take_layer(self, layer: Any) -> LayerWork:
+        watched, token = self._watched[layer], self._controller.target.token(layer)
+        data = layer.data
+        planes = None if watched.planes is None or watched.data is not data else frozenset(watched.planes)
+        watched.data, watched.planes = data, set()
+        path = layer.source.path
+        head = {
+            "name": str(layer.name),
+            "path": None if path is None else str(path),
+            "target": layer is self._controller.target_layer,
+            "transform": _transform_json(layer),
+        }
+        in_memory = isinstance(data, np.ndarray) and type(data) is np.ndarray
+        return LayerWork(
+            watched.key, head, data if in_memory else None, planes, self._session.book.records(token)
+        )
+
+    # ------------------------------------------------------------- handlers
+    def _on_book_changed(self, token: Hashable, labels: frozenset[int]) -> None:
+        layer = self._controller.target.surfaces.layer(token)
+        if layer is None or self._quiet:
+            return
+        records = (record for label in labels for record in self._session.book.get(token, label))
+        planes = {_leading(record.plane) for record in records}
+        self.mark_unsaved(layer, ALL if not planes or None in planes else planes)
+
+    def _on_session_edited(self, edit: LabelEdit) -> None:
+        layer = self._controller.target.surfaces.layer(edit.layer)
+        if layer is not None and edit.patches:
+            planes = {_leading(patch.index) for patch in edit.patches}
+            self.mark_unsaved(layer, ALL if None in planes else planes)
+
+    def _on_session_changed(self) -> None:
+        if not self._session.is_closed:
+            self.changed.emit()
+
+    def _on_target_changed(self, layer: Any) -> None:
+        if layer is not None:
+            self.watch(layer)
+
+    def _on_layers_removed(self, event: Any) -> None:
+        layer = event.value
+        watched = self._watched.get(layer)
+        if watched is None:
+            return
+        if watched.held.unsaved:
+            self._gone.append(self._take_layer(layer))
+        watched.connections.clear()
+        del self._watched[layer]
+        self.changed.emit()
+
+    def _on_layer_paint(self, event: Any) -> None:
+        self.mark_unsaved(event.source)
+
+    def _on_layer_set_data(self, event: Any) -> None:
+        """Drawn anew: because another plane is shown, by napari's undo, or by a script."""
+        watched, now = self._watched.get(event.source), self._look()
+        if watched is None:
+            return
+        moved, watched.look = watched.look != now, now
+        if not moved:
+            watched.planes = ALL
+            if watched.held.unsaved:
+                self.changed.emit()
+
+    def _look(self) -> Any:
+        dims = self._controller.viewer.dims
+        return dims.point, dims.order, dims.ndisplay
+
+
+def _leading(index: tuple[int | None, ...]) -> Any:
+    """Where a plane of the last two axes lies on the others; None for a plane of other axes."""
+    *leading, rows, cols = index
+    if rows is not None or cols is not None or None in leading:
+        return None
+    return tuple(leading)
+
+
+def _transform_json(layer: Any) -> dict[str, Any]:
+    """What puts a layer where it is."""
+    values = {
+        name: np.asarray(getattr(layer, name)).tolist() for name in ("scale", "translate", "rotate", "shear")
+    }
+    return {**values, "affine": np.asarray(layer.affine).tolist()}
