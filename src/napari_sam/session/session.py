@@ -128,7 +128,7 @@ class Session:
         self.propagating.said.connect(self._say)
         self.propagating.warned.connect(self.warned.emit)
         self.propagating.failed.connect(self._on_failed)
-        self.propagating.progressed.connect(self._on_precomputing_progressed)
+        self.propagating.progressed.connect(self._on_propagating_progressed)
         self.auto = AutoObjects(engine, runner, pool)
         self.auto.progressed.connect(self._on_auto_progressed)
         self.auto.said.connect(self._say)
@@ -372,6 +372,11 @@ class Session:
         if name == self.model.name:
             self.prompting.answer_anew()
             self.warm_up()
+
+    def _on_propagating_progressed(self, progress: Progress | None) -> None:
+        self.state_changed.emit()
+        if progress is not None:
+            self._say(f"{progress.description} {progress.done}/{progress.total or '?'} …")
 
     def _on_auto_progressed(self, progress: Progress | None) -> None:
         self.progressed.emit(progress)
