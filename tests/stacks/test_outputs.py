@@ -310,14 +310,14 @@ def test_measurements_by_hand(tmp_path: Path) -> None:
         "first-col": 2,
         "size-row": 2,
         "size-col": 4,
-        "area_micrometer2": 2.0,
-        "y_micrometer": 0.75,
-        "x_micrometer": 1.75,
+        "area_um2": 2.0,
+        "y_um": 0.75,
+        "x_um": 1.75,
         "equivalent_diameter_area": np.sqrt(4 * 8 / np.pi),
-        "equivalent_diameter_area_micrometer": np.sqrt(4 * 2 / np.pi),
+        "equivalent_diameter_area_um": np.sqrt(4 * 2 / np.pi),
         # 4 sqrt of the larger eigenvalue of the second moments: 1.25, those of four columns
         "axis_major_length": 4 * np.sqrt(1.25),
-        "axis_major_length_micrometer": 2 * np.sqrt(1.25),
+        "axis_major_length_um": 2 * np.sqrt(1.25),
         "axis_minor_length": 4 * np.sqrt(0.25),
         "solidity": 1.0,
         "mean_intensity-0": 15.5,  # rows 10..13 and 18..21
@@ -349,7 +349,7 @@ def test_volumes_are_measured_across_planes(tmp_path: Path) -> None:
     )[0]
     first, second = _read_table(path)
     assert [row["t"] for row in (first, second)] == ["0", "1"]
-    names = ("volume", "centroid-plane", "volume_micrometer3", "z_micrometer", "mean_intensity", "on_border")
+    names = ("volume", "centroid-plane", "volume_um3", "z_um", "mean_intensity", "on_border")
     assert [float(first[name]) for name in names] == [16, 1.5, 8.0, 3.0, 1.0, 0]
     assert [float(second[name]) for name in names] == [1, 0, 0.5, 0, 1.0, 1]
 
@@ -359,7 +359,7 @@ def test_a_perimeter_in_world_units_needs_square_pixels(tmp_path: Path) -> None:
     labels[2:7, 2:7] = 1
     row = _read_table(_write("csv", tmp_path, labels, "YX"))[0]
     assert float(row["perimeter"]) == 16
-    assert row["perimeter_micrometer"] == ""
+    assert row["perimeter_um"] == ""
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -28,7 +28,9 @@ LABELS_ENDING = "_labels"  # of the stems of label images that we write
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".npy"}
 
 
-def list_images(inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+def list_images(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, labels: bool = False
+) -> list[Path]:
     """Turn what a user names into images.
 
     Parameters
@@ -36,6 +38,9 @@ def list_images(inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     inputs : path, or iterable of paths
         Files; folders, for the images directly in them; patterns that no shell has expanded (``**`` goes
         down into folders); OME-Zarr images, and plates, wells or collections of them.
+    labels : bool
+        Whether label images are wanted: then of a folder those that are called ``NAME_labels``, or all where
+        none is. Otherwise these are passed over.
 
     Returns
     -------
@@ -45,16 +50,18 @@ def list_images(inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     """
     found: dict[Path, Path] = {}
     for item in [inputs] if isinstance(inputs, str | os.PathLike) else inputs:
-        for path in _expand(Path(item)):
+        for path in _expand(Path(item), labels):
             for member in _open_up(path):
                 found.setdefault(member.resolve(), member)
     return list(found.values())
 
 
-def _expand(path: Path) -> list[Path]:
+def _expand(path: Path, labels: bool) -> list[Path]:
     """The members of a folder, or the matches of a pattern, in order."""
     if path.is_dir() and not _holds_zarr(path):
-        return [p for p in sorted(path.iterdir()) if is_image_file(p) or is_zarr(p)]
+        members = [p for p in sorted(path.iterdir()) if is_image_file(p, labels=True) or is_zarr(p)]
+        named = [p for p in members if name_image(p).endswith(LABELS_ENDING)]
+        return (named or members) if labels else [p for p in members if p not in named]
     if not path.exists() and any(sign in str(path) for sign in "*?["):
         matches = [Path(text) for text in sorted(glob(str(path), recursive=True))]
         usable = [p for p in matches if p.is_file() or _holds_zarr(p)]

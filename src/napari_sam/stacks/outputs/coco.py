@@ -37,11 +37,12 @@ def write_coco(path: Path, content: Content) -> None:
     from pycocotools import mask as coco_mask
 
     labels = content.labels
+    name = content.image.name if content.image is not None else labels.name
     height, width = (int(n) for n in labels.data.shape[-2:])
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (index, plane) in enumerate(labels.planes(), start=1):
-        image: dict[str, Any] = {"id": number, "file_name": labels.name, "height": height, "width": width}
+        image: dict[str, Any] = {"id": number, "file_name": name, "height": height, "width": width}
         if index:
             image["plane"] = {axis.lower(): n for axis, n in zip(labels.leading, index, strict=True)}
         images.append(image)

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy import ndimage
 
 from napari_sam.errors import ImageError
 from napari_sam.types import ObjectMask
@@ -90,6 +89,8 @@ def find_boxes(labels: Any) -> dict[int, Box]:
 
 
 def _list_boxes(slab: NDArray[Any]) -> Iterator[tuple[int, Box]]:
+    from scipy import ndimage  # not at the top: the command line names the formats at once
+
     slab = slab.astype(np.uint8) if slab.dtype == np.bool_ else slab
     low, high = int(slab.min(initial=0)), int(slab.max(initial=0))
     if low < 0:

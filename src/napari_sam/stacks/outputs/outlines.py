@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,6 +46,8 @@ def trace_outlines(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) ->
     >>> [[ring.tolist() for ring in polygon] for polygon in trace_outlines(np.ones((1, 2), bool))]
     [[[[0, 0], [0, 2], [1, 2], [1, 0]]]]
     """
+    from scipy import ndimage  # not at the top: the command line names the formats at once
+
     parts, count = ndimage.label(mask)
     if count == 1:
         return [_trace_part(mask, origin)]

@@ -1,0 +1,171 @@
+"""``napari-sam export``: label images in the formats of other programs."""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.cli.console import complain, describe, make_bar, say
+from napari_sam.errors import ImageError, SamError
+from napari_sam.stacks.image_io import LABELS_ENDING, list_images, name_image, open_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_sam.stacks.image_io import ImageStack
+
+__all__ = ["add_command", "read_formats", "run_export"]
+
+_EPILOG = """\
+examples:
+  napari-sam export labels/ --format rois --out rois
+  napari-sam export cells_labels.tif --format geojson,csv --images cells.tif --out results
+  napari-sam export stack_labels.tif --format csv --volumes --out results
+  napari-sam export labels/ --format ome-zarr --images scans/ --into-images
+
+NAME_labels.tif gives NAME_rois.zip, NAME_objects.geojson and so on; docs/formats.md has a table of what each
+format can hold. Axes and scale come from the label image, or where it says nothing from the image.
+"""
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to ``commands``, what ``add_subparsers`` gave."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export",
+        help="write label images in other formats",
+        description="Write label images as ImageJ ROIs, GeoJSON, COCO, tables of measurements and more.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "labels", nargs="+", metavar="LABELS", help="label images (TIFF, PNG, zarr), or folders of them"
+    )
+    parser.add_argument(
+        "--format",
+        required=True,
+        type=read_formats,
+        metavar="F,F",
+        help="tiff, ome-zarr, rois, geojson, coco, csv; several with commas, or all",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what is written")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="PATH",
+        help="the image, or a folder with an image NAME for each NAME_labels: adds intensities to csv, and "
+        "the scale where the labels have none",
+    )
+    parser.add_argument(
+        "--volumes", action="store_true", help="measure objects of z-stacks in 3-D (default: plane by plane)"
+    )
+    parser.add_argument(
+        "--into-images",
+        action="store_true",
+        help="write ome-zarr labels into the OME-Zarr images that --images names",
+    )
+    parser.add_argument(
+        "--name", default="objects", help="what labels are called inside a zarr (default: objects)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.set_defaults(run=run_export)
+    return parser
+
+
+def read_formats(text: str) -> tuple[str, ...]:
+    """Read names of formats, separated by commas; "all" is all of them.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        When there is no such format.
+    """
+    known = ("tiff", "ome-zarr", "rois", "geojson", "coco", "csv")
+    if text.strip() == "all":
+        return known
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, got {text!r}")
+    return names
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write all; 2 when one of them could not be, else 0."""
+    files = options.format if not options.into_images else [f for f in options.format if f != "ome-zarr"]
+    if files and options.out is None:
+        complain("error: name a folder with --out")
+        return 2
+    if options.into_images and (options.images is None or "ome-zarr" not in options.format):
+        complain("error: --into-images needs --format ome-zarr, and --images to say which")
+        return 2
+    sources = list_images(options.labels, labels=True)
+    if not sources:
+        complain("error: no label images found; name files, or a folder that holds some")
+        return 2
+    images = None if options.images is None else list_images(options.images)
+    failed = 0
+    with make_bar(len(sources), "file") as bar:
+        for source in sources:
+            try:
+                for path in _export(source, images, files, options):
+                    say(str(path))
+            except (SamError, OSError, ValueError, MemoryError) as error:
+                failed += 1
+                if options.verbose:
+                    traceback.print_exc()
+                complain(f"error: {source}: {describe(error)}")
+            bar.update()
+    if failed and len(sources) > 1:
+        complain(f"{failed} of {len(sources)} files failed")
+    return 2 if failed else 0
+
+
+def _export(
+    source: Path, images: Sequence[Path] | None, files: Sequence[str], options: argparse.Namespace
+) -> list[Path]:
+    from napari_sam.stacks.outputs import add_labels, make_content, write_outputs
+
+    name = name_image(source).removesuffix(LABELS_ENDING)
+    labels = replace(open_image(source), name=name)
+    path = None if images is None else _find_image(images, name)
+    image = None if path is None else open_image(path)
+    if image is not None:
+        labels = _inherit(labels, image)
+    written: list[Path] = []
+    if files:
+        written += write_outputs(
+            files,
+            options.out / name,
+            labels.data,
+            axes=labels.axes,
+            scale=labels.scale,
+            unit=labels.unit,
+            image=image,
+            volumes=options.volumes,
+            overwrite=options.overwrite,
+        )
+    if options.into_images and path is not None:
+        content = make_content(labels)
+        written.append(add_labels(path, content, options.name, overwrite=options.overwrite))
+    return written
+
+
+def _find_image(images: Sequence[Path], name: str) -> Path:
+    if len(images) == 1:
+        return images[0]
+    found = [path for path in images if name_image(path) == name]
+    if len(found) != 1:
+        raise ImageError(f"Expected one image called {name!r} among those of --images, got {len(found)}.")
+    return found[0]
+
+
+def _inherit(labels: ImageStack, image: ImageStack) -> ImageStack:
+    """Axes and scale of the image, where the labels are of its planes and do not say them."""
+    axes = image.axes.removesuffix("C")
+    if tuple(labels.data.shape) != tuple(image.data.shape[: len(axes)]):
+        return labels
+    if labels.scale:
+        return replace(labels, axes=axes) if len(axes) == len(labels.axes) else labels
+    return replace(labels, axes=axes, scale=dict(image.scale), unit=image.unit)

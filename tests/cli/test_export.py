@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_sam.cli.main import main
+from napari_sam.stacks.image_io import open_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALL = ["_coco.json", "_labels.tif", "_labels.zarr", "_objects.csv", "_objects.geojson", "_rois.zip"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """``a`` with a scale and its labels without one, ``b`` without an image."""
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:6, 3:9] = 1
+    labels[10:15, 10:20] = 2
+    resolution = {"resolution": (2, 2), "metadata": {"unit": "um", "axes": "YX"}}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "labels").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", labels.astype(np.uint16) * 100, imagej=True, **resolution)
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / "labels" / f"{name}_labels.tif", labels)
+    tifffile.imwrite(tmp_path / "labels" / "overlay.tif", labels)  # not called like labels: passed over
+    return tmp_path
+
+
+def test_every_format_of_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out"
+    assert main(["export", str(folder / "labels"), "--format", "all", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [n + end for n in "ab" for end in ALL]
+    assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def test_scale_and_intensities_come_from_the_image(folder: Path) -> None:
+    command = ["export", str(folder / "labels" / "a_labels.tif"), "--format", "csv,tiff"]
+    assert main([*command, "--images", str(folder / "in"), "--out", str(folder / "out")]) == 0
+    with (folder / "out" / "a_objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["label"], row["area"], row["area_um2"], row["mean_intensity"]) for row in rows] == [
+        ("1", "24", "6", "100"),
+        ("2", "50", "12.5", "200"),
+    ]
+    back = open_image(folder / "out" / "a_labels.tif")
+    assert (back.scale, back.unit) == ({"Y": 0.5, "X": 0.5}, "micrometer")
+
+
+def test_one_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "labels" / "c_labels.tif").write_bytes(b"")
+    command = ["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]
+    assert main([*command, "--images", str(folder / "in")]) == 2  # the one image serves all
+    captured = capsys.readouterr()
+    assert "c_labels.tif, got an empty file" in captured.err
+    assert "1 of 3 files failed" in captured.err
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a_objects.csv", "b_objects.csv"]
+    assert main(command) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    (folder / "labels" / "c_labels.tif").unlink()
+    assert main([*command, "--overwrite"]) == 0
+
+
+def test_an_image_is_looked_for_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(folder / "in" / "other.tif", np.zeros((20, 30), np.uint8))
+    command = ["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]
+    assert main([*command, "--images", str(folder / "in")]) == 2
+    assert "one image called 'b' among those of --images, got 0" in capsys.readouterr().err
+    assert [path.name for path in (folder / "out").iterdir()] == ["a_objects.csv"]
+
+
+def test_labels_go_into_their_image(folder: Path) -> None:
+    group = zarr.open_group(folder / "z" / "a.zarr", mode="w")
+    group.create_array("0", data=np.zeros((20, 30), np.uint8))
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    command = [
+        "export",
+        str(folder / "labels" / "a_labels.tif"),
+        "--images",
+        str(folder / "z"),
+        "--into-images",
+    ]
+    assert main([*command, "--format", "ome-zarr", "--name", "cells"]) == 0
+    back = open_image(folder / "z" / "a.zarr" / "labels" / "cells")
+    assert (back.scale, back.unit) == ({"Y": 0.5, "X": 0.5}, "micrometer")
+    np.testing.assert_array_equal(np.asarray(back.data), tifffile.imread(folder / "labels" / "a_labels.tif"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param(["--format", "xlsx", "--out", "o"], "expected some of tiff", id="format"),
+        pytest.param(["--format", "csv"], "--out", id="nowhere"),
+        pytest.param(["--format", "csv", "--into-images"], "--out", id="into images, but files"),
+        pytest.param(
+            ["--format", "ome-zarr", "--into-images"], "needs --format ome-zarr, and --images", id="whose"
+        ),
+    ],
+)
+def test_what_makes_no_sense(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "x.tif", *more]) == 2
+    assert message in capsys.readouterr().err
