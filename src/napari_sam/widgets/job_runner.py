@@ -14,6 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+import psygnal
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QApplication
 
@@ -62,6 +63,8 @@ class QtJobRunner:
     ``close``, after the step that it is in.
     """
 
+    busy_changed = psygnal.Signal(bool)  # whether somebody waits for something
+
     def __init__(self) -> None:
         self._lanes: dict[str, tuple[JobQueue, threading.Thread]] = {}
         self._relay: _Relay | None = _Relay(self._on_relay_stepped)
@@ -86,7 +89,7 @@ class QtJobRunner:
         """Queue a job; ignored after ``close``."""
         if self._relay is None:
             return
-        self._open += job.is_awaited
+        self._count(int(job.is_awaited))
         if job.lane not in self._lanes:
             name = "napari-sam" if job.lane == COMPUTE else f"napari-sam {job.lane}"
             queue = JobQueue()
@@ -170,9 +173,14 @@ class QtJobRunner:
                     event.deliver()
                 finally:
                     # after the callback: a job that it submits keeps the runner busy without a gap
-                    self._open -= event.is_final and event.job.is_awaited
+                    self._count(-int(event.is_final and event.job.is_awaited))
         finally:
             self._delivering = False
+
+    def _count(self, by: int) -> None:
+        before, self._open = self.is_busy, self._open + by
+        if self.is_busy != before and self._relay is not None:
+            self.busy_changed.emit(self.is_busy)
 
     def _exit(self) -> None:
         self.close()

@@ -103,7 +103,7 @@ class ScriptableWidget(QWidget):
 
     def toggle_label(self) -> None:
         """Switch the next click between foreground and background."""
-        self._controller.prompts.toggle_label()
+        self._controller.toggle_label()
 
     def segment_everything(self) -> None:
         """Segment every object of the plane that is shown, or of ``region`` in it."""
