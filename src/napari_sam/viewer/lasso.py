@@ -136,15 +136,35 @@ class Lasso:
         found, counts = np.unique(inside[inside != 0], return_counts=True)
         if not len(found):
             return ()
-        # an object that reaches beyond the outline's box is counted there too, but never the whole plane
-        r0, c0, r1, c1 = region.box
-        high, wide = r1 - r0, c1 - c0
+        sizes = self._measure(labels, where, plane, region.box, found)
+        return tuple(found[counts >= SHARE * sizes].tolist())
+
+    def _measure(
+        self,
+        labels: Any,
+        where: list[Any],
+        plane: Plane,
+        box: tuple[int, int, int, int],
+        wanted: NDArray[np.integer],
+    ) -> NDArray[np.int64]:
+        """Pixels of objects that reach into a box, found in a box that grows until all of them end inside."""
         height, width = plane.shape
-        box = (max(r0 - high, 0), max(c0 - wide, 0), min(r1 + high, height), min(c1 + wide, width))
-        around = self._read(labels, where, plane, box)
-        around = around[np.isin(around, found)]
-        all_of = np.unique(around, return_counts=True)[1]
-        return tuple(found[counts >= SHARE * all_of].tolist())
+        while True:
+            r0, c0, r1, c1 = box
+            around = self._read(labels, where, plane, box)
+            edges = np.concatenate(
+                [
+                    around[0] if r0 else around[0][:0],
+                    around[-1] if r1 < height else around[0][:0],
+                    around[:, 0] if c0 else around[0][:0],
+                    around[:, -1] if c1 < width else around[0][:0],
+                ]
+            )
+            if not np.isin(wanted, edges).any():
+                found, counts = np.unique(around[np.isin(around, wanted)], return_counts=True)
+                return np.asarray(counts[np.searchsorted(found, wanted)], np.int64)
+            high, wide = r1 - r0, c1 - c0
+            box = (max(r0 - high, 0), max(c0 - wide, 0), min(r1 + high, height), min(c1 + wide, width))
 
     @staticmethod
     def _read(

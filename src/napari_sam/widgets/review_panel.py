@@ -55,9 +55,9 @@ class ReviewPanel(QWidget):
         self.alone = QCheckBox("Hide others")
         self.alone.setToolTip("Show the object that is looked at, and no other.")
         self.lasso = _button("Lasso", "Draw around objects to delete, merge or mark many at once")
-        self.lasso_delete = _button("Delete", "Delete all objects inside the lasso, as one step of Undo")
-        self.lasso_merge = _button("Merge", "Make all objects inside the lasso one, as one step of Undo")
-        self.lasso_done = _button("Done ✓", "Mark all objects inside the lasso as done")
+        self.lasso_delete = _button("Delete all", "Delete all objects inside the lasso, as one step of Undo")
+        self.lasso_merge = _button("Merge all", "Make all objects inside the lasso one, as one step of Undo")
+        self.lasso_done = _button("All done ✓", "Mark all objects inside the lasso as done")
         self._lay_out()
         self.show_item(None, 0, 0)
         self.show_lasso(None)
@@ -116,10 +116,9 @@ class ReviewPanel(QWidget):
             self.text.setText(empty if not total else finished if done == total else ready)
             return
         why = ", ".join(item.reasons) or "looks like the others"
-        mark = "done" if item.done else "to do"
+        mark = ", done" if item.done else ""
         self.text.setText(
-            f"Object {item.label} ({mark}): {why}.\n{item.area} px, suspicion {item.suspicion:.0%}. "
-            f"{total - done} to do, {done} done."
+            f"Object {item.label}{mark}: {why}.\n{item.area} px, suspicion {item.suspicion:.0%}."
         )
 
     def show_lasso(self, count: int | None) -> None:
