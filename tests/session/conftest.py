@@ -92,6 +92,9 @@ class Surface:
         if self.largest == last:
             self.largest = first - 1
 
+    def look_again(self, index: Any) -> None:
+        pass
+
     def find(self, label: int, index: Any) -> Any:
         box = ObjectMask.from_plane(self.data[self.region(index, None)] == label).box
         return box if box[2] > box[0] else None
@@ -167,7 +170,7 @@ class Board:
             return None
         self.shown.append(shown)
         labels, indices = draw_with_indices(shown.candidates, shown.kept)
-        return Written(labels, np.arange(1, len(indices) + 1), indices, self.fill)
+        return Written(labels, np.arange(1, len(indices) + 1), indices, self.fill, layer="auto layer")
 
     def write_table(self, written: Written, columns: Any) -> None:
         self.tables.append(dict(columns))

@@ -42,6 +42,8 @@ class Bench:
         self.session = Session(self.engine, self.runner, ModelChoice("nuclei"))
         self.controller = Controller(self.viewer, self.session)
         self._seen = len(notification_manager.records)
+        self.status: list[str] = []
+        self.session.status_changed.connect(lambda text: self.status.append(text))
 
     def open(self, data: Any, **options: Any) -> Any:
         """Add an image and enable the controller."""

@@ -173,6 +173,9 @@ class LabelSurface(Protocol):
     def release(self, first: int, last: int) -> None:
         """The ids ``first`` to ``last`` are not in use any more: the next object may have the first."""
 
+    def look_again(self, index: Index) -> None:
+        """What is known of a plane may be wrong: look through it before the next answer."""
+
     def find(self, label: int, index: Index) -> Box | None:
         """A box of the plane outside which there is no pixel of an object; None when it is not there."""
 

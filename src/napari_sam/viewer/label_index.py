@@ -125,6 +125,11 @@ class LabelIndex:
             if all(v is None or low <= v < high for v, (low, high) in zip(index, ranges, strict=True)):
                 del self._planes[index]
 
+    def forget_plane(self, index: Index) -> None:
+        """Look through one plane before the next answer."""
+        self._empty = False
+        self._planes.pop(index, None)
+
     # ------------------------------------------------------------- looking
     def _boxes(self, index: Index) -> _Boxes:
         found = self._planes.get(index)

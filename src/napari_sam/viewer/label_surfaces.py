@@ -191,6 +191,10 @@ class LayerSurface:
         """These ids are free again."""
         self._writer.release(self._layer, first, last)
 
+    def look_again(self, index: Index) -> None:
+        """Look through a plane before the next answer."""
+        self.index.forget_plane(index)
+
     def find(self, label: int, index: Index) -> Box | None:
         """The box of an object in a plane."""
         return self.index.find(label, index)
@@ -265,6 +269,10 @@ class StoreSurface:
         """These ids are free again."""
         if self._store.largest == last:
             self._store.largest = first - 1
+
+    def look_again(self, index: Index) -> None:
+        """Look through a plane before the next answer."""
+        self.index.forget_plane(index)
 
     def find(self, label: int, index: Index) -> Box | None:
         """The box of an object in a plane."""

@@ -1,0 +1,113 @@
+"""How objects are accepted: under which id, and what becomes of the objects that are there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+
+from napari_sam.widgets.layer_combo import form_label, make_form
+
+if TYPE_CHECKING:
+    from napari_sam.session.accepting import Accepting, AcceptRule
+
+__all__ = ["AcceptControls", "AcceptPanel"]
+
+IDS = (
+    ("next free id", "next"),
+    ("same as the last", "same"),
+    ("chosen id", "chosen"),
+    ("class, shared", "class"),
+)
+KEEPS = (
+    ("keep their pixels", "pixels"),
+    ("must not be covered", "objects"),
+    ("are overwritten", "overwrite"),
+)
+
+
+class AcceptPanel(QWidget):
+    """Two choices; who shows it connects them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids = _combo(
+            IDS,
+            "The id of an accepted object: the next free one; that of the object before, for one object in "
+            "several planes; one that you choose; or that of a class, which all its objects share.",
+        )
+        self.label = QSpinBox()
+        self.label.setRange(1, 2**31 - 1)
+        self.label.setToolTip("The chosen id, or that of the class.")
+        self.keep = _combo(
+            KEEPS,
+            "What becomes of objects under a new one: they keep their pixels, and it takes free ones only; a "
+            "new one that covers others by more than a tenth is refused; or they lose their pixels to it.",
+        )
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.ids, 1)
+        row.addWidget(self.label)
+        form = make_form()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow(form_label("Id"), row)
+        form.addRow(form_label("Others"), self.keep)
+        self.setLayout(form)
+
+    def show_rule(self, rule: AcceptRule) -> None:
+        """Show how objects are accepted."""
+        self.ids.setCurrentIndex(self.ids.findData(rule.ids))
+        self.keep.setCurrentIndex(self.keep.findData(rule.keep))
+        self.label.setValue(rule.label)
+        self.label.setVisible(rule.ids in ("chosen", "class"))
+
+
+class AcceptControls:
+    """Joins the panel and the rule.
+
+    Parameters
+    ----------
+    accepting : Accepting
+        Whose rule it is.
+
+    Attributes
+    ----------
+    panel : AcceptPanel
+        To be laid out.
+    """
+
+    def __init__(self, accepting: Accepting) -> None:
+        self.panel = AcceptPanel()
+        self._accepting = accepting
+        self.panel.show_rule(accepting.rule)
+        accepting.rule_changed.connect(self.panel.show_rule)
+        self.panel.ids.activated.connect(self._on_ids_activated)
+        self.panel.keep.activated.connect(self._on_keep_activated)
+        self.panel.label.valueChanged.connect(self._on_label_changed)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._accepting.rule_changed.disconnect()
+
+    def _change(self, **changes: Any) -> None:
+        self._accepting.rule = replace(self._accepting.rule, **changes)
+
+    def _on_ids_activated(self, index: int) -> None:
+        self._change(ids=self.panel.ids.itemData(index))
+
+    def _on_keep_activated(self, index: int) -> None:
+        self._change(keep=self.panel.keep.itemData(index))
+
+    def _on_label_changed(self, label: int) -> None:
+        self._change(label=label)
+
+
+def _combo(choices: tuple[tuple[str, str], ...], tip: str) -> QComboBox:
+    combo = QComboBox()
+    for text, value in choices:
+        combo.addItem(text, value)
+    combo.setToolTip(tip)
+    combo.setMinimumContentsLength(6)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return combo
