@@ -1,0 +1,352 @@
+"""Propagation at the desk: which object, which planes, what to look at, and where it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from psygnal import Signal
+
+from napari_sam.errors import SamError
+from napari_sam.inference.propagation_values import PlaneObject, PropagationParams
+from napari_sam.session.propagating import NEW, PropagationRequest
+from napari_sam.session.propagation_tracks import Stack, make_stack
+from napari_sam.viewer.connections import Connections
+from napari_sam.viewer.planes import go_to_plane
+from napari_sam.viewer.stack_prompts import collect_prompts, make_clearing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from napari_sam.session.session import Session
+    from napari_sam.types import Progress
+    from napari_sam.viewer.controller import Controller
+
+__all__ = ["StackDesk", "StackView", "What"]
+
+What = Literal["auto", "prompts", "selected", "plane"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackView:
+    """What there is to see of one object along a stack.
+
+    Attributes
+    ----------
+    count : int
+        Planes of the stack; 0 where there is none.
+    shown : int or None
+        Number of the plane that the viewer shows.
+    label : int or None
+        The object; 0 for one that has no id yet, None where there is none.
+    labels : tuple of int
+        All objects of the last run.
+    results : mapping of int to PlaneObject
+        By plane number, how the object was found.
+    stops : frozenset of int
+        Planes that it does not enter.
+    running : bool
+        True while planes are still being looked at.
+    """
+
+    count: int = 0
+    shown: int | None = None
+    label: int | None = None
+    labels: tuple[int, ...] = ()
+    results: Mapping[int, PlaneObject] = field(default_factory=dict)
+    stops: frozenset[int] = frozenset()
+    running: bool = False
+
+    @property
+    def flags(self) -> tuple[int, ...]:
+        """Planes to look at."""
+        return tuple(number for number, result in sorted(self.results.items()) if result.flag)
+
+
+class StackDesk:
+    """What a panel, keys and scripts ask of propagation.
+
+    Parameters
+    ----------
+    session : Session
+        What computes and writes.
+    controller : Controller
+        Whose image, prompts and layers are used.
+
+    Attributes
+    ----------
+    params : PropagationParams
+        How objects are followed; set by the panel.
+    """
+
+    changed = Signal()  # ``view`` has
+    progressed = Signal(object)  # Progress, or None when it is over
+
+    def __init__(self, session: Session, controller: Controller) -> None:
+        self.params = PropagationParams()
+        self._session = session
+        self._controller = controller
+        self._axis: int | None = None
+        self._label: int | None = None
+        self._stack: Stack | None = None
+        self._connections = Connections()
+        self._target_connections = Connections()
+        for signal, handler in (
+            (session.propagating.changed, self._on_propagating_changed),
+            (session.propagating.progressed, self._on_propagating_progressed),
+            (session.preview_changed, self._on_shown),
+            (controller.image_changed, self._on_image_changed),
+            (controller.target_changed, self._on_target_changed),
+        ):
+            self._connections.add(signal, handler)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._connections.clear()
+        self._target_connections.clear()
+        self.changed.disconnect()
+        self.progressed.disconnect()
+
+    @property
+    def actions(self) -> dict[str, Callable[[], object]]:
+        """What the keys do, by their names in ``SHORTCUTS``."""
+        return {
+            "propagate": self.propagate,
+            "stop_here": self.toggle_stop,
+            "flag_next": lambda: self.go_to_flag(1),
+            "flag_previous": lambda: self.go_to_flag(-1),
+        }
+
+    # ------------------------------------------------------------- what is
+    @property
+    def axis(self) -> int | None:
+        """The image's axis along which objects are followed; None for the last that is not shown."""
+        return self._axis
+
+    @axis.setter
+    def axis(self, axis: int | None) -> None:
+        if axis != self._axis:
+            self._axis, self._stack = axis, None
+            self.changed.emit()
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes to choose from."""
+        plane = self._session.plane
+        return () if plane is None else tuple(a for a, value in enumerate(plane.index) if value is not None)
+
+    @property
+    def stack(self) -> Stack | None:
+        """The planes; None where the image has one alone."""
+        plane = self._session.plane
+        if plane is None:
+            return None
+        stack = self._stack
+        if stack is None or stack.number(plane.index) is None or stack.planes[0].source != plane.source:
+            try:
+                stack = make_stack(plane, self._axis if self._axis in self.axes else None)
+            except SamError:
+                stack = None
+            self._stack = stack
+        return stack
+
+    @property
+    def view(self) -> StackView:
+        """What there is to see."""
+        stack, plane = self.stack, self._session.plane
+        if stack is None or plane is None:
+            return StackView()
+        propagating = self._session.propagating
+        shown, running = stack.number(plane.index), propagating.is_running
+        last = propagating.last
+        if last is None or last[2].key != stack.key:
+            layer = self._controller.target.chosen
+            stops = frozenset() if layer is None else propagating.stops(layer, NEW, stack)
+            return StackView(len(stack), shown, stops=stops, running=running)
+        layer, labels, _ = last
+        label = self._label if self._label is not None and self._known(layer, self._label, stack) else None
+        if label is None:
+            label = labels[0] if labels else None
+        if label is None:
+            return StackView(len(stack), shown, running=running)
+        return StackView(
+            len(stack),
+            shown,
+            label,
+            labels,
+            propagating.results(layer, label, stack),
+            propagating.stops(layer, label, stack),
+            running,
+        )
+
+    def _known(self, layer: Hashable, label: int, stack: Stack) -> bool:
+        return bool(self._session.propagating.results(layer, label, stack))
+
+    # ------------------------------------------------------------- asking
+    def propagate(self, what: What | int = "auto") -> None:
+        """Follow objects through the stack; the layer changes when it is over.
+
+        Parameters
+        ----------
+        what : "auto", "prompts", "selected", "plane" or int
+            The object that the prompts on all planes mean, the selected label of the target layer, all
+            objects of the plane that is shown, or a label. "auto" takes prompts where there are any, else
+            the selected label.
+        """
+        try:
+            self._propagate(what)
+        except SamError as error:
+            self._session.warned.emit(str(error))
+
+    def correct(self) -> None:
+        """Follow the object that is looked at again from what was corrected: painted, clicked, stopped."""
+        view, last = self.view, self._session.propagating.last
+        if not view.label or last is None:
+            self._session.warned.emit("Nothing to correct yet: propagate an object first.")
+            return
+        try:
+            self._start((view.label,), last[0], with_prompts=True)
+        except SamError as error:
+            self._session.warned.emit(str(error))
+
+    def cancel(self) -> None:
+        """Stop at the next plane; what is found is written."""
+        self._session.propagating.cancel()
+
+    def toggle_stop(self) -> None:
+        """The object that is looked at, or else the next one, does not enter the plane that is shown."""
+        stack, view = self.stack, self.view
+        if stack is None or view.shown is None:
+            self._session.warned.emit("Nothing to stop: open a stack, and go to the plane where it ends.")
+            return
+        last = self._session.propagating.last
+        try:
+            layer = last[0] if view.label and last is not None else self._layer(stack)
+        except SamError as error:
+            self._session.warned.emit(str(error))
+            return
+        label = view.label or NEW
+        self._session.propagating.set_stops(layer, label, stack, view.stops ^ {view.shown})
+
+    def look_at(self, label: int) -> None:
+        """Show how another object was found."""
+        self._label = label
+        self.changed.emit()
+
+    def go_to(self, number: int) -> None:
+        """Show a plane of the stack."""
+        stack, image = self.stack, self._controller.image_layer
+        if stack is not None and image is not None and 0 <= number < len(stack):
+            go_to_plane(image, self._controller.viewer.dims, stack.planes[number])
+
+    def go_to_flag(self, step: int) -> None:
+        """Show the next (1) or previous (-1) flagged plane, round at the ends."""
+        view = self.view
+        if not view.flags or view.shown is None:
+            self._session.status_changed.emit("No plane is flagged.")
+            return
+        beyond = [f for f in view.flags if (f - view.shown) * step > 0]
+        ends = (view.flags[0], view.flags[-1])
+        self.go_to(min(beyond, key=lambda f: abs(f - (view.shown or 0))) if beyond else ends[step < 0])
+
+    def _propagate(self, what: What | int) -> None:
+        stack = self.stack
+        if stack is None or self._session.plane is None:
+            raise SamError(
+                "Nothing to propagate through: open a stack (z or t) and show one of its planes in 2-D."
+            )
+        if isinstance(what, int):
+            self._start((int(what),), self._layer(stack))
+            return
+        refined = self._session.prompting.state
+        has_prompts = bool(collect_prompts(self._controller, stack))
+        if what == "auto":
+            what = "prompts" if has_prompts else "selected"
+        if what == "prompts" and refined is not None and refined.accepted is not None:
+            label = refined.accepted.label  # a known object in hand: what was corrected is written first
+            self._session.accept()
+            self._start((label,), refined.accepted.layer)
+        elif what == "prompts":
+            if not has_prompts:
+                raise SamError("Nothing to propagate: click on an object first, or choose a label.")
+            self._start((NEW,), self._layer(stack), with_prompts=True)
+        else:
+            self._start(self._labels(what, stack), self._layer(stack))
+
+    def _labels(self, what: str, stack: Stack) -> tuple[int, ...]:
+        layer, plane = self._controller.target_layer, self._session.plane
+        if layer is None or plane is None:
+            raise SamError(
+                "Expected a Labels layer with objects as target, got none; accept an object first."
+            )
+        if what == "selected":
+            return (int(layer.selected_label),)
+        if what != "plane":
+            raise SamError(f"Expected 'auto', 'prompts', 'selected', 'plane' or a label, got {what!r}.")
+        found = self._session.edits.surface(self._layer(stack)).labels_in(plane.index)
+        return tuple(int(label) for label in found)
+
+    def _layer(self, stack: Stack) -> Hashable:
+        return self._controller.target.target(self._session.plane or stack.planes[0])
+
+    def _start(self, labels: tuple[int, ...], layer: Hashable, with_prompts: bool = False) -> None:
+        stack = self.stack
+        assert stack is not None
+        failure = self._session.models.failure
+        if failure is not None:
+            raise SamError(f"Nothing was propagated: {failure}")
+        found = collect_prompts(self._controller, stack) if with_prompts else {}
+        if not all(label >= 0 for label in labels):
+            raise SamError(f"Expected labels of 1 or more, got {list(labels)}.")
+        self._label = None
+        self._session.propagating.start(
+            PropagationRequest(
+                stack,
+                layer,
+                self._session.model,
+                labels,
+                {number: prompts for number, (prompts, _) in found.items()},
+                self.params,
+                self._controller.overwrite,
+                make_clearing(self._controller, stack, found),
+            )
+        )
+
+    def set_params(self, **changes: Any) -> None:
+        """Change how objects are followed.
+
+        Raises
+        ------
+        SamError
+            When a value is impossible.
+        """
+        self.params = replace(self.params, **changes)
+        self.changed.emit()
+
+    # ------------------------------------------------------------- handlers
+    def _on_propagating_changed(self) -> None:
+        self.changed.emit()
+
+    def _on_propagating_progressed(self, progress: Progress | None) -> None:
+        self.progressed.emit(progress)
+        if progress is None:
+            self.changed.emit()
+
+    def _on_shown(self, _: object) -> None:
+        self.changed.emit()
+
+    def _on_image_changed(self, _: object) -> None:
+        self._stack = self._axis = self._label = None
+        self.changed.emit()
+
+    def _on_target_changed(self, layer: Any) -> None:
+        self._target_connections.clear()
+        if layer is not None:
+            self._target_connections.add(layer.events.selected_label, self._on_label_selected)
+
+    def _on_label_selected(self, event: Any) -> None:
+        """Who picks another object that was propagated sees how it was found."""
+        stack, last = self.stack, self._session.propagating.last
+        label = int(event.source.selected_label)
+        if stack is not None and last is not None and self._known(last[0], label, stack):
+            self.look_at(label)
