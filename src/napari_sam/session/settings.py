@@ -106,6 +106,8 @@ class Settings:
         What polygons, ellipses and refined objects are given to the model as.
     autosave : bool
         Keep unsaved work on disk, for after a crash.
+    guided : bool
+        Has been led through the first object, and needs no more help with that.
 
     Raises
     ------
@@ -127,6 +129,7 @@ class Settings:
     hover: bool = False
     rough_use: Literal["mask", "box", "both"] = "mask"
     autosave: bool = True
+    guided: bool = False
 
     def __post_init__(self) -> None:
         EncodeSettings(self.object_size, self.channels, self.percentiles, self.limits)  # it checks them
@@ -144,13 +147,14 @@ class Settings:
             ("warm", bool),
             ("hover", bool),
             ("autosave", bool),
+            ("guided", bool),
         ):
             if not isinstance(getattr(self, name), kind):
                 raise SamError(f"Expected {name} as {kind.__name__}, got {getattr(self, name)!r}.")
 
     def sees_as(self, other: Settings) -> bool:
         """True when the model sees, and answers, under both settings alike."""
-        names = ("model", "device", "warm", "mode", "hover", "rough_use", "autosave")
+        names = ("model", "device", "warm", "mode", "hover", "rough_use", "autosave", "guided")
         return replace(self, **{name: getattr(other, name) for name in names}) == other
 
 

@@ -19,18 +19,25 @@ from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.own_layers import OWN
 from napari_sam.viewer.recovery import Recovery
 from napari_sam.viewer.region_source import VISIBLE
+from napari_sam.viewer.stack_desk import StackDesk
+from napari_sam.viewer.stack_sink import StackSink
+from napari_sam.widgets.accept_panel import AcceptControls
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.auto_panel import AutoPanel
 from napari_sam.widgets.column import Column
+from napari_sam.widgets.edit_panel import EditSection
 from napari_sam.widgets.engine import InferenceEngine
+from napari_sam.widgets.guide import Guide
 from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
+from napari_sam.widgets.keys_section import KeysSection
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_controls import PromptControls
 from napari_sam.widgets.prompt_panel import PromptPanel
 from napari_sam.widgets.recovery_section import RecoverySection
 from napari_sam.widgets.review_section import ReviewSection
 from napari_sam.widgets.scripting import ScriptableWidget
+from napari_sam.widgets.stack_panel import StackSection
 from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -153,8 +160,17 @@ class SamWidget(ScriptableWidget):
         self._recovery_section = RecoverySection(
             self._session, controller, self._recovery, self._image_section.set_settings
         )
+        self._accept_controls = self._feature(AcceptControls(self._session.prompting.accepting))
+        self._edit = self._feature(EditSection(controller))
+        self._bindings.add(self._edit.actions)
         self._review = self._feature(ReviewSection(controller, self._runner))
         self._bindings.add(self._review.actions)
+        self._guide = self._feature(Guide(controller, self._image_section.set_settings))
+        self._keys = self._feature(KeysSection(self._bindings))
+        self._feature(StackSink(controller, self._session.stacks))
+        self._stack = self._feature(StackDesk(self._session, controller))
+        self._stack_section = StackSection(self._stack)
+        self._bindings.add(self._stack.actions)
         keep = self._image_section.set_settings
         self._prompt_controls = self._feature(
             PromptControls(self._prompt_panel, controller, self._runner, keep, self._auto_panel.cancel)
@@ -170,11 +186,12 @@ class SamWidget(ScriptableWidget):
         column = Column()
         # one line for each feature, where it belongs: from the image over one object to many
         column.add(
-            (self._recovery_section.strip, self._model_panel),
+            (self._recovery_section.strip, self._guide.panel, self._model_panel),
             (self._image_section,),
-            (self._prompt_panel, self._review.section),
+            (self._prompt_panel, self._accept_controls.panel, self._edit.section, self._review.section),
+            (self._stack_section,),
             (self._auto_panel,),
-            (self._recovery_section,),
+            (self._recovery_section, self._keys.section),
         )
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -204,7 +221,6 @@ class SamWidget(ScriptableWidget):
         prompt.shapes.chosen.connect(self._on_shapes_chosen)
         prompt.target.chosen.connect(self._on_target_chosen)
         prompt.label_chosen.connect(self._on_label_chosen)
-        prompt.overwrite.toggled.connect(self._on_overwrite_toggled)
         auto.region.chosen.connect(self._choose_region)
         auto.result.currentIndexChanged.connect(self._on_result_chosen)
         auto.thresholds.thresholds_changed.connect(self._on_thresholds_changed)
@@ -215,7 +231,7 @@ class SamWidget(ScriptableWidget):
             (prompt.undo, self.undo),
             (prompt.redo, self.redo),
             (prompt.clear, self.clear),
-            (auto.segment, self.segment_everything),
+            (auto.segment, self.segment_scope),
             (auto.cancel, self.cancel),
         ):
             button.clicked.connect(lambda _checked=False, action=action: action())
@@ -241,6 +257,7 @@ class SamWidget(ScriptableWidget):
         if self._region is not None and self._region != VISIBLE and self._region not in regions:
             self._region = None  # its layer was deleted
         self._auto_panel.show_regions(regions, self._region)
+        self._auto_panel.show_stack(controller.image_layer is not None and controller.image_layer.ndim > 2)
         prompt.show_label(controller.prompts.next_label)
         shapes = controller.prompts.shapes
         self._bindings.use_shapes(shapes if controller.owns(shapes) else None)
@@ -299,9 +316,6 @@ class SamWidget(ScriptableWidget):
     def _on_label_chosen(self, label: str) -> None:
         self._controller.prompts.next_label = label
 
-    def _on_overwrite_toggled(self, checked: bool) -> None:
-        self._controller.overwrite = checked
-
 
 def _take_apart(
     session: Session,
@@ -319,6 +333,7 @@ def _take_apart(
         session,
         session.models,
         session.auto,
+        session.stacks,
         session.warming,
         session.precomputing,
         controller,
