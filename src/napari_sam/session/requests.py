@@ -230,6 +230,17 @@ class Engine(Protocol):
     ) -> Generator[Progress, None, Candidates]:
         """Find what may be an object, as a job; ``Progress.partial`` holds what was finished since."""
 
+    def iter_segment_stack(
+        self,
+        planes: Sequence[Any],
+        predictor: MaskPredictor,
+        axis: str,
+        method: str,
+        region: Region | None,
+        filters: FilterParams,
+    ) -> Generator[Progress, None, Any]:
+        """Segment planes and link them, as a job; ``Progress.partial`` is (number, labels) of a plane."""
+
     def iter_propagate(
         self,
         planes: Sequence[Any],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam.viewer.region_source import VISIBLE
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
     from napari_sam.session.auto_requests import AutoState
     from napari_sam.types import Progress
 
-__all__ = ["METHODS", "AutoPanel"]
+__all__ = ["METHODS", "SCOPES", "AutoPanel"]
+
+SCOPES = (
+    ("plane", "this plane", "The plane that is shown; thresholds change the result live."),
+    (
+        "z",
+        "whole stack (z)",
+        "Every plane, as sections of one volume: an object keeps its id in all of them.",
+    ),
+    ("t", "whole series (t)", "Every frame, as a time series: objects are tracked, divisions found."),
+)
 
 METHODS = (
     ("auto", "The instance decoder where the model has one, else the grid."),
@@ -34,6 +45,11 @@ class AutoPanel(QWidget):
         self.method = narrow(QComboBox())
         self.method.addItems([name for name, _ in METHODS])
         self.method.setToolTip("\n".join(f"{name}: {text}" for name, text in METHODS))
+        self.scope = narrow(QComboBox())
+        for _, name, text in SCOPES:
+            self.scope.addItem(name)
+            self.scope.setItemData(self.scope.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
+        self.scope.setToolTip("\n".join(f"{name}: {text}" for _, name, text in SCOPES))
         self.region = LayerCombo("whole plane", (("visible region", VISIBLE),))
         self.region.setToolTip(
             "Where to look: the whole plane, what of it is in view, or inside a Shapes or Labels layer. "
@@ -66,6 +82,8 @@ class AutoPanel(QWidget):
         )
         self._had_result = False
         form = make_form()
+        self._scope_label = form_label("Scope")
+        form.addRow(self._scope_label, self.scope)
         form.addRow(form_label("Method"), self.method)
         form.addRow(form_label("Within"), self.region)
         form.addRow(self.cut)
@@ -81,8 +99,27 @@ class AutoPanel(QWidget):
         layout.setSpacing(4)
         layout.addLayout(form)
         layout.addWidget(self.section)
+        self.scope.currentIndexChanged.connect(self._on_scope_changed)
         self.show_progress(None)
         self.show_regions((), None)
+        self.show_stack(False)
+
+    @property
+    def axis(self) -> str | None:
+        """Along what the whole stack is segmented, "z" or "t"; None for this plane alone."""
+        return None if self.scope.currentIndex() <= 0 else SCOPES[self.scope.currentIndex()][0]
+
+    def show_stack(self, is_stack: bool) -> None:
+        """Offer the whole stack where the image has more than one plane."""
+        if not is_stack:
+            self.scope.setCurrentIndex(0)
+        self.scope.setVisible(is_stack)
+        self._scope_label.setVisible(is_stack)
+
+    def _on_scope_changed(self, index: int) -> None:
+        """The result of a stack is a layer of its own, whose ids no slider may change."""
+        self.result.setEnabled(index <= 0)
+        self.segment.setText("Segment everything" if index <= 0 else "Segment all planes")
 
     def show_progress(self, progress: Progress | None) -> None:
         """Show how far the job is; None when none runs."""

@@ -78,20 +78,9 @@ class InferenceEngine:
         self, images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
     ) -> tuple[tuple[float, float], ...]:
         """Percentiles over several planes, from the sample of each that a plane alone would get."""
-        import numpy as np
+        from napari_sam.stacks.stack_planes import measure_limits
 
-        from napari_sam.inference.image_source import ImageSource
-        from napari_sam.inference.transforms import measure_normalization
-
-        samples = [ImageSource(image).sample() for image in images]
-        # as one tall image: every plane counts alike
-        found = measure_normalization(np.concatenate(samples), channels, percentiles)
-        pairs = zip(found.low, found.high, found.channels, strict=True)
-        kept = {
-            channel: (low, high if high > low else low + 1) for low, high, channel in pairs if channel >= 0
-        }
-        limits = tuple(kept.values())
-        return limits[:1] if len(set(limits)) == 1 else limits
+        return measure_limits(images, channels, percentiles)
 
     def render_input(
         self, image: Any, predictor: MaskPredictor, crop: Crop, max_side: int
@@ -124,6 +113,21 @@ class InferenceEngine:
         return (
             yield from segment_image.iter_candidates(image, cast("Any", predictor), method, region=region)
         )
+
+    def iter_segment_stack(
+        self,
+        planes: Sequence[Any],
+        predictor: MaskPredictor,
+        axis: str,
+        method: str,
+        region: Region | None,
+        filters: FilterParams,
+    ) -> Generator[Progress, None, Any]:
+        """Segment planes and link their objects along z or t, as a job."""
+        from napari_sam.stacks.segment_stack import iter_segment_stack
+
+        job = iter_segment_stack(planes, cast("Any", predictor), axis, method, filters=filters, region=region)
+        return (yield from job)
 
     def iter_propagate(
         self,
