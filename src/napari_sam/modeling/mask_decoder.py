@@ -101,18 +101,23 @@ class MaskDecoder(nn.Module):
         if shared is None:
             shared = self.share(image, image_pe, dense, placed)
         tokens, source = self.transformer(shared, tokens)
-        source = source.transpose(1, 2).unflatten(2, (height, width))  # (N, C, h, w)
-        upscaled = self._upscale(source, detail)
+        upscaled = self._upscale(source).transpose(1, 2)  # (N, C / 8, h * w * 16)
+        if detail is not None:  # it comes row by row
+            upscaled = _unnest(upscaled, height, width).flatten(2) + detail.flatten(2)
+        upscaled = nn.functional.gelu(upscaled)
         if maps is not None:
-            upscaled = torch.cat([upscaled, maps], dim=1)
+            upscaled = torch.cat([upscaled, maps.flatten(2)], dim=1)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (N, M, C / 8 and the maps' channels)
-        logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        logits = hyper @ upscaled
+        if detail is None:
+            logits = _unnest(logits, height, width)
+        logits = logits.reshape(*logits.shape[:2], 4 * height, 4 * width)
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         if self.refines:
-            look = torch.cat([upscaled, foreground], dim=1)
-            iou = iou + self.mask_quality(logits, look, tokens[:, 1 : 1 + self.num_mask_tokens])
+            look = torch.cat([upscaled, foreground.flatten(2)], dim=1)
+            iou = iou + self.mask_quality(logits.flatten(2), look, tokens[:, 1 : 1 + self.num_mask_tokens])
         return logits, iou
 
     def share(
@@ -130,14 +135,28 @@ class MaskDecoder(nn.Module):
         source = image + dense
         return self.transformer.share(source if placed is None else source + placed, image_pe)
 
-    def _upscale(self, source: Tensor, detail: Tensor | None) -> Tensor:
-        *coarse, act = self.output_upscaling
-        for layer in coarse:
-            source = layer(source)
-        if detail is not None:
-            source = source + detail
-        out: Tensor = act(source)
-        return out
+    def _upscale(self, source: Tensor) -> Tensor:
+        """Tokens (N, h * w, C) to cells (N, h * w * 16, C / 8), token by token, before the last GELU."""
+        first, norm, act, second, _ = self.output_upscaling
+        shape = (norm.weight.numel(),)
+        source = nn.functional.layer_norm(_double(source, first), shape, norm.weight, norm.bias, norm.eps)
+        return _double(act(source), second)
+
+
+def _double(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
+    """A transposed convolution of 2 x 2 by 2: each token (N, L, C) becomes four (N, 4 L, D), row by row.
+
+    As one matrix product, which takes a quarter of the convolution's time on a CPU.
+    """
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * D, C)
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    return nn.functional.linear(x, weight, bias).unflatten(2, (4, -1)).flatten(1, 2)
+
+
+def _unnest(x: Tensor, height: int, width: int) -> Tensor:
+    """(N, M, h * w * 16) in the order of ``_upscale`` to (N, M, 4 h, 4 w)."""
+    x = x.unflatten(2, (height, width, 2, 2, 2, 2))  # (N, M, h, w, rows, cols, rows, cols)
+    return x.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
 
 
 class DetailBlock(nn.Module):
@@ -170,8 +189,8 @@ class MaskQuality(nn.Module):
             nn.init.zeros_(parameter)  # starts without a correction
 
     def forward(self, logits: Tensor, features: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (N, M, h, w), features (N, K, h, w) and mask tokens (N, M, C) to corrections (N, M)."""
-        logits, features, tokens = logits.detach().flatten(2), features.detach().flatten(2), tokens.detach()
+        """Logits (N, M, L), features (N, K, L) and mask tokens (N, M, C) to corrections (N, M)."""
+        logits, features, tokens = logits.detach(), features.detach(), tokens.detach()
         inside = logits.sigmoid()  # (N, M, h w)
         edge = inside * (1 - inside)
         area, length = inside.sum(-1), edge.sum(-1)  # (N, M)
