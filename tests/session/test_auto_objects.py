@@ -295,3 +295,30 @@ def test_the_cache_holds_as_much_as_it_may(world: World) -> None:
     assert cache.nbytes == 2 * candidates.nbytes
     cache.clear()
     assert len(cache) == 0
+
+
+def test_automatic_objects_have_records_that_follow_the_thresholds(world):
+    world.session.segment_everything("grid")
+    world.session.auto.set_params({"predicted_iou": 0.85})
+    book = world.session.book
+    (record,) = book.records("auto layer")
+    assert (record.source, record.model, record.digest) == ("automatic", "nuclei", "fa4e")
+    assert (record.label, record.area, record.predicted_iou) == (1, 32 * 64, pytest.approx(0.9))
+    assert record.params["method"] == "grid"
+    assert record.params["candidate"] == 0
+    assert record.params["filter"]["predicted_iou"] == 0.85
+    assert record.params["filter"]["max_area"] is None  # JSON knows no infinity
+    world.session.auto.set_params({"predicted_iou": 0.5})
+    assert book.labels("auto layer") == (1, 2)
+    world.session.auto.set_params({"predicted_iou": 0.95})
+    assert book.labels("auto layer") == ()
+
+
+def test_records_of_automatic_objects_go_and_come_with_them(world):
+    world.session.segment_everything()
+    book = world.session.book
+    assert book.labels("auto layer") == (1, 2)
+    world.session.undo()
+    assert book.labels("auto layer") == ()
+    world.session.redo()
+    assert book.labels("auto layer") == (1, 2)

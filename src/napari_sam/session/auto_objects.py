@@ -15,6 +15,7 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import FilterParams, explain_nothing, filter_candidates
 from napari_sam.inference.object_table import SCORES, measure_objects
+from napari_sam.session.auto_records import make_auto_records
 from napari_sam.session.auto_requests import AutoRequest, AutoState, Fill, ObjectsSink, Shown, Written
 from napari_sam.session.candidate_cache import CandidateCache
 from napari_sam.session.jobs import CLICK, Job, JobRunner
@@ -22,12 +23,13 @@ from napari_sam.session.segmenting import Run, Segmenting
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Hashable, Mapping
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.candidates import Candidates
     from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.provenance import Maker, ObjectRecord
     from napari_sam.session.requests import Engine
 
 __all__ = ["AutoFill", "AutoObjects"]
@@ -60,6 +62,7 @@ class AutoObjects:
     warned = Signal(str)  # for a notification as well
     failed = Signal(str)
     filled = Signal(object)  # AutoFill, a result that was just written
+    recorded = Signal(object, object)  # layer token, records by label, none for those that are gone
 
     def __init__(self, engine: Engine, runner: JobRunner, pool: PredictorPool) -> None:
         self.sink: ObjectsSink | None = None
@@ -75,6 +78,8 @@ class AutoObjects:
         self._latest: AutoFill | None = None  # the same, also once it was let go of
         self._note = NOTHING_YET
         self._so_far = 0
+        self._makers: dict[AutoRequest, Maker | None] = {}
+        self._recorded: tuple[Hashable, tuple[int, ...]] = (None, ())  # of the present result
         self._segmenting = Segmenting(engine, runner, pool)
         self._segmenting.progressed.connect(self._on_segmenting_progressed)
         self._segmenting.grown.connect(self._on_segmenting_grown)
@@ -110,6 +115,10 @@ class AutoObjects:
     def _default(self) -> FilterParams:
         return self._defaults.get(self._key, FilterParams())
 
+    def thresholds_of(self, model: str, method: str) -> dict[str, Any]:
+        """What the user has set for a model and a method."""
+        return dict(self._overrides.get((model, method), {}))
+
     # ------------------------------------------------------------- finding
     def start(self, request: AutoRequest) -> None:
         """Find the objects of a plane, or show at once what was found before.
@@ -127,6 +136,7 @@ class AutoObjects:
         if self.sink is not None:
             self.sink.begin(request)
         self._release("Looking for objects …")
+        self._recorded = (None, ())  # the objects before stay
         self._latest = None
         self._so_far = 0
         self._key = (request.model.name, request.method)
@@ -145,6 +155,7 @@ class AutoObjects:
     def forget(self) -> None:
         """The image's pixels are others now: nothing that was found may be used again."""
         self._cache.clear()
+        self._makers.clear()
 
     # ------------------------------------------------------------- thresholds
     def set_params(self, changes: Mapping[str, Any], *, settle: bool = True) -> None:
@@ -176,16 +187,16 @@ class AutoObjects:
 
     def settle(self) -> None:
         """Measure the objects that are shown, in the worker; their table follows."""
-        shown, written = self._shown, self._written
+        shown, written, params = self._shown, self._written, self.params
         if shown is None or written is None:
             return
         self._runner.submit(
             Job(
                 "Measuring objects",
-                lambda: self._measure(shown, written),
+                lambda: self._measure(shown, written, params),
                 slot="measure",
                 priority=CLICK,
-                on_done=lambda columns: self._on_measured(written, columns),
+                on_done=lambda found: self._on_measured(written, *found),
                 on_failed=self.warned.emit,
             )
         )
@@ -196,6 +207,16 @@ class AutoObjects:
             self._release(reason)
             self.said.emit(reason)
             self.changed.emit()
+
+    def _record(self, layer: Hashable, records: dict[int, tuple[ObjectRecord, ...]]) -> None:
+        """Write down what is known of the present result, and strike out what was of it before."""
+        (before, labels), self._recorded = self._recorded, (layer, tuple(records))
+        gone: dict[int, tuple[ObjectRecord, ...]] = {label: () for label in labels if label not in records}
+        if before != layer and gone:
+            self.recorded.emit(before, gone)
+            gone = {}
+        if layer is not None and (gone or records):
+            self.recorded.emit(layer, {**gone, **records})
 
     def _release(self, reason: str) -> None:
         self._shown = self._written = self._fill = None
@@ -228,20 +249,24 @@ class AutoObjects:
             self._fill = self._latest = AutoFill(self, written.fill)
             self.filled.emit(self._fill)
 
-    def _measure(self, shown: Shown, written: Written) -> Generator[Progress, None, dict[str, Any]]:
+    def _measure(
+        self, shown: Shown, written: Written, params: FilterParams
+    ) -> Generator[Progress, None, tuple[dict[str, Any], dict[int, tuple[ObjectRecord, ...]]]]:
         yield Progress(0, 1, "Measuring objects")
         columns = measure_objects(written.labels, self._pool.pixels(shown.request.plane))
         order = np.argsort(written.ids)
         candidates = written.indices[order]
         for name in SCORES:
             columns[name] = getattr(shown.candidates, name)[candidates]
-        return columns
+        areas = dict(zip(columns["index"].tolist(), columns["area"].tolist(), strict=True))
+        return columns, make_auto_records(shown, written, params, areas, self._makers.get(shown.request))
 
     # ------------------------------------------------------------- answers
     def _take(self, run: Run, candidates: Candidates, ending: str = "") -> None:
         """Show the result of a run, all of it or what was finished."""
         self._key = (run.request.model.name, run.request.method)
         self._defaults[self._key] = run.defaults
+        self._makers[run.request] = run.maker or self._makers.get(run.request)
         name = run.request.plane.name
         if len(candidates) == 0:
             if self.sink is not None:
@@ -306,9 +331,15 @@ class AutoObjects:
         self._take(run, run.so_far, "Stopped")
         self.failed.emit(message)
 
-    def _on_measured(self, written: Written, columns: dict[str, NDArray[Any]]) -> None:
+    def _on_measured(
+        self,
+        written: Written,
+        columns: dict[str, NDArray[Any]],
+        records: dict[int, tuple[ObjectRecord, ...]],
+    ) -> None:
         if self._written is written and self.sink is not None:
             self.sink.write_table(written, columns)
+            self._record(written.layer, records)
 
     def _resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
         """A result that was taken back is there again."""
@@ -342,6 +373,7 @@ class AutoFill:
         said = self.fill.undo()
         self._held = (shown, written) if mine and shown is not None and written is not None else None
         if mine:
+            owner._record(None, {})
             owner.release(said)
         return said
 

@@ -108,6 +108,8 @@ class Written:
         Takes it back; the same one while the thresholds of one result change.
     note : str
         What the user should know of how it was written; empty when nothing.
+    layer : Hashable
+        Token of the layer, as in ``ObjectRef.layer``; None where nobody knows it.
     """
 
     labels: NDArray[np.integer]
@@ -115,6 +117,7 @@ class Written:
     indices: NDArray[np.integer]
     fill: Fill
     note: str = ""
+    layer: Hashable = None
 
 
 class Fill(Protocol):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["Maker", "ObjectBook", "ObjectRecord", "Source", "list_versions"]
+__all__ = ["Maker", "ObjectBook", "ObjectRecord", "Source", "list_versions", "now"]
 
 Source = Literal["prompts", "automatic", "propagated", "edited", "imported"]
 SOURCES = get_args(Source)
@@ -47,6 +47,11 @@ def list_versions() -> Mapping[str, str]:
         except PackageNotFoundError:  # a source tree that was never installed
             found[name] = "unknown"
     return MappingProxyType(found)
+
+
+def now() -> str:
+    """The time, as records write it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +165,7 @@ class ObjectRecord:
             predicted_iou=mask.predicted_iou,
             stability=mask.stability_score,
             area=mask.area,
-            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            created=now(),
             earlier=earlier,
             versions=list_versions(),
         )
@@ -248,7 +253,7 @@ class ObjectBook:
         return tuple(self._pages.get(layer, ()))
 
     def page(self, layer: Hashable) -> Mapping[int, Records]:
-        """The records of a layer by label, as they are at any time: what is written down later shows in it."""
+        """The records of a layer by label, as they are at any time: later changes show in it."""
         return self._pages.setdefault(layer, {})
 
     def layers(self) -> tuple[Hashable, ...]:

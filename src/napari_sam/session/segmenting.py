@@ -9,6 +9,7 @@ from psygnal import Signal
 
 from napari_sam.inference.candidates import Candidates, FilterParams
 from napari_sam.inference.fitting import cut_candidates
+from napari_sam.session.decoding import maker_of
 from napari_sam.session.jobs import LONG, Job, JobRunner
 from napari_sam.session.requests import Engine, check_plane
 from napari_sam.types import Progress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sam.session.auto_requests import AutoRequest
     from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.provenance import Maker
 
 __all__ = ["Run", "Segmenting"]
 
@@ -37,11 +39,14 @@ class Run:
         Thresholds of the method; known once the model is loaded.
     parts : list of Candidates
         What was finished so far.
+    maker : Maker or None
+        Who finds them; known once the model is loaded.
     """
 
     request: AutoRequest
     defaults: FilterParams = field(default_factory=FilterParams)
     parts: list[Candidates] = field(default_factory=list)
+    maker: Maker | None = None
 
     @property
     def so_far(self) -> Candidates:
@@ -106,6 +111,7 @@ class Segmenting:
         check_plane(request.plane)
         yield Progress(0, 0, f"Loading model {request.model.name}")
         predictor = self._pool.predictor(request.model, request.plane)
+        run.maker = maker_of(request.model, predictor)
         run.defaults = self._engine.filter_defaults(predictor, request.method)
         region = None if request.region is None else request.region.region
         pixels = self._pool.pixels(request.plane)

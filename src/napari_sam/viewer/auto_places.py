@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_sam.session.requests import Plane
+    from napari_sam.viewer.object_target import ObjectTarget
 
 __all__ = ["Host", "NewLayer", "Place", "TargetGaps"]
 
@@ -31,6 +32,7 @@ class Host(Protocol):
     viewer: Any
     target_layer: Any
     writer: LabelWriter
+    target: ObjectTarget
 
     def add_labels(self, plane: Plane, data: NDArray[np.integer], name: str) -> Any:
         """Add a Labels layer that coincides with the plane's image; None when that is gone."""
@@ -120,7 +122,8 @@ class NewLayer:
         self._data[plane_selection(self._plane)] = labels
         self._count = len(indices)
         self.layer.refresh(extent=False)
-        return Written(labels, np.arange(1, len(indices) + 1), indices, self)
+        token = self._host.target.token(self.layer)
+        return Written(labels, np.arange(1, len(indices) + 1), indices, self, layer=token)
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
         """Replace the layer's table."""
@@ -256,7 +259,7 @@ class TargetGaps:
         placed = self._fitted.astype(np.int64)
         if len(self._ids):
             placed[placed > 0] += int(self._ids[0]) - 1
-        return Written(placed, self._ids, indices, self, note)
+        return Written(placed, self._ids, indices, self, note, self._host.target.token(self._target))
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
         """Add the objects' rows to the target's table."""
