@@ -93,12 +93,12 @@ def test_ids_beyond_imagej_go_to_ome_tiff(
 
 def test_a_tiff_never_loses_the_high_bits_of_ids(tmp_path: Path) -> None:
     content = make_content(ImageStack(np.full((4, 5), 65536, np.int32), "YX"))
-    with pytest.raises(ImageError, match=r"up to 65535.*got 65536.*ome\.tif"):
-        write_format("tiff", tmp_path / "a.tif", content)
+    write_format("tiff", tmp_path / "a.tif", content)  # napari's user chose the name
+    assert (tifffile.imread(tmp_path / "a.tif") == 65536).all()
     content = make_content(ImageStack(np.full((4, 5), 1 << 32, np.int64), "YX"))
     with pytest.raises(ImageError, match=r"below 2\*\*32"):
-        write_format("tiff", tmp_path / "a.ome.tif", content)
-    assert list(tmp_path.iterdir()) == []
+        write_format("tiff", tmp_path / "b.ome.tif", content)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
 @pytest.mark.parametrize(("axes", "shape"), CASES)
@@ -461,7 +461,7 @@ def test_a_write_that_fails_leaves_what_was_there(name: str, tmp_path: Path) -> 
 
         def __getitem__(self, index: Any) -> Any:
             self.reads += 1
-            if self.reads > (5 if name == "tiff" else 2):
+            if self.reads > (8 if name == "tiff" else 2):
                 raise OSError(28, "No space left on device")
             return np.ones((3, 8, 9), np.int32)[index]
 

@@ -1,7 +1,7 @@
 """CSV tables of measurements: one row per object and plane, or per object of a volume.
 
 Sizes and places are in pixels, and once more in world units where the scale is known: their columns end in
-the unit (``area_um2``). What an object is too small or thin to have stays empty.
+the unit (``area_um2``; ``area_world2`` where it has no name). What an object is too small for stays empty.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def _measure_world(
 ) -> Row:
     from skimage.measure import regionprops
 
-    axes, unit = labels.axes[-mask.ndim :], imagej_unit(labels.unit)
+    axes = labels.axes[-mask.ndim :]
+    unit = "world" if labels.unit == "pixel" else imagej_unit(labels.unit)
     steps = tuple(labels.scale[axis] for axis in axes)
     region = regionprops(mask.astype(np.uint8), spacing=steps)[0]
     row: Row = {f"{size}_{unit}{mask.ndim}": float(np.count_nonzero(mask)) * math.prod(steps)}

@@ -23,21 +23,22 @@ LARGEST_FILE: Final = 1 << 31
 """Bytes before compression; ImageJ's own reader counts in 32 bits."""
 
 
-def fits_imagej(labels: ImageStack, largest: int) -> bool:
-    """Whether ImageJ's dialect holds the labels: ids up to 65,535, the axes T, Z, Y and X, less than 2 GB.
-
-    Parameters
-    ----------
-    labels : ImageStack
-    largest : int
-        The largest id.
-    """
+def fits_imagej(labels: ImageStack) -> bool:
+    """Whether ImageJ's dialect holds the labels: ids up to 65,535, the axes T, Z, Y and X, less than 2 GB."""
     in_order = "".join(axis for axis in "TZYX" if axis in labels.axes) == labels.axes
-    return in_order and largest < 1 << 16 and math.prod(labels.data.shape) * 2 < LARGEST_FILE
+    if not in_order or math.prod(labels.data.shape) * 2 >= LARGEST_FILE:
+        return False
+    return np.dtype(labels.data.dtype).itemsize == 1 or _largest(labels) < 1 << 16
+
+
+def _largest(labels: ImageStack) -> int:
+    return max((int(np.asarray(plane).max(initial=0)) for _, plane in labels.planes()), default=0)
 
 
 def write_tiff(path: Path, content: Content) -> None:
-    """Write a compressed TIFF, plane by plane; as OME-TIFF where the name ends in ``.ome.tif``.
+    """Write a compressed TIFF, plane by plane.
+
+    It is OME-TIFF where the name ends in ``.ome.tif`` and where ImageJ's dialect cannot hold the labels.
 
     ImageJ's dialect has uint16 ids. OME-TIFF has the labels' own type, or uint32 for 64-bit ones.
 
@@ -54,7 +55,7 @@ def write_tiff(path: Path, content: Content) -> None:
     import tifffile
 
     labels = content.labels
-    ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    ome = path.name.lower().endswith((".ome.tif", ".ome.tiff")) or not fits_imagej(labels)
     dtype = _choose_ome_type(labels) if ome else np.dtype(np.uint16)
     options: dict[str, Any] = {"metadata": _describe_ome(labels)} if ome else _describe_imagej(labels)
     with tifffile.TiffWriter(
@@ -74,14 +75,10 @@ def write_tiff(path: Path, content: Content) -> None:
 
 
 def _iter_planes(labels: ImageStack, dtype: np.dtype[Any]) -> Iterator[Any]:
-    most = np.iinfo(dtype).max
     for _, plane in labels.planes():
         pixels = np.asarray(plane)
-        if pixels.dtype != dtype and int(pixels.max(initial=0)) > most:
-            raise ImageError(
-                f"Expected ids up to {most} for this kind of TIFF, got {int(pixels.max())}; call the file "
-                "NAME.ome.tif, which holds larger ones."
-            )
+        if pixels.dtype != dtype and int(pixels.max(initial=0)) > np.iinfo(dtype).max:
+            raise ImageError("Expected labels that stay as they are, got larger ids while they were written.")
         yield np.ascontiguousarray(pixels, dtype=dtype)
 
 
@@ -91,7 +88,7 @@ def _choose_ome_type(labels: ImageStack) -> np.dtype[Any]:
         return np.dtype(np.uint8)
     if dtype.itemsize <= 4:
         return dtype
-    largest = max((int(np.asarray(plane).max(initial=0)) for _, plane in labels.planes()), default=0)
+    largest = _largest(labels)
     if largest >= 1 << 32:
         raise ImageError(f"Expected ids below 2**32 for a TIFF, got {largest}; relabel, or write OME-Zarr.")
     return np.dtype(np.uint32)

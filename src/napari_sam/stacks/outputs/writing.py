@@ -182,9 +182,8 @@ def _transpose(stack: ImageStack, order: list[int]) -> Any:
 def name_output(name: str, stem: Path, content: Content) -> Path:
     """The file that a format gives; a TIFF that ImageJ cannot hold is called ``.ome.tif``."""
     ending = FORMATS[name].ending
-    if name == "tiff":
-        largest = max((int(np.asarray(p).max(initial=0)) for _, p in content.labels.planes()), default=0)
-        ending = ending if fits_imagej(content.labels, largest) else ending.replace(".tif", ".ome.tif")
+    if name == "tiff" and not fits_imagej(content.labels):
+        ending = ending.replace(".tif", ".ome.tif")
     return stem.with_name(stem.name + ending)
 
 
