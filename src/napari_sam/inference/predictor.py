@@ -170,7 +170,8 @@ class Predictor:
         for i, window, logits, iou in self.iter_logits(embedding, prompts):
             iou = np.clip(iou, 0, 1)
             if only_best:
-                best = choose_index(iou.tolist(), (logits > 0).any(axis=(1, 2)).tolist(), prompts[i])
+                filled = [bool((values > 0).any()) for values in logits]
+                best = choose_index(iou.tolist(), filled, prompts[i])
                 logits, iou = logits[best : best + 1], iou[best : best + 1]
             results[i] = self._read_answer(embedding, prompts[i], window, logits, iou)
         return results

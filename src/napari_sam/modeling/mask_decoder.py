@@ -137,19 +137,24 @@ class MaskDecoder(nn.Module):
 
     def _upscale(self, source: Tensor) -> Tensor:
         """Tokens (N, h * w, C) to cells (N, h * w * 16, C / 8), token by token, before the last GELU."""
-        first, norm, act, second, _ = self.output_upscaling
+        first, norm, _, second, _ = self.output_upscaling
+        assert isinstance(norm, LayerNorm2d)  # a Sequential forgets what it holds
         shape = (norm.weight.numel(),)
         source = nn.functional.layer_norm(_double(source, first), shape, norm.weight, norm.bias, norm.eps)
-        return _double(act(source), second)
+        return _double(nn.functional.gelu(source), second)
 
 
-def _double(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
+def _double(x: Tensor, conv: nn.Module) -> Tensor:
     """A transposed convolution of 2 x 2 by 2: each token (N, L, C) becomes four (N, 4 L, D), row by row.
 
     As one matrix product, which takes a quarter of the convolution's time on a CPU.
     """
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * D, C)
-    bias = None if conv.bias is None else conv.bias.repeat(4)
+    assert isinstance(conv, nn.ConvTranspose2d)
+    assert conv.bias is not None
+    weight, bias = (
+        conv.weight.permute(2, 3, 1, 0).flatten(0, 2),
+        conv.bias.repeat(4),
+    )  # (2 * 2 * D, C), (2 * 2 * D)
     return nn.functional.linear(x, weight, bias).unflatten(2, (4, -1)).flatten(1, 2)
 
 
