@@ -151,11 +151,9 @@ def _double(x: Tensor, conv: nn.Module) -> Tensor:
     """
     assert isinstance(conv, nn.ConvTranspose2d)
     assert conv.bias is not None
-    weight, bias = (
-        conv.weight.permute(2, 3, 1, 0).flatten(0, 2),
-        conv.bias.repeat(4),
-    )  # (2 * 2 * D, C), (2 * 2 * D)
-    return nn.functional.linear(x, weight, bias).unflatten(2, (4, -1)).flatten(1, 2)
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * D, C)
+    doubled: Tensor = nn.functional.linear(x, weight, conv.bias.repeat(4))
+    return doubled.unflatten(2, (4, -1)).flatten(1, 2)
 
 
 def _unnest(x: Tensor, height: int, width: int) -> Tensor:
