@@ -152,8 +152,9 @@ def _double(x: Tensor, conv: nn.Module) -> Tensor:
     assert isinstance(conv, nn.ConvTranspose2d)
     assert conv.bias is not None
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * D, C)
-    doubled: Tensor = nn.functional.linear(x, weight, conv.bias.repeat(4))
-    return doubled.unflatten(2, (4, -1)).flatten(1, 2)
+    doubled = nn.functional.linear(x, weight, conv.bias.repeat(4))
+    tokens: Tensor = doubled.unflatten(2, (4, -1)).flatten(1, 2)
+    return tokens
 
 
 def _unnest(x: Tensor, height: int, width: int) -> Tensor:
