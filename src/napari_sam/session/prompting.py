@@ -74,6 +74,7 @@ class Prompting:
         self, runner: JobRunner, pool: PredictorPool, models: Models, history: History, edits: Edits
     ) -> None:
         self.sink: ObjectSink | None = None
+        self.explain: Callable[[PromptState], str] = _say_nothing
         self.accepting = Accepting(edits)
         self._models = models
         self._history = history
@@ -301,8 +302,9 @@ class Prompting:
         self.decoding.withdraw(state)  # undone before it was written
         self._become(state)
         self.prompts_restored.emit(state)
-        if state.mask is None:
-            self._decode()
+        if state.mask is not None:
+            return describe_answer(state)
+        self._decode()
         return ""
 
     def _decode(self, feedback: PromptState | None = None) -> None:
@@ -317,8 +319,10 @@ class Prompting:
             check_plane(state.plane)
             check_prompts(state.prompts, state.plane)
         except SamError as error:
-            self.said.emit(str(error))
-            self.warned.emit(str(error))
+            use = self.explain(state)
+            self.said.emit(use or str(error))
+            if not use:
+                self.warned.emit(str(error))
             return False
         if self._models.failure is not None:
             self.said.emit(self._models.failure)  # in the status line only: it was told when it failed

@@ -79,7 +79,7 @@ class OwnLayers:
         return points, shapes
 
     def show(self, preview: Preview | None, hover: bool = False) -> None:
-        """Show a mask in the preview layer, or none; in white where it is what a click would give."""
+        """Show a mask in the preview layer, or none; in cyan where it is what a click would give."""
         old, self._shown = self._shown, preview
         if self.preview is not None:
             paint_preview(self.preview, old, preview, self._image, HOVER if hover else ANSWER)

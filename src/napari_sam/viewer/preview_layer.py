@@ -20,7 +20,7 @@ __all__ = ["ANSWER", "HOVER", "PREVIEW_NAME", "make_preview", "paint_preview"]
 
 PREVIEW_NAME = "SAM preview"
 COLOUR = "#ffd400"
-HOVER_COLOUR = "#ffffff"
+HOVER_COLOUR = "#00e5ff"
 ANSWER, HOVER = 1, 2  # values of the layer: the answer to the prompts, and what a click would give
 MAX_BYTES = 4 << 30
 FEW_PIXELS = 200_000

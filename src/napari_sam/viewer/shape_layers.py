@@ -38,7 +38,7 @@ def make_shapes(image: Any) -> Shapes:
         The image; its transform is copied.
     """
     shape = spatial_shape(image)
-    # as for points: colours go to categories in order of appearance, so both must have been there
+    # napari gives out colours when it meets categories, here in alphabetical order: both must have been there
     layer = Shapes(
         [np.zeros((2, image.ndim)), np.ones((2, image.ndim))],
         shape_type="line",
@@ -46,7 +46,7 @@ def make_shapes(image: Any) -> Shapes:
         name=SHAPES_NAME,
         features={"label": np.array([FOREGROUND, BACKGROUND], dtype=object)},
         edge_color="label",
-        edge_color_cycle=[COLOURS[FOREGROUND], COLOURS[BACKGROUND]],
+        edge_color_cycle=[COLOURS[label] for label in sorted(COLOURS)],
         face_color="transparent",
         edge_width=float(np.clip(max(shape[-2:]) / 250, 0.5, 5)),
         **layer_transform(image),
