@@ -26,6 +26,8 @@ from napari_sam.session.requests import (
 from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam.session.edits import Edits
     from napari_sam.session.jobs import JobRunner
     from napari_sam.session.models import Models
@@ -55,6 +57,8 @@ class Prompting:
     ----------
     sink : ObjectSink or None
         Knows the layer that accepted objects go to.
+    explain : callable
+        What prompts that mean no object of their own are for; "" when they are a mistake.
     accepting : Accepting
         How they are written.
     decoding : Decoding
@@ -362,3 +366,7 @@ def describe_answer(state: PromptState) -> str:
         return "No object found here; add a point or draw a box."
     which = f"mask {state.choice + 1} of {count}, " if count > 1 else ""
     return f"{mask.area} pixels, {which}predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."
+
+
+def _say_nothing(_: PromptState) -> str:
+    return ""
