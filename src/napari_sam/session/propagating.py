@@ -81,6 +81,8 @@ class Run:
         By label, what was known before.
     stops : dict of int to frozenset of int
         By label, where it ends.
+    earlier : dict of int to mapping of int to PlaneObject
+        By label, how it was found before.
     found : dict of int to dict of int to PlaneObject
         By label and plane number, what was found so far.
     maker : Maker
@@ -92,6 +94,7 @@ class Run:
     request: PropagationRequest
     known: dict[int, Known]
     stops: dict[int, frozenset[int]]
+    earlier: dict[int, Mapping[int, PlaneObject]] = field(default_factory=dict)
     found: dict[int, dict[int, PlaneObject]] = field(default_factory=dict)
     maker: Maker = field(default_factory=Maker)
     progress: Progress = field(default_factory=lambda: Progress(0, 0))
@@ -182,7 +185,7 @@ class Propagating:
                 "Nothing to propagate: click on an object, or select a label that is in the stack."
             )
         builder = self._edits.begin(request.layer, "propagate")
-        known, stops = {}, {}
+        known, stops, earlier = {}, {}, {}
         for label in request.labels:
             stops[label] = self.stops(request.layer, label, request.stack)
             if label == NEW:
@@ -190,13 +193,14 @@ class Propagating:
                 known[label] = Known(anchors)
                 continue
             track = self.track(request.layer, label, request.stack)
+            earlier[label] = {} if track is None else track.results
             said = request.prompts if len(request.labels) == 1 else {}
             known[label] = read_object(builder, request.stack, label, track, said, stops[label])
             if track is not None and track.params != request.params:
                 known[label] = replace(known[label], changed=None)
             if not known[label].anchors and not any(mask.area for mask in known[label].fixed.values()):
                 raise SamError(f"Expected object {label} in a plane of this stack, got none; choose another.")
-        self._run = run = Run(request, known, stops)
+        self._run = run = Run(request, known, stops, earlier)
         self.last = (request.layer, request.labels, request.stack)
         self.progressed.emit(Progress(0, 0, "Propagating"))
         self._runner.submit(

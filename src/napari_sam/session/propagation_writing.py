@@ -116,7 +116,9 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
         known = run.known[key]
         before = dict(known.before)
         kept = {n: mask for n, mask in before.items() if n not in found} | written
-        results = {n: PlaneObject(label, n, mask, is_anchor=True) for n, mask in known.fixed.items()}
+        # what was not looked at again is as it was
+        results = {n: r for n, r in run.earlier.get(key, {}).items() if n in kept}
+        results |= {n: PlaneObject(label, n, m, is_anchor=True) for n, m in known.fixed.items() if m.area}
         results |= {n: replace(r, id=label) for n, r in found.items() if n in written or r.mask is None}
         tracks[label] = Track(
             {a.plane: a.prompts for a in known.anchors if a.prompts is not None},

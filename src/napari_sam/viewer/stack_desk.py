@@ -18,6 +18,7 @@ from napari_sam.viewer.stack_prompts import collect_prompts, make_clearing
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from napari_sam.session.history import PromptState
     from napari_sam.session.session import Session
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
@@ -89,6 +90,7 @@ class StackDesk:
         self._axis: int | None = None
         self._label: int | None = None
         self._stack: Stack | None = None
+        session.prompting.explain = self._explain
         self._connections = Connections()
         self._target_connections = Connections()
         for signal, handler in (
@@ -194,7 +196,10 @@ class StackDesk:
             the selected label.
         """
         try:
-            self._propagate(what)
+            if what == "auto" and self._only_corrects():
+                self.correct()
+            else:
+                self._propagate(what)
         except SamError as error:
             self._session.warned.emit(str(error))
 
@@ -248,6 +253,21 @@ class StackDesk:
         beyond = [f for f in view.flags if (f - view.shown) * step > 0]
         ends = (view.flags[0], view.flags[-1])
         self.go_to(min(beyond, key=lambda f: abs(f - (view.shown or 0))) if beyond else ends[step < 0])
+
+    def _only_corrects(self) -> bool:
+        """True when all that was clicked says what does not belong to the object that is looked at."""
+        stack = self.stack
+        found = {} if stack is None or not self.view.label else collect_prompts(self._controller, stack)
+        return bool(found) and not any(prompts.has_foreground for prompts, _ in found.values())
+
+    def _explain(self, state: PromptState) -> str:
+        """What background points alone are for, on a plane with an object that was propagated."""
+        view, stack = self.view, self.stack
+        number = None if stack is None else stack.number(state.plane.index)
+        result = None if number is None else view.results.get(number)
+        if not view.label or result is None or result.mask is None or state.prompts.has_foreground:
+            return ""
+        return f"Background for object {view.label}: Correct (Shift-G) follows it again from this plane."
 
     def _propagate(self, what: What | int) -> None:
         stack = self.stack

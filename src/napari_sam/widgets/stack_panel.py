@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QCheckBox,
     QComboBox,
     QGridLayout,
@@ -307,7 +308,8 @@ class StackSection(Section):
 def _spin(tip: str) -> QSpinBox:
     spin = QSpinBox()
     spin.setToolTip(tip)
-    spin.setMinimumWidth(48)
+    spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # arrow keys and the wheel do
+    spin.setStyleSheet("QSpinBox { min-width: 30px; }")  # napari's own is 90
     spin.setKeyboardTracking(False)
     return spin
 
