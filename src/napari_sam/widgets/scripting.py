@@ -10,12 +10,13 @@ from qtpy.QtWidgets import QWidget
 from napari_sam.errors import SamError
 from napari_sam.session.requests import ModelChoice
 from napari_sam.viewer.region_source import VISIBLE
-from napari_sam.widgets.auto_panel import METHODS
+from napari_sam.widgets.auto_panel import METHODS, SCOPES
 
 if TYPE_CHECKING:
     from napari_sam.inference.candidates import FilterParams
     from napari_sam.session.session import Session
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.stack_desk import StackDesk, StackView, What
     from napari_sam.widgets.auto_panel import AutoPanel
     from napari_sam.widgets.job_runner import QtJobRunner
     from napari_sam.widgets.model_panel import ModelPanel
@@ -38,6 +39,7 @@ class ScriptableWidget(QWidget):
     _prompt_panel: PromptPanel
     _auto_panel: AutoPanel
     _status: StatusLine
+    _stack: StackDesk
     _region: Any
 
     @property
@@ -74,11 +76,11 @@ class ScriptableWidget(QWidget):
     @property
     def overwrite(self) -> bool:
         """Whether accepted objects may take the pixels of others."""
-        return self._prompt_panel.overwrite.isChecked()
+        return self._controller.overwrite
 
     @overwrite.setter
     def overwrite(self, value: bool) -> None:
-        self._prompt_panel.overwrite.setChecked(bool(value))
+        self._controller.overwrite = bool(value)
 
     @property
     def status(self) -> str:
@@ -114,6 +116,33 @@ class ScriptableWidget(QWidget):
             self._session.warned.emit(str(error))
             return
         self._session.segment_everything(panel.method.currentText(), region)
+
+    def segment_stack(self, axis: str = "z") -> None:
+        """Segment every plane of the stack that is shown, and link their objects.
+
+        Parameters
+        ----------
+        axis : str
+            "z": sections of one volume; "t": frames of a series, whose objects are tracked.
+        """
+        if axis not in ("z", "t"):
+            raise ValueError(f"Expected the axis 'z' or 't', got {axis!r}.")
+        panel = self._auto_panel
+        panel.scope.setCurrentIndex([name for name, *_ in SCOPES].index(axis))
+        try:
+            region = self._controller.read_region(self._region, panel.cut.isChecked())
+        except SamError as error:
+            self._session.warned.emit(str(error))
+            return
+        self._session.segment_stack("z" if axis == "z" else "t", panel.method.currentText(), region)
+
+    def segment_scope(self) -> None:
+        """What the button does: segment the plane that is shown, or the whole stack."""
+        axis = self._auto_panel.axis
+        if axis is None:
+            self.segment_everything()
+        else:
+            self.segment_stack(axis)
 
     @property
     def method(self) -> str:
@@ -164,6 +193,34 @@ class ScriptableWidget(QWidget):
     def filter(self, params: FilterParams | dict[str, Any]) -> None:
         changes = asdict(params) if not isinstance(params, dict) else params
         self._session.auto.set_params(changes)
+
+    def propagate(self, what: What | int = "auto", **changes: Any) -> None:
+        """Follow objects through the planes of the stack; the target layer changes when it is over.
+
+        Parameters
+        ----------
+        what : "auto", "prompts", "selected", "plane" or int
+            The object that the prompts on all planes mean, the selected label of the target layer, all
+            objects of the plane that is shown, or a label. "auto" takes prompts where there are any, else
+            the selected label.
+        **changes
+            Fields of ``PropagationParams``, which stay: ``direction``, ``first``, ``last``, ``min_overlap`` ...
+        """
+        self._stack.set_params(**changes)
+        self._stack.propagate(what)
+
+    def correct_propagation(self) -> None:
+        """Follow the object propagated last again, from planes that were painted, clicked or stopped."""
+        self._stack.correct()
+
+    def toggle_stop(self) -> None:
+        """The object that was propagated last, or the next one, does not enter the plane that is shown."""
+        self._stack.toggle_stop()
+
+    @property
+    def propagation(self) -> StackView:
+        """How the object that was propagated last came through the stack."""
+        return self._stack.view
 
     def cancel(self) -> None:
         """Cancel what is queued or runs, at its next step."""
