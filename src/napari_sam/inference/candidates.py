@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.ndimage import label as label_components
-from scipy.sparse import csr_matrix
 
 from napari_sam.errors import SamError
 from napari_sam.inference.filter_params import FILTER_DEFAULTS, FILTER_OPTIONS, FilterParams
@@ -300,6 +298,9 @@ def _suppress(
     alive = np.ones(len(order), bool)
     if len(first) == 0:
         return alive
+    # here, not above: the dock widget imports this file when it opens, and scipy is most of its import
+    from scipy.sparse import csr_matrix
+
     rank = np.zeros(int(order.max()) + 1, np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     better, worse = np.minimum(rank[first], rank[second]), np.maximum(rank[first], rank[second])
@@ -313,6 +314,8 @@ def _suppress(
 
 def _remove_islands(labels: NDArray[np.int32], box: Sequence[int], number: int) -> None:
     """Of what better objects left of one, only the largest part is still it."""
+    from scipy.ndimage import label as label_components
+
     window = labels[box[0] : box[2], box[1] : box[3]]
     parts, count = label_components(window == number, np.ones((3, 3), bool))
     if count > 1:

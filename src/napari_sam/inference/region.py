@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skimage.draw import polygon2mask
 
 from napari_sam.errors import PromptError
 
@@ -174,6 +173,9 @@ class Region:
         return inside
 
     def _draw_polygons(self, crop: Crop) -> NDArray[np.bool_]:
+        # here, not above: the dock widget imports this file when it opens
+        from skimage.draw import polygon2mask
+
         origin, shape = np.array(crop[:2]), (crop[2] - crop[0], crop[3] - crop[1])
         inside: NDArray[np.bool_] = np.zeros(shape, bool)
         for outline, *holes in self._polygons:

@@ -8,7 +8,6 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import PromptError, SamError
-from napari_sam.session.edit_tools import fill_holes, keep_largest, smooth, split
 from napari_sam.session.provenance import ObjectRecord
 
 if TYPE_CHECKING:
@@ -156,6 +155,8 @@ class Editing:
         """
         builder = self._edits.begin(layer, f"split object {label}")
         mask = self._mask(builder, index, label)
+        from napari_sam.session.edit_tools import split  # with scipy, when somebody edits
+
         halves = split(mask, *points, image=None if read is None else _gray(read(mask.box)))
         kept, cut = sorted(halves, key=lambda half: -half.area)
         fresh = builder.next_label(index)
@@ -169,16 +170,22 @@ class Editing:
 
     def fill_holes(self, layer: Hashable, index: Index, label: int) -> LabelEdit:
         """Fill an object's holes; other objects inside stay."""
+        from napari_sam.session.edit_tools import fill_holes
+
         return self._reshape(layer, index, label, fill_holes, "fill holes of", "it has no holes")
 
     def keep_largest(self, layer: Hashable, index: Index, label: int) -> LabelEdit:
         """Keep an object's largest part only."""
+        from napari_sam.session.edit_tools import keep_largest
+
         return self._reshape(
             layer, index, label, keep_largest, "keep the largest part of", "it is in one piece"
         )
 
     def smooth(self, layer: Hashable, index: Index, label: int, sigma: float = 2.0) -> LabelEdit:
         """Smooth an object's boundary; neighbours keep their pixels."""
+        from napari_sam.session.edit_tools import smooth
+
         return self._reshape(
             layer, index, label, lambda mask: smooth(mask, sigma), "smooth", "it is smooth already"
         )
