@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.linked import add_link_options, list_linked_outputs, segment_linked
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.object_options import (
     add_object_options,
@@ -42,10 +43,12 @@ examples:
   napari-sam segment "day1/*.tif" --out labels --channels 2,0 --overwrite
   napari-sam segment slide.zarr --out labels --region tumour.geojson --min-area 40 --table
   napari-sam segment nuclei.tif --out more --fill labels/nuclei_labels.tif
+  napari-sam segment embryo.tif --out labels --link z
+  napari-sam segment movie.tif --out tracks --link t
 
 NAME.tif gives NAME_labels.tif: int32, 0 is the background. Of a stack (time, z ...) each plane is segmented
-on its own. Large TIFF files and zarr images are read tile by tile. A file that cannot be read is reported
-and the others go on; the exit code is then 2.
+on its own, unless --link says how its objects go on from plane to plane. Large TIFF files and zarr images are
+read tile by tile. A file that cannot be read is reported and the others go on; the exit code is then 2.
 """
 
 _log = logging.getLogger(__name__)
@@ -69,6 +72,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace label images that exist")
     add_object_options(parser)
+    add_link_options(parser)
     parser.set_defaults(run=run_segment)
     return parser
 
@@ -116,26 +120,29 @@ def run_segment(options: argparse.Namespace) -> int:
     with make_bar(len(inputs), "file") as bar:
         for source, target in zip(inputs, outputs, strict=True):
             try:
-                for path in [target, *([name_table(target)] if options.table else [])]:
+                tables = [name_table(target)] * options.table
+                if options.link is not None:
+                    tables = list_linked_outputs(target, options)
+                for path in (target, *tables):
                     if path.exists() and not options.overwrite:
                         raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
                 stack = pick_channels(open_image(source), options.channels)
                 # No cache: no embedding of a file is ever wanted again.
-                found = _segment_planes(stack, CachedPredictor(model, memory_bytes=0), options, bar, source)
-                axes = stack.axes.removesuffix("C")
-                write_labels(target, found.labels, axes, overwrite=options.overwrite)
-                if options.table:
-                    leading = stack.axes[: stack.axes.index("Y")]
-                    write_table(name_table(target), found.tables, leading, overwrite=options.overwrite)
+                predictor = CachedPredictor(model, memory_bytes=0)
+                notes: list[str] = []
+                if options.link is not None:
+                    path, said = segment_linked(stack, predictor, options, bar, source, target)
+                else:
+                    path, said, notes = _segment_file(stack, predictor, options, bar, source, target)
             except (SamError, OSError, ValueError, MemoryError) as error:
                 failed += 1
                 if options.verbose:
                     traceback.print_exc()
                 complain(f"error: {source}: {describe(error)}")
             else:
-                for line in found.notes:
+                for line in notes:
                     complain(f"{source}: {line}")
-                say(f"{target}  {_count(found.labels)}")
+                say(f"{path}  {said}")
             bar.update()
     if failed and len(inputs) > 1:
         complain(f"{failed} of {len(inputs)} files failed")
@@ -149,6 +156,18 @@ class _Found:
     labels: NDArray[Any]
     tables: list[tuple[tuple[int, ...], dict[str, NDArray[Any]]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def _segment_file(
+    stack: ImageStack, predictor: Any, options: argparse.Namespace, bar: tqdm, source: Path, target: Path
+) -> tuple[Path, str, list[str]]:
+    """Segment each plane on its own and write; the labels' path, how many objects, and notes."""
+    found = _segment_planes(stack, predictor, options, bar, source)
+    write_labels(target, found.labels, stack.axes.removesuffix("C"), overwrite=options.overwrite)
+    if options.table:
+        leading = stack.axes[: stack.axes.index("Y")]
+        write_table(name_table(target), found.tables, leading, overwrite=options.overwrite)
+    return target, _count(found.labels), found.notes
 
 
 def _segment_planes(

@@ -1,0 +1,162 @@
+"""``napari-sam segment --link``: stacks whose objects keep their ids along z or t, and their tracks."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from napari_sam.cli.console import run_job
+from napari_sam.cli.object_options import find_companion, name_table, read_region, read_thresholds
+from napari_sam.errors import ImageError, SamError
+from napari_sam.stacks.image_io import LABELS_ENDING
+from napari_sam.stacks.outputs import replace_file, write_outputs
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from napari_sam.stacks.image_io import ImageStack
+    from napari_sam.stacks.segment_stack import StackLabels
+
+__all__ = ["add_link_options", "list_linked_outputs", "name_axis", "segment_linked"]
+
+LARGEST: Final = 1 << 30
+"""Bytes; labels of more are written to zarr as they come, and are an OME-Zarr in the end."""
+CHUNK: Final = 1024
+
+
+def add_link_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to the command's parser."""
+    group = parser.add_argument_group("stacks")
+    group.add_argument(
+        "--link",
+        choices=("z", "t"),
+        help="give objects one id in all planes: z for sections of a volume, t for a time series, whose "
+        "tracks and divisions are written as NAME_tracks.csv",
+    )
+    group.add_argument(
+        "--max-gap", type=int, metavar="N", help="with --link: planes that an object may miss (default: 1)"
+    )
+    group.add_argument(
+        "--min-planes", type=int, metavar="N", help="with --link: drop objects in fewer planes (default: 2)"
+    )
+
+
+def name_axis(axes: str, link: str) -> str:
+    """The axes of an image, with the one to link along among them.
+
+    An axis without a meaning of its own (Q, I ...) is taken for it where there is no other.
+
+    Raises
+    ------
+    ImageError
+        When there is none.
+
+    Examples
+    --------
+    >>> name_axis("QYX", "t"), name_axis("TZYXC", "z")
+    ('TYX', 'TZYXC')
+    """
+    letter, leading = link.upper(), axes[: axes.index("Y")]
+    if letter in leading:
+        return axes
+    if len(leading) == 1:
+        return letter + axes[1:]
+    raise ImageError(
+        f"Expected planes along {letter}, got the axes {axes}; use --link with one of {leading}."
+    )
+
+
+def list_linked_outputs(target: Path, options: argparse.Namespace) -> list[Path]:
+    """The files beside ``NAME_labels.tif`` that linking writes."""
+    tracks = target.with_name(target.stem.removesuffix(LABELS_ENDING) + "_tracks.csv")
+    return [tracks] if options.link == "t" else [name_table(target)] * options.table
+
+
+def segment_linked(
+    stack: ImageStack, predictor: Any, options: argparse.Namespace, bar: tqdm, source: Path, target: Path
+) -> tuple[Path, str]:
+    """Segment a file, link its objects, and write labels and tables.
+
+    Returns
+    -------
+    path : Path
+        Of the labels: ``target``, or an OME-Zarr beside it where they are large.
+    said : str
+        How many objects.
+
+    Raises
+    ------
+    SamError
+        When it cannot be done.
+    """
+    from napari_sam.inference.segment_image import filter_defaults
+    from napari_sam.stacks.linking import LinkParams
+    from napari_sam.stacks.segment_stack import iter_segment_stack
+
+    if options.fill is not None:
+        raise SamError("Expected --link or --fill, got both; fill gaps plane by plane, without --link.")
+    axes = name_axis(stack.axes, options.link)
+    end = axes.index("X") + 1
+    shape = tuple(int(n) for n in stack.data.shape[:end])
+    region = None
+    if options.region is not None:
+        region = read_region(find_companion(options.region, source), (shape[-2], shape[-1]))
+    changes = {"max_gap": options.max_gap, "min_planes": options.min_planes}
+    params = LinkParams(**{name: value for name, value in changes.items() if value is not None})
+    filters = replace(filter_defaults(predictor, options.method), **read_thresholds(options))
+    large = int(np.prod(shape, dtype=np.int64)) * 4 > LARGEST
+    scratch = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.zarr")
+    try:
+        job = iter_segment_stack(
+            stack.data,
+            predictor,
+            options.link,
+            options.method,
+            out=_make_scratch(scratch, shape) if large else None,
+            axes=axes,
+            params=params,
+            filters=filters,
+            region=region,
+        )
+        found = run_job(job, bar, source.name)
+        [path] = write_outputs(
+            ["ome-zarr" if large else "tiff"],
+            target.with_name(target.stem.removesuffix(LABELS_ENDING)),
+            found.labels,
+            axes=axes[:end],
+            scale=stack.scale,
+            unit=stack.unit,
+            overwrite=options.overwrite,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    for table in list_linked_outputs(target, options):
+        _write_csv(table, found, options)
+    divided = len({mother for mothers in found.parents.values() for mother in mothers})
+    more = f", {divided} divided" if divided else ""
+    return path, f"{found.count} objects in {int(np.prod(shape[:-2]))} planes{more}"
+
+
+def _make_scratch(folder: Path, shape: tuple[int, ...]) -> Any:
+    import zarr
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    chunks = (*(1,) * (len(shape) - 2), *(min(CHUNK, n) for n in shape[-2:]))
+    return zarr.create_array(folder, shape=shape, chunks=chunks, dtype="int32", fill_value=0)
+
+
+def _write_csv(path: Path, found: StackLabels, options: argparse.Namespace) -> None:
+    from napari_sam.stacks.tracks import write_tracks
+
+    text = io.StringIO(newline="")
+    write_tracks(text, found.columns, found.parents, options.link)
+    content = text.getvalue().encode()
+    replace_file(path, lambda temporary: temporary.write_bytes(content), overwrite=options.overwrite)

@@ -1,0 +1,104 @@
+"""``segment --link`` from file to file, with the bundled model."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_sam.cli import linked
+from napari_sam.cli.linked import name_axis
+from napari_sam.cli.main import main
+from napari_sam.errors import ImageError
+from napari_sam.evaluation import evaluate_tracks
+from napari_sam.sample_series import make_dividing_nuclei
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("movie")
+    image, labels, parents = make_dividing_nuclei((6, 96, 120), count=5, divisions=0.6, seed=2)
+    tifffile.imwrite(folder / "movie.tif", image, imagej=True, metadata={"axes": "TYX"})
+    return folder / "movie.tif", labels, parents
+
+
+def run(movie: Path, out: Path, *options: str) -> int:
+    return main(["segment", str(movie), "--out", str(out), "--device", "cpu", *options])
+
+
+def test_a_series_gives_labels_and_tracks(movie, tmp_path, capsys):
+    path, truth, parents = movie
+    assert run(path, tmp_path, "--link", "t") == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["movie_labels.tif", "movie_tracks.csv"]
+    with tifffile.TiffFile(tmp_path / "movie_labels.tif") as file:
+        assert file.series[0].axes == "TYX"
+        labels = file.asarray()
+    with (tmp_path / "movie_tracks.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    seen = {(int(row["id"]), int(row["t"])) for row in rows}
+    assert seen == {(n, t) for t, plane in enumerate(labels) for n in np.unique(plane[plane > 0]).tolist()}
+    lineage = {int(row["id"]): (int(row["parent"]),) for row in rows if row["parent"] != "0"}
+    scores = evaluate_tracks(truth, parents, labels, lineage)
+    assert (scores.right_links, scores.right_divisions) == (scores.true_links, scores.true_divisions)
+    assert f"{labels.max()} objects in 6 planes, {len(lineage) // 2} divided" in capsys.readouterr().out
+
+
+def test_large_labels_go_to_zarr_and_are_the_same(movie, tmp_path, monkeypatch):
+    assert run(movie[0], tmp_path / "small", "--link", "z", "--table") == 0
+    monkeypatch.setattr(linked, "LARGEST", 1000)
+    assert run(movie[0], tmp_path / "large", "--link", "z", "--table") == 0
+    assert sorted(p.name for p in (tmp_path / "large").iterdir()) == [
+        "movie_labels.zarr",
+        "movie_objects.csv",
+    ]
+    labels = np.asarray(
+        zarr.open_group(tmp_path / "large" / "movie_labels.zarr", mode="r")["labels/objects/0"]
+    )
+    assert (labels == tifffile.imread(tmp_path / "small" / "movie_labels.tif")).all()
+    tables = [(tmp_path / folder / "movie_objects.csv").read_text() for folder in ("small", "large")]
+    assert tables[0] == tables[1]
+    assert tables[0].startswith("id,z,y,x,area,parent")
+
+
+def test_what_exists_is_kept_before_anything_is_computed(movie, tmp_path, capsys):
+    (tmp_path / "movie_tracks.csv").write_text("mine")
+    assert run(movie[0], tmp_path, "--link", "t") == 2
+    assert "movie_tracks.csv" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["movie_tracks.csv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["--fill", "x.tif"], "got both", id="fill-and-link"),
+        pytest.param(["--max-gap", "-1"], "Expected max_gap as a whole number of 0 or more", id="gap"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message, movie, tmp_path, capsys):
+    assert run(movie[0], tmp_path, "--link", "t", *options) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("axes", "link", "expected"),
+    [
+        pytest.param("TZYX", "z", "TZYX", id="named"),
+        pytest.param("QYXC", "t", "TYXC", id="without-meaning"),
+        pytest.param("ZYX", "t", "TYX", id="the-only-one"),
+    ],
+)
+def test_the_axis_to_link_along_gets_its_name(axes, link, expected):
+    assert name_axis(axes, link) == expected
+
+
+@pytest.mark.parametrize("axes", ["YX", "QIYX"])
+def test_no_axis_to_link_along(axes):
+    with pytest.raises(ImageError, match="Expected planes along T"):
+        name_axis(axes, "t")
