@@ -112,7 +112,7 @@ class StackSeries:
         for number, index in enumerate(indices):
             final = linked.relabel_provisional(number, self._read(index))
             self._write(index, final)
-            yield Progress(self._done, len(self._planes), f"Linking plane {number + 1} of {len(indices)}")
+            yield Progress(number + 1, len(indices), "Linking plane")
         self._writer.flush()
         self._take(linked, {name: [known[name] for known in scores] for name in SCORES}, fixed)
 
@@ -131,7 +131,7 @@ class StackSeries:
             volume = np.stack(
                 [linked.relabel_provisional(n, self._read(index)) for n, index in enumerate(indices)]
             )
-            yield Progress(self._done, len(self._planes), f"Linking volume {time + 1} of {len(times)}")
+            yield Progress(time + 1, len(times), "Linking volume")
             for index, labels in zip(indices, linker.add(volume), strict=True):
                 self._write(index, labels)
             self._writer.flush()
@@ -142,7 +142,7 @@ class StackSeries:
             for index, labels in zip(indices, found.relabel_provisional(time, volume), strict=True):
                 self._write(index, labels)
             self._writer.flush()
-            yield Progress(self._done, len(self._planes), f"Linking volume {time + 1} of {len(times)}")
+            yield Progress(time + 1, len(times), "Linking volume")
         self._take(found, {}, fixed)
 
     def _segment(
@@ -150,13 +150,12 @@ class StackSeries:
     ) -> Generator[Progress, None, tuple[NDArray[np.int32], dict[str, NDArray[Any]]]]:
         """Labels of one plane, and the scores of each."""
         total = len(self._planes)
-        name = f"Plane {self._done + 1} of {total}"
         job = self._find(self._planes.plane(index))
         try:
             while True:
                 step = next(job)
-                tile = f", part {step.done + 1} of {step.total}" if step.total > 1 else ""
-                yield Progress(self._done, total, name + tile)
+                part = f" part {step.done + 1} of {step.total} of plane" if step.total > 1 else " plane"
+                yield Progress(self._done, total, "Segmenting" + part)
         except StopIteration as end:
             candidates: Candidates = end.value
         finally:
@@ -169,7 +168,7 @@ class StackSeries:
         self._done += 1
         total = len(self._planes)
         number = index[0] if len(index) == 1 else index
-        return Progress(self._done, total, f"Plane {self._done} of {total}", (number, self._offset(shown)))
+        return Progress(self._done, total, "Segmenting plane", (number, self._offset(shown)))
 
     def _indices(self, along: int, fixed: dict[int, int]) -> Sequence[Index]:
         """The planes along one axis."""
