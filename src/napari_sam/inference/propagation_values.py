@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
+    "SHRUNK",
     "Anchor",
     "Direction",
     "Flag",
@@ -29,6 +30,8 @@ __all__ = [
 
 KINDS: Final = ("mask", "logits", "box", "point")
 """What can be handed on; "mask" are its pixels, "logits" what the decoder said, of which the mask was cut."""
+SHRUNK: Final = 0.6
+"""Of its largest area: an object that has become smaller is near its end, along z."""
 Direction = Literal["both", "forward", "backward"]
 Flag = Literal["", "area", "overlap", "score", "lost"]
 
@@ -78,6 +81,9 @@ class PropagationParams:
         The share of the smaller of two neighbouring masks that both have, 0 to 1. Below it an object ends.
     max_area_change : float
         Factor between the areas of neighbouring masks, at least 1. Beyond it, up or down, an object ends.
+    max_regrowth : float
+        Factor, at least 1, by which an object that had shrunk to less than ``SHRUNK`` of its largest area may
+        grow again. Beyond it, it ends: along z it is another object, lying behind. Infinity along t.
     min_score : float
         Predicted IoU, 0 to 1, below which there is no object.
     doubt : float
@@ -105,7 +111,8 @@ class PropagationParams:
     last: int | None = None
     min_overlap: float = 0.5
     max_area_change: float = 2.5
-    min_score: float = 0.5
+    max_regrowth: float = 1.5
+    min_score: float = 0.4
     doubt: float = 0.6
     stop_at_jumps: bool = True
     between: Literal["nearest", "blend"] = "nearest"
@@ -117,8 +124,9 @@ class PropagationParams:
         for name in ("min_overlap", "min_score", "doubt"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SamError(f"Expected {name} from 0 to 1, got {getattr(self, name)!r}.")
-        if not self.max_area_change >= 1:
-            raise SamError(f"Expected max_area_change of 1 or more, got {self.max_area_change!r}.")
+        for name in ("max_area_change", "max_regrowth"):
+            if not getattr(self, name) >= 1:
+                raise SamError(f"Expected {name} of 1 or more, got {getattr(self, name)!r}.")
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise SamError(f"Expected a margin of 0 or more pixels, got {self.margin!r}.")
         for name, allowed in (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.inference.image_source import check_plane
-from napari_sam.inference.propagation_values import Flag, PlaneObject, read_kinds
+from napari_sam.inference.propagation_values import SHRUNK, Flag, PlaneObject, read_kinds
 from napari_sam.stacks.next_prompts import is_inside, make_next_prompts, predict_shift
 from napari_sam.stacks.plane_overlaps import blend_masks, overlap_of, separate
 from napari_sam.types import ObjectMask, Progress
@@ -31,9 +31,18 @@ NOTHING: Final = ObjectMask(np.zeros((0, 0), bool), (0, 0), predicted_iou=0.0, s
 
 
 def judge(
-    mask: ObjectMask, expected: ObjectMask, params: PropagationParams
+    mask: ObjectMask, expected: ObjectMask, params: PropagationParams, regrowth: float = 1.0
 ) -> tuple[float, float, Flag, bool]:
     """Compare a mask with the one that it follows from.
+
+    Parameters
+    ----------
+    mask, expected : ObjectMask
+        The answer, and what was asked with.
+    params : PropagationParams
+        The thresholds.
+    regrowth : float
+        By what the object has grown since it was smallest.
 
     Returns
     -------
@@ -52,7 +61,11 @@ def judge(
     change = max(ratio, 1 / ratio)
     measures: tuple[tuple[Flag, bool, bool], ...] = (
         ("overlap", overlap < params.min_overlap, overlap < params.doubt),
-        ("area", change > params.max_area_change, change * params.doubt > 1),
+        (
+            "area",
+            change > params.max_area_change or regrowth > params.max_regrowth,
+            change * params.doubt > 1,
+        ),
         ("score", mask.predicted_iou < params.min_score, mask.predicted_iou < params.doubt),
     )
     for flag, ends, _ in measures:
@@ -69,6 +82,11 @@ class _Live:
     chain: Chain
     mask: ObjectMask
     centroids: list[tuple[float, float]] = field(default_factory=list)
+    largest: int = 0
+    smallest: int = 0  # since it was largest
+
+    def __post_init__(self) -> None:
+        self._note(self.mask.area)
 
     def expected(self, motion: bool) -> ObjectMask:
         """The mask where it should be in the next plane."""
@@ -78,6 +96,17 @@ class _Live:
         """Go on from this mask."""
         self.mask = mask
         self.centroids = [*self.centroids[-1:], mask.centroid]
+        self._note(mask.area)
+
+    def regrowth(self, mask: ObjectMask) -> float:
+        """By what an object that had become small would have grown again; 1 when it has not."""
+        small = self.smallest < SHRUNK * self.largest
+        return mask.area / self.smallest if small and mask.area > self.smallest else 1.0
+
+    def _note(self, area: int) -> None:
+        if area >= self.largest:
+            self.largest = self.smallest = area
+        self.smallest = min(self.smallest, area)
 
 
 class PlaneWalk:
@@ -168,7 +197,9 @@ class PlaneWalk:
         """Find all live objects in a plane, keep them apart, and let go of those that end here."""
         expected = {key: one.expected(self._params.motion) for key, one in live.items()}
         answers = self._ask(plane, expected)
-        own = {key: mask for key, mask in answers.items() if not self._judge(mask, expected[key])[3]}
+        own = {
+            key: mask for key, mask in answers.items() if not self._judge(mask, expected[key], live[key])[3]
+        }
         shown = {key: self._blend(live[key].chain, plane, mask) for key, mask in own.items()}
         others = self._others(plane, shown)
         scores = {key: mask.predicted_iou for key, mask in (shown | others).items()}
@@ -178,16 +209,16 @@ class PlaneWalk:
         for key in list(live):
             one = live[key]
             if key not in own:
-                overlap, ratio, flag, _ = self._judge(answers[key], expected[key])
+                overlap, ratio, flag, _ = self._judge(answers[key], expected[key], one)
                 found += self._end(one.chain, plane, PlaneObject(key, plane, None, overlap, ratio, flag))
                 del live[key]
                 continue
-            overlap, ratio, flag, ends = self._judge(apart[key], expected[key])
+            overlap, ratio, flag, ends = self._judge(apart[key], expected[key], one)
             if ends:
                 found += self._end(one.chain, plane, PlaneObject(key, plane, None, overlap, ratio, flag))
                 del live[key]
                 continue
-            # of thousands of planes, logits would be most of the memory; the next plane gets them from ``one``
+            # of thousands of planes, logits would be most of the memory; the next one gets them from ``one``
             slim = replace(apart[key], logits=None)
             found.append(PlaneObject(key, plane, slim, overlap, ratio, flag))
             self._given[key, one.chain.source, one.chain.step] = plane
@@ -214,8 +245,8 @@ class PlaneWalk:
         answers = self._predictor.predict_many(image, list(prompts.values())) if prompts else []
         return dict.fromkeys(expected, NOTHING) | dict(zip(prompts, answers, strict=True))
 
-    def _judge(self, mask: ObjectMask, expected: ObjectMask) -> tuple[float, float, Flag, bool]:
-        return judge(mask, expected, self._params)
+    def _judge(self, mask: ObjectMask, expected: ObjectMask, one: _Live) -> tuple[float, float, Flag, bool]:
+        return judge(mask, expected, self._params, one.regrowth(mask))
 
     def _blend(self, chain: Chain, plane: int, mask: ObjectMask) -> ObjectMask:
         """The mask, or where a chain from the other side was here before, the shape between both."""
