@@ -26,6 +26,7 @@ from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.rapid import Rapid
 from napari_sam.session.reports import Reports
 from napari_sam.session.settings import Settings, encode_settings_of
+from napari_sam.session.stack_segmenting import Axis, StackRequest, StackSegmenting, find_stack
 from napari_sam.session.warming import Aim, Rectangle, Warming
 from napari_sam.types import Progress, Prompts
 
@@ -62,6 +63,8 @@ class Session:
         Encodes whole planes and stacks on request.
     propagating : Propagating
         Follows objects through the planes of a stack.
+    stacks : StackSegmenting
+        Segments all planes of a stack and links them to objects.
     book : ObjectBook
         What is known of each object.
     edits : Edits
@@ -129,12 +132,18 @@ class Session:
         self.propagating.warned.connect(self.warned.emit)
         self.propagating.failed.connect(self._on_failed)
         self.propagating.progressed.connect(self._on_propagating_progressed)
+        self.stacks = StackSegmenting(engine, runner, pool, self.history)
+        self.stacks.progressed.connect(self._on_auto_progressed)
+        for said, told in ((self.stacks.said, self.status_changed), (self.stacks.warned, self.warned)):
+            said.connect(told.emit)
+        self.stacks.failed.connect(self._on_failed)
         self.auto = AutoObjects(engine, runner, pool)
         self.auto.progressed.connect(self._on_auto_progressed)
         self.auto.said.connect(self._say)
         self.auto.warned.connect(self.warned.emit)
         self.auto.failed.connect(self._on_failed)
         self.auto.filled.connect(self._on_auto_filled)
+        self.auto.recorded.connect(self.book.change_many)
 
     # ---------------------------------------------------------------- what is
     @property
@@ -191,7 +200,7 @@ class Session:
     @property
     def is_segmenting(self) -> bool:
         """True while everything is being segmented."""
-        return self.auto.is_running
+        return self.auto.is_running or self.stacks.is_running
 
     @property
     def is_busy(self) -> bool:
@@ -284,6 +293,7 @@ class Session:
         """Another image: what was done before can no longer be undone."""
         self.history.clear()
         self.auto.forget()
+        self.stacks.forget()
         self.propagating.forget()
         self._view = None
         self.rapid.forget()
@@ -329,7 +339,7 @@ class Session:
         plane, settings = self.plane, self.settings
         if plane is None:
             self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
-        elif self.auto.is_running:
+        elif self.is_segmenting:
             self.warned.emit("Segmentation is running already: cancel it first.")
         elif self._models.failure is not None:
             self.warned.emit(f"Nothing was segmented: {self._models.failure}")
@@ -341,9 +351,30 @@ class Session:
                 self.warned.emit(str(error))
             self.state_changed.emit()
 
+    def segment_stack(
+        self, axis: Axis = "z", method: str = "auto", region: RegionChoice | None = None
+    ) -> None:
+        """Segment all planes of the stack that is shown, and link them to objects along z or t."""
+        plane = self.plane
+        if plane is None:
+            self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
+        elif self.is_segmenting:
+            self.warned.emit("Segmentation is running already: cancel it first.")
+        elif self._models.failure is not None:
+            self.warned.emit(f"Nothing was segmented: {self._models.failure}")
+        else:
+            thresholds = self.auto.thresholds_of(self.model.name, method)
+            try:
+                stack = find_stack(plane, axis)
+                self.stacks.start(StackRequest(stack, axis, self.model, method, region, thresholds))
+            except SamError as error:
+                self.warned.emit(str(error))
+            self.state_changed.emit()
+
     def cancel(self) -> None:
         """Cancel what runs, at its next step; prompts stay."""
         self.auto.cancel()
+        self.stacks.cancel()
         self.precomputing.cancel()
         self.propagating.cancel()
         self.prompting.decoding.cancel()
