@@ -277,10 +277,13 @@ class Propagating:
     def _end(self, run: Run, ending: str = "") -> None:
         self._run = None
         self.progressed.emit(None)
-        if not run.dropped:
+        if run.dropped:
+            self.said.emit("Propagation stopped: nothing was written.")
+        else:
             try:
                 self.said.emit(self._write(run, ending))
             except SamError as error:
+                self.said.emit(str(error))
                 self.warned.emit(str(error))
             if ending not in ("", "Cancelled"):
                 self.failed.emit(ending)

@@ -201,18 +201,18 @@ class StackDesk:
             else:
                 self._propagate(what)
         except SamError as error:
-            self._session.warned.emit(str(error))
+            self._refuse(str(error))
 
     def correct(self) -> None:
         """Follow the object that is looked at again from what was corrected: painted, clicked, stopped."""
         view, last = self.view, self._session.propagating.last
         if not view.label or last is None:
-            self._session.warned.emit("Nothing to correct yet: propagate an object first.")
+            self._refuse("Nothing to correct yet: propagate an object first.")
             return
         try:
             self._start((view.label,), last[0], with_prompts=True)
         except SamError as error:
-            self._session.warned.emit(str(error))
+            self._refuse(str(error))
 
     def cancel(self) -> None:
         """Stop at the next plane; what is found is written."""
@@ -222,13 +222,13 @@ class StackDesk:
         """The object that is looked at, or else the next one, does not enter the plane that is shown."""
         stack, view = self.stack, self.view
         if stack is None or view.shown is None:
-            self._session.warned.emit("Nothing to stop: open a stack, and go to the plane where it ends.")
+            self._refuse("Nothing to stop: open a stack, and go to the plane where it ends.")
             return
         last = self._session.propagating.last
         try:
             layer = last[0] if view.label and last is not None else self._layer(stack)
         except SamError as error:
-            self._session.warned.emit(str(error))
+            self._refuse(str(error))
             return
         label = view.label or NEW
         self._session.propagating.set_stops(layer, label, stack, view.stops ^ {view.shown})
@@ -331,6 +331,10 @@ class StackDesk:
                 make_clearing(self._controller, stack, found),
             )
         )
+
+    def _refuse(self, message: str) -> None:
+        self._session.status_changed.emit(message)
+        self._session.warned.emit(message)
 
     def set_params(self, **changes: Any) -> None:
         """Change how objects are followed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
@@ -49,7 +50,14 @@ SLIDERS = {
         1.0,
         "An object ends where less of it than this lies on the plane before.",
     ),
-    "max_area_change": ("Area", 1.0, 8.0, "An object ends where its area changes by more than this factor."),
+    "max_area_change": ("Area", 1.0, 5.0, "An object ends where its area changes by more than this factor."),
+    "max_regrowth": (
+        "Regrowth",
+        1.0,
+        5.0,
+        "An object that has shrunk, as towards its end along z, ends where it grows again by more than this "
+        "factor.",
+    ),
     "min_score": ("Pred. IoU", 0.0, 1.0, "An object ends where the model thinks less than this of its mask."),
     "doubt": (
         "Flag at",
@@ -107,7 +115,7 @@ class StackPanel(QWidget):
         self.strip = QualityStrip()
         self.text = QLabel()
         self.text.setWordWrap(True)
-        self.text.setMinimumHeight(2 * self.text.fontMetrics().lineSpacing())
+        self.text.setMinimumHeight(3 * self.text.fontMetrics().lineSpacing())
         self.text.setToolTip("The object that the strip shows, and the plane that the viewer shows.")
         self.object = narrow(QComboBox())
         self.object.setToolTip("Which object of the last run the strip shows.")
@@ -127,7 +135,8 @@ class StackPanel(QWidget):
         self.reset = QPushButton("Reset")
         self.reset.setToolTip("Back to the thresholds to begin with.")
         self.sliders = {
-            name: ValueSlider(low, high, tip, decimals=2) for name, (_, low, high, tip) in SLIDERS.items()
+            name: ValueSlider(low, high, tip, infinite=name in ("max_area_change", "max_regrowth"))
+            for name, (_, low, high, tip) in SLIDERS.items()
         }
         self._axes: Sequence[int] = ()
         self._labels: tuple[int, ...] = ()
@@ -201,7 +210,7 @@ class StackPanel(QWidget):
         self.direction.activated.connect(lambda i: desk.set_params(direction=DIRECTIONS[i][0]))
         self.between.activated.connect(lambda i: desk.set_params(between=("nearest", "blend")[i]))
         self.jumps.clicked.connect(lambda on: desk.set_params(stop_at_jumps=on))
-        self.motion.clicked.connect(lambda on: desk.set_params(motion=on))
+        self.motion.clicked.connect(self._on_motion_clicked)
         self.first.valueChanged.connect(self._on_range_changed)
         self.last.valueChanged.connect(self._on_range_changed)
         self.whole.clicked.connect(lambda: desk.set_params(first=None, last=None))
@@ -284,6 +293,11 @@ class StackPanel(QWidget):
         self.desk.set_params(
             first=None if first == 0 else first, last=None if last == self._count - 1 else last
         )
+
+    def _on_motion_clicked(self, on: bool) -> None:
+        # along t a cell that divides or rounds up shrinks and grows again
+        regrowth = math.inf if on else PropagationParams().max_regrowth
+        self.desk.set_params(motion=on, max_regrowth=regrowth)
 
     def _on_reset_clicked(self) -> None:
         default = PropagationParams()
