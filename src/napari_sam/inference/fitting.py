@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import find_objects
-from scipy.ndimage import label as label_components
 
 from napari_sam.inference.candidates import Candidates
 from napari_sam.types import ObjectMask
@@ -51,6 +49,10 @@ def fit_into_gaps(
     >>> fit_into_gaps(labels, taken)[0].tolist()
     [[1, 1, 1, 0, 0, 0, 0]]
     """
+    # here, not above: the dock widget imports this file when it opens
+    from scipy.ndimage import find_objects
+    from scipy.ndimage import label as label_components
+
     count = int(labels.max(initial=0))
     before = np.bincount(labels.ravel(), minlength=count + 1)
     free = np.where(taken == 0, labels, 0).astype(np.int32)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from napari_sam.errors import ImageError, SamError
 from napari_sam.inference.source_memory import SourceMemory, is_dask
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from napari_sam.inference.tiling import Crop
 
@@ -266,6 +266,9 @@ def average_area(
 
 def _averaging(edges: NDArray[np.float64], count: int) -> csr_matrix:
     """(cells, pixels) weights: the part of each cell that lies in each pixel."""
+    # here, not above: the dock widget imports this file when it opens
+    from scipy.sparse import csr_matrix
+
     inner = np.arange(math.floor(edges[0]) + 1, math.ceil(edges[-1]))
     cuts = np.unique(np.concatenate([edges, inner]))
     middle, length = (cuts[1:] + cuts[:-1]) / 2, np.diff(cuts)
