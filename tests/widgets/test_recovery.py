@@ -241,6 +241,21 @@ def test_labels_and_records_are_saved_and_come_back_together(qtbot, desk, tmp_pa
     end(widget)
 
 
+@pytest.mark.usefixtures("npe2pm")
+def test_napari_saves_and_opens_both_files(desk, tmp_path, npe2pm):
+    accept(desk, 20, 20)
+    accept(desk, 50, 50)
+    layer, path = desk.layer("SAM objects"), tmp_path / "cells.tif"
+    with npe2pm.tmp_plugin(package="napari-sam-workbench"):
+        assert len(layer.save(str(path), plugin="napari-sam-workbench")) == 2
+        assert not desk.widget._recovery.work.is_unsaved(layer)
+        (opened,) = desk.viewer.open(tmp_path / "cells.sam.json", plugin="napari-sam-workbench")
+    assert np.array_equal(opened.data, layer.data)
+    assert opened.name.startswith("SAM objects")
+    book, token = desk.widget._session.book, desk.widget._controller.target.token(opened)
+    desk.wait_for(lambda: book.labels(token) == (1, 2))
+
+
 def test_records_of_objects_that_were_edited_elsewhere_are_left_out(qtbot, desk, tmp_path):
     accept(desk, 20, 20)
     accept(desk, 50, 50)
