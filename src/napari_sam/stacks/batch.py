@@ -193,6 +193,7 @@ class _Run:
         self._waiting: deque[PlannedUnit] = deque(plan.to_do)
         self._in_work: dict[str, PlannedUnit] = {}
         self._begun = time.monotonic()
+        self._is_ready = False
         self._part: dict[str, float] = {}  # of units in work: how much of them is done
 
     def steps(self, workers: int | None, scheduler: str | None) -> Generator[Progress, None, None]:
@@ -245,6 +246,10 @@ class _Run:
         if event.kind in ("broken", "stopped"):
             self._report.stopped = event.message
             return None
+        if (
+            event.kind == "ready" and not self._is_ready
+        ):  # until then it says nothing of how long an image takes
+            self._is_ready, self._begun = True, time.monotonic()
         planned = self._in_work.get(event.source)
         if planned is None:
             return None

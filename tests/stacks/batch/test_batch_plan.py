@@ -111,9 +111,7 @@ def test_files_of_the_users_are_not_replaced(batch: Any) -> None:
     [(("jpeg",), "among tiff"), (("tiff", "svg"), "got 'svg'")],
     ids=["one", "second"],
 )
-def test_formats_are_checked_before_anything_is_done(
-    formats: tuple[str, ...], said: str, batch: Any
-) -> None:
+def test_formats_are_checked_before_anything_is_done(formats: tuple[str, ...], said: str, batch: Any) -> None:
     batch.job = replace(batch.job, formats=formats)
     with pytest.raises(BatchError, match=said):
         batch.run()

@@ -53,6 +53,8 @@ class Cluster:
                 "A cluster needs dask.distributed, which is not installed; "
                 "pip install 'napari-sam-workbench[cluster]'."
             ) from error
+        # it sets its own level to INFO, and says a page at every start and end
+        logging.getLogger("distributed").setLevel(logging.WARNING)
         self._job, self._digest, self._folder = job.to_json(), digest, folder
         self._events: queue.Queue[tuple[Unit, Any]] = queue.Queue()
         self._futures: dict[str, Any] = {}
@@ -60,7 +62,11 @@ class Cluster:
         if address.startswith("local:"):
             count = _read_count(address)
             self._cluster = distributed.LocalCluster(
-                n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,
             )
             address = self._cluster.scheduler_address
         try:
