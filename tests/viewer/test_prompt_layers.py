@@ -7,20 +7,19 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 
+from napari_sam.session.drawing import Drawing, Shape
 from napari_sam.types import Prompts
 from napari_sam.viewer.planes import locate_plane
-from napari_sam.viewer.prompt_layers import (
+from napari_sam.viewer.prompt_labels import (
     BACKGROUND,
     COLOURS,
     FOREGROUND,
-    make_points,
-    make_shapes,
     next_label,
-    read_prompts,
     set_next_label,
     toggle_selected,
-    write_prompts,
 )
+from napari_sam.viewer.prompt_layers import make_points, read_drawing, write_drawing
+from napari_sam.viewer.shape_layers import make_shapes
 
 SQUARE = [(2, 3), (2, 9), (8, 9), (8, 3)]
 
@@ -36,14 +35,19 @@ class Stage:
     def plane(self) -> Any:
         return locate_plane(self.image, self.viewer.dims, "s")
 
-    def read(self, points: Any = None, shapes: Any = None) -> tuple[Prompts, tuple[str, ...]]:
-        return read_prompts(
+    def draw(self, points: Any = None, shapes: Any = None) -> tuple[Drawing, tuple[str, ...]]:
+        return read_drawing(
             points or self.points, shapes or self.shapes, self.image, self.plane, self.viewer.dims.point
         )
 
-    def write(self, prompts: Prompts, points: Any = None) -> None:
-        write_prompts(
-            points or self.points, self.shapes, self.image, self.plane, self.viewer.dims.point, prompts
+    def read(self, points: Any = None, shapes: Any = None) -> tuple[Prompts, tuple[str, ...]]:
+        drawing, notes = self.draw(points, shapes)
+        return drawing.to_prompts(self.plane.shape, "mask"), notes
+
+    def write(self, prompts: Prompts | Drawing, points: Any = None) -> None:
+        drawing = prompts if isinstance(prompts, Drawing) else Drawing.of_prompts(prompts)
+        write_drawing(
+            points or self.points, self.shapes, self.image, self.plane, self.viewer.dims.point, drawing
         )
 
 
@@ -143,23 +147,43 @@ def test_users_points_without_labels_are_foreground() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "vertices", "box", "note"),
+    ("kind", "vertices", "box", "area", "points"),
     [
-        pytest.param("rectangle", SQUARE, (2, 3, 8, 9), None, id="rectangle"),
-        pytest.param("ellipse", SQUARE, (2, 3, 8, 9), None, id="ellipse"),
-        pytest.param("polygon", [(2, 3), (8, 4), (5, 9)], (2, 3, 8, 9), None, id="polygon"),
-        pytest.param("line", [(2, 3), (8, 4)], None, "is no prompt", id="line"),
-        pytest.param("path", [(2, 3), (8, 4), (9, 9)], None, "is no prompt", id="path"),
-        pytest.param("rectangle", [(2, 3), (2, 9), (2, 9), (2, 3)], None, "without area", id="zero area"),
+        pytest.param("rectangle", SQUARE, (2, 3, 8, 9), None, 0, id="rectangle is a box"),
+        pytest.param("ellipse", SQUARE, None, 29, 0, id="ellipse of radius 3 is a mask of 29 pixels"),
+        pytest.param("polygon", [(2, 3), (2, 9), (8, 3)], None, 28, 0, id="half a square of 7 is 28 pixels"),
+        pytest.param("line", [(2, 3), (2, 13)], None, None, 5, id="line is five points"),
+        pytest.param("path", [(2, 3), (2, 8), (2, 13)], None, None, 5, id="path is five points"),
     ],
 )
-def test_shapes_as_boxes(kind: str, vertices: Any, box: Any, note: str | None) -> None:
+def test_shapes_as_prompts(kind: str, vertices: Any, box: Any, area: int | None, points: int) -> None:
     stage = Stage()
     stage.shapes.add([np.array(vertices, float)], shape_type=kind)
     prompts, notes = stage.read()
     assert prompts.box == box
-    assert len(notes) == (note is not None)
-    assert note is None or note in notes[0]
+    assert (None if prompts.mask is None else prompts.mask.area) == area
+    assert len(prompts.points) == points
+    assert notes == ()
+
+
+def test_a_shape_without_area_is_left_out_and_said() -> None:
+    stage = Stage()
+    stage.shapes.add([np.array([(2, 3), (2, 9), (2, 9), (2, 3)], float)], shape_type="rectangle")
+    prompts, notes = stage.read()
+    assert prompts.is_empty
+    assert "without area" in notes[0]
+
+
+@pytest.mark.parametrize("labels", [(FOREGROUND, BACKGROUND), (BACKGROUND, FOREGROUND), (BACKGROUND,)])
+def test_colours_tell_shapes_apart_whichever_comes_first(labels: tuple[str, ...]) -> None:
+    stage = Stage()
+    for label in labels:
+        set_next_label(stage.shapes, label)
+        stage.shapes.add([np.array([(2, 3), (2, 13)], float)], shape_type="line")
+    for label, colour in zip(labels, stage.shapes.edge_color, strict=True):
+        expected = [int(COLOURS[label][i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        np.testing.assert_allclose(colour[:3], expected, atol=0.01)
+    assert [shape.is_object for shape in stage.draw()[0].shapes] == [label == FOREGROUND for label in labels]
 
 
 def test_of_two_boxes_the_newest_is_used() -> None:
@@ -215,3 +239,50 @@ def test_writing_keeps_what_the_next_point_will_be() -> None:
     set_next_label(stage.points, BACKGROUND)
     stage.write(Prompts(points=np.array([(9, 9)], np.float32)))
     assert next_label(stage.points) == BACKGROUND
+
+
+SHAPES = (
+    Shape("ellipse", np.array(SQUARE, float)),
+    Shape("path", np.array([(10, 3), (12, 8), (10, 13)], float), is_object=False),
+    Shape("polygon", np.array([(12, 3), (18, 4), (15, 9)], float)),
+    Shape("rectangle", np.array(SQUARE, float)),
+)
+
+
+@pytest.mark.parametrize(("shape", "options"), [((20, 30), {}), ((5, 20, 30), {"scale": (3, 0.5, 2)})])
+def test_shapes_of_every_kind_are_written_as_they_were(
+    shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    stage = Stage(shape, **options)
+    drawing = Drawing(np.array([(4, 5)], np.float32), np.array([1], np.int8), SHAPES)
+    stage.write(drawing)
+    found, _ = stage.draw()
+    assert found.same(drawing)
+    assert list(stage.shapes.features["label"]) == [FOREGROUND, BACKGROUND, FOREGROUND, FOREGROUND]
+    assert next_label(stage.shapes) == FOREGROUND
+
+
+def test_writing_what_is_there_already_changes_nothing() -> None:
+    stage = Stage()
+    stage.write(Drawing(shapes=SHAPES))
+    events: list[Any] = []
+    stage.shapes.events.data.connect(events.append)
+    stage.write(Drawing(shapes=SHAPES))
+    assert events == []
+
+
+def test_shapes_on_other_slices_stay() -> None:
+    stage = Stage((5, 20, 30))
+    stage.viewer.dims.set_point(0, 1)
+    stage.write(Drawing(shapes=SHAPES[:1]))
+    stage.viewer.dims.set_point(0, 2)
+    stage.write(Drawing(shapes=SHAPES[2:3]))
+    stage.write(Drawing())
+    assert list(stage.shapes.shape_type) == ["ellipse"]
+
+
+def test_the_label_of_the_next_point_is_set_beside_other_features() -> None:
+    users = Points([(0, 1)], features={"label": [FOREGROUND], "who": ["a"]})
+    set_next_label(users, BACKGROUND)
+    users.add((1, 1))
+    assert list(users.features["label"]) == [FOREGROUND, BACKGROUND]

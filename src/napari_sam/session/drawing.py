@@ -164,7 +164,7 @@ class Drawing:
             and all(one.same(two) for one, two in zip(self.shapes, other.shapes, strict=True))
         )
 
-    def to_prompts(self, shape: tuple[int, int], use: RoughUse = "mask") -> Prompts:
+    def to_prompts(self, shape: tuple[int, int], use: RoughUse = "both") -> Prompts:
         """What the drawing asks the model.
 
         Polygons, ellipses and refined objects are one rough mask together, from which shapes beside the
@@ -176,7 +176,8 @@ class Drawing:
         shape : (H, W)
             Of the plane; nothing is drawn beyond it.
         use : "mask", "box" or "both"
-            What a rough mask is given to the model as.
+            What a rough mask is given to the model as. On synthetic images, after one correction, the mean
+            IoU is 0.69 with both, 0.57 with the mask alone (``benchmarks/rough_prompts.py``).
         """
         points, labels = [self.points], [self.labels]
         for stroke in self.shapes:
@@ -197,8 +198,11 @@ class Drawing:
                 points.append(_inner_pixel(inside)[None])
                 labels.append(np.zeros(1, np.int8))
         if mask is not None and use != "mask" and box is None:
-            r0, c0, r1, c1 = mask.box
-            box = (r0 - 0.5, c0 - 0.5, r1 - 0.5, c1 - 0.5)
+            # a click beyond the rough mask says that the object is larger: a box without it would deny that
+            clicks = self.points[self.labels == 1]
+            low = np.concatenate([[mask.box[:2]], clicks - 0.5]).min(axis=0) - 0.5
+            high = np.concatenate([[mask.box[2:]], clicks + 1.5]).max(axis=0) - 0.5
+            box = float(low[0]), float(low[1]), float(high[0]), float(high[1])
         return Prompts(np.concatenate(points), np.concatenate(labels), box, None if use == "box" else mask)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edits import LabelSurface
     from napari_sam.session.models import ModelInfo
     from napari_sam.session.settings import CacheChoice
-    from napari_sam.types import ObjectMask, Progress, Prompts
+    from napari_sam.types import Box, ObjectMask, Progress, Prompts
 
 __all__ = [
     "Crop",
@@ -335,7 +335,9 @@ def extends_prompts(new: Prompts, old: Prompts) -> bool:
     count = len(old.points)
     if not count < len(new.points) or not old.has_foreground:
         return False
-    if not same_prompts(replace(new, points=old.points, labels=old.labels), old):
+    grown = new.mask is not None and _holds(new.box, old.box)  # to hold the clicks, see ``Drawing``
+    box = old.box if grown else new.box
+    if not same_prompts(replace(new, points=old.points, labels=old.labels, box=box), old):
         return False
     # clicks come before samples of scribbles, so that what is new need not be last
     left = [(*point, label) for point, label in zip(new.points.tolist(), new.labels.tolist(), strict=True)]
@@ -344,6 +346,14 @@ def extends_prompts(new: Prompts, old: Prompts) -> bool:
             return False
         left.remove((*point, label))
     return True
+
+
+def _holds(outer: Box | None, inner: Box | None) -> bool:
+    if outer is None or inner is None:
+        return False
+    return all(a <= b for a, b in zip(outer[:2], inner[:2], strict=True)) and all(
+        a >= b for a, b in zip(outer[2:], inner[2:], strict=True)
+    )
 
 
 def _same_masks(one: ObjectMask | None, other: ObjectMask | None) -> bool:

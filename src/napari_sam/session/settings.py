@@ -127,7 +127,7 @@ class Settings:
     scope: Literal["plane", "stack"] = "plane"
     mode: Literal["one", "rapid"] = "one"
     hover: bool = False
-    rough_use: Literal["mask", "box", "both"] = "mask"
+    rough_use: Literal["mask", "box", "both"] = "both"
     autosave: bool = True
     guided: bool = False
 

@@ -50,7 +50,8 @@ def set_next_label(layer: Any, label: str) -> None:
             "label": np.full(len(layer.data), FOREGROUND, dtype=object),
         }
     if next_label(layer) != label or layer.feature_defaults["label"].iloc[0] != label:
-        layer.feature_defaults = {"label": label}
+        others = {name: layer.feature_defaults[name].iloc[0] for name in layer.feature_defaults}
+        layer.feature_defaults = {**others, "label": label}
 
 
 def toggle_selected(layer: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QCheckBox,
     QComboBox,
     QGridLayout,
     QHBoxLayout,
@@ -19,7 +18,7 @@ from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form
 
 __all__ = ["PromptPanel"]
 
-ROUGH_USES = (("as a rough mask", "mask"), ("as a box", "box"), ("as mask and box", "both"))
+ROUGH_USES = (("mask and box", "both"), ("rough mask", "mask"), ("box", "box"))
 
 
 class PromptPanel(QWidget):
@@ -114,10 +113,6 @@ class PromptPanel(QWidget):
     def _make_layers(self) -> None:
         self.target = LayerCombo("new layer")
         self.target.setToolTip("The Labels layer that accepted objects go to; 'new layer' makes one.")
-        self.overwrite = QCheckBox("Overwrite existing objects")
-        self.overwrite.setToolTip(
-            "Off: an accepted object takes free pixels only. On: it also takes others' pixels."
-        )
         self.points = LayerCombo("own: SAM points")
         self.points.setToolTip(
             "Points that are prompts. A feature 'label' tells foreground from background; without it all "
@@ -131,7 +126,10 @@ class PromptPanel(QWidget):
         self.rough_use = QComboBox()
         for text, use in ROUGH_USES:
             self.rough_use.addItem(text, use)
-        self.rough_use.setToolTip("What polygons, ellipses and refined objects are given to the model as.")
+        self.rough_use.setToolTip(
+            "What polygons, ellipses and refined objects are given to the model as; mask and box together "
+            "serve best as a rule."
+        )
         self.rough_use.currentIndexChanged.connect(self._on_rough_use_changed)
 
     def _lay_out(self) -> None:
@@ -149,7 +147,6 @@ class PromptPanel(QWidget):
             steps.addWidget(button)
         form = make_form()
         form.addRow(form_label("Write to"), self.target)
-        form.addRow(self.overwrite)
         form.addRow(form_label("Points"), self.points)
         form.addRow(form_label("Shapes"), self.shapes)
         form.addRow(form_label("Polygons"), self.rough_use)
