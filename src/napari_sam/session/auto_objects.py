@@ -340,6 +340,8 @@ class AutoObjects:
         if self._written is written and self.sink is not None:
             self.sink.write_table(written, columns)
             self._record(written.layer, records)
+            if self._fill is not None:
+                self._fill.records = written.layer, records
 
     def _resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
         """A result that was taken back is there again."""
@@ -362,8 +364,14 @@ class AutoFill:
 
     def __init__(self, owner: AutoObjects, fill: Fill) -> None:
         self.fill = fill
+        self.records: tuple[Hashable, dict[int, tuple[ObjectRecord, ...]]] = (None, {})
         self._owner = owner
         self._held: tuple[Shown, Written] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the fill needs to be taken back."""
+        return int(getattr(self.fill, "nbytes", 0)) + 1000 * len(self.records[1])
 
     def undo(self) -> str:
         """Take the objects back; the thresholds then have no effect."""
@@ -375,6 +383,8 @@ class AutoFill:
         if mine:
             owner._record(None, {})
             owner.release(said)
+        else:
+            self._tell(there=False)
         return said
 
     def redo(self) -> str:
@@ -382,4 +392,12 @@ class AutoFill:
         said = self.fill.redo()
         if self._held is not None:
             self._owner._resume(self, *self._held)
+        else:
+            self._tell(there=True)
         return said
+
+    def _tell(self, there: bool) -> None:
+        """The records come and go with the objects."""
+        layer, records = self.records
+        if layer is not None and records:
+            self._owner.recorded.emit(layer, {label: records[label] if there else () for label in records})

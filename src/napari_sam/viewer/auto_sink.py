@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.errors import ImageError
-from napari_sam.viewer.auto_places import Host, NewLayer, Place, TargetGaps
+from napari_sam.viewer.auto_gaps import TargetGaps
+from napari_sam.viewer.auto_places import Host, NewLayer, Place
 from napari_sam.viewer.planes import spatial_shape
 
 if TYPE_CHECKING:

@@ -127,71 +127,6 @@ class LabelWriter:
         """How many more objects the layer's integer type has ids for."""
         return int(np.iinfo(layer.data.dtype).max) - self._largest_label(layer, layer.data, plane.index)
 
-    def fill(
-        self, layer: Any, plane: Plane, labels: NDArray[np.int32], *, shape: tuple[int, ...]
-    ) -> NDArray[np.integer]:
-        """Write many objects at once onto free pixels, as one native undo item.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            The target.
-        plane : Plane
-            Where the objects lie.
-        labels : (H, W) int32
-            Objects 1, 2, ... of the plane.
-        shape : tuple of int
-            The image's spatial shape, which the target must have.
-
-        Returns
-        -------
-        (K,) int
-            The ids that objects 1, 2, ... got: those after the largest that there is.
-
-        Raises
-        ------
-        ImageError
-            When the layer has another shape, cannot be written, or has not enough free ids.
-        """
-        data = self._of_shape(layer, shape)
-        count, largest = int(labels.max(initial=0)), self._largest_label(layer, data, plane.index)
-        if count == 0:
-            return np.zeros(0, data.dtype)
-        if largest + count > np.iinfo(data.dtype).max:
-            raise ImageError(
-                f"Expected {count} free ids in {layer.name!r}, got {np.iinfo(data.dtype).max - largest} of "
-                f"{data.dtype}; convert the layer to a larger type (right click on it)."
-            )
-        rows, cols = np.nonzero(labels)
-        free = np.asarray(data[plane_selection(plane)])[rows, cols] == 0
-        rows, cols = rows[free], cols[free]
-        values = (labels[rows, cols].astype(np.int64) + largest).astype(data.dtype)
-        self._writing = True
-        try:
-            with layer.block_history():
-                if len(values):
-                    layer.data_setitem(_place(plane, rows, cols), values)
-        finally:
-            self._writing = False
-        self._note(layer, largest + count)
-        return np.arange(largest + 1, largest + count + 1)
-
-    def erase(self, layer: Any, plane: Plane, mask: NDArray[np.bool_]) -> None:
-        """Set pixels of a plane to 0, as one native undo item."""
-        rows, cols = np.nonzero(mask)
-        self._writing = True
-        try:
-            with layer.block_history():
-                if len(rows):
-                    layer.data_setitem(_place(plane, rows, cols), 0)
-        finally:
-            self._writing = False
-
-    def take_back(self, layer: Any, first: int) -> None:
-        """Undo the last ``fill``, whose ids began with ``first``; they are free again."""
-        layer.undo()
-        self._largest[layer] = (id(layer.data), first - 1)
-
     def _of_shape(self, layer: Any, shape: tuple[int, ...]) -> Any:
         data = self.writable(layer)
         if tuple(data.shape) != shape:
@@ -307,14 +242,6 @@ def _pixels(write: Write) -> list[NDArray[np.intp]]:
     rows, cols = np.nonzero(write.mask)
     inside = iter((rows + write.origin[0], cols + write.origin[1]))
     return [next(inside) if value is None else np.full(len(rows), value, np.intp) for value in write.index]
-
-
-def _place(plane: Plane, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:
-    """Pixels of a plane as one index array per axis of the layer."""
-    inside = iter((rows, cols))
-    return tuple(
-        next(inside) if value is None else np.full(len(rows), value, np.intp) for value in plane.index
-    )
 
 
 def _maximum(data: Any) -> int:
