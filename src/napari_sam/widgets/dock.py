@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari.layers import Points, Shapes
-from psygnal import Signal
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QVBoxLayout
 
@@ -27,6 +26,7 @@ from napari_sam.widgets.auto_panel import AutoPanel
 from napari_sam.widgets.column import Column
 from napari_sam.widgets.edit_panel import EditSection
 from napari_sam.widgets.engine import InferenceEngine
+from napari_sam.widgets.feature import Feature, take_apart
 from napari_sam.widgets.guide import Guide
 from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
@@ -42,16 +42,8 @@ from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from napari_sam.types import Progress
-    from napari_sam.viewer.image_aids import ImageAids
 
 __all__ = ["SamWidget"]
-
-
-class Feature(Protocol):
-    """What has a life beside the widget's; never a widget, for it may be closed after Qt's part is gone."""
-
-    def close(self) -> None:
-        """Let go of session and viewer."""
 
 
 F = TypeVar("F", bound=Feature)
@@ -101,7 +93,7 @@ class SamWidget(ScriptableWidget):
         self._connect()
         # a closed window takes its widgets along without a close event for each
         self._take_apart = partial(
-            _take_apart,
+            take_apart,
             self._session,
             self._controller,
             self._bindings,
@@ -315,38 +307,3 @@ class SamWidget(ScriptableWidget):
 
     def _on_label_chosen(self, label: str) -> None:
         self._controller.prompts.next_label = label
-
-
-def _take_apart(
-    session: Session,
-    controller: Controller,
-    bindings: Bindings,
-    aids: ImageAids,
-    features: list[Feature],
-    *_: Any,
-) -> None:
-    """End everything that is not Qt; can run when the widget's Qt part is gone already."""
-    aids.disable()
-    for feature in reversed(features):
-        feature.close()
-    heard = (
-        session,
-        session.models,
-        session.auto,
-        session.stacks,
-        session.warming,
-        session.precomputing,
-        controller,
-        controller.prompts,
-        aids,
-    )
-    for signals in heard:
-        for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
-            signal.disconnect()
-    session.close()
-    bindings.disable()
-    controller.disable()
-
-
-def _is_signal(owner: object, name: str) -> bool:
-    return isinstance(getattr(type(owner), name), Signal)

@@ -20,11 +20,11 @@ class KeysPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.find = QLineEdit()
-        self.find.setPlaceholderText("find a key or what it does")
-        self.find.setClearButtonEnabled(True)
-        self.find.setToolTip("Show the shortcuts that this text is part of.")
-        for button in self.find.findChildren(QToolButton):
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("find a key or what it does")
+        self.search.setClearButtonEnabled(True)
+        self.search.setToolTip("Show the shortcuts that this text is part of.")
+        for button in self.search.findChildren(QToolButton):
             button.setToolTip("Show all shortcuts again.")
         self.hint = QLabel("Change them under Preferences > Shortcuts > Viewer key bindings.")
         self.hint.setWordWrap(True)
@@ -39,10 +39,10 @@ class KeysPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self.find)
+        layout.addWidget(self.search)
         layout.addLayout(self._grid)
         layout.addWidget(self.hint)
-        self.find.textChanged.connect(self._on_find_changed)
+        self.search.textChanged.connect(self._on_search_changed)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -54,7 +54,7 @@ class KeysPanel(QWidget):
         if name not in self._rows:
             self._add(name)
         self._rows[name][0].setText(" or ".join(key.replace("-", "+") for key in keys) or "no key")
-        self._on_find_changed(self.find.text())
+        self._on_search_changed(self.search.text())
 
     def _add(self, name: str) -> None:
         shortcut = SHORTCUTS[name]
@@ -75,7 +75,7 @@ class KeysPanel(QWidget):
         self._grid.addWidget(does, row, 1)
         self._rows[name] = key, does
 
-    def _on_find_changed(self, text: str) -> None:
+    def _on_search_changed(self, text: str) -> None:
         wanted = text.strip().lower()
         groups = set()
         for name, (key, does) in self._rows.items():

@@ -39,8 +39,6 @@ class ReviewSection:
         Knows viewer, session and layers.
     runner : JobRunner
         Measures in the background.
-    refine : callable
-        Takes an object of a Labels layer in hand: (layer, label, plane). None where nothing can be refined.
 
     Attributes
     ----------
@@ -50,20 +48,13 @@ class ReviewSection:
         To be laid out.
     """
 
-    def __init__(
-        self,
-        controller: Controller,
-        runner: JobRunner,
-        refine: Callable[[Any, int, Plane], object] | None = None,
-    ) -> None:
+    def __init__(self, controller: Controller, runner: JobRunner) -> None:
         self._controller = controller
-        self._refine = refine
         self.queue = ReviewQueue()
         self.source = ReviewSource(controller, runner, self.queue)
         self.lasso = Lasso(controller.viewer)
         self.frame = ReviewFrame(controller.viewer)
         self.panel = ReviewPanel()
-        self.panel.refine.setVisible(refine is not None)
         self.section = Section(
             "Review", self.panel, "Go through the objects of a layer, the most suspicious first."
         )
@@ -155,12 +146,13 @@ class ReviewSection:
     def refine(self) -> None:
         """Correct the object by prompts, under its id."""
         item = self._current()
-        if item is not None and self._refine is not None:
-            layer = self.source.layer
-            look_at(self._controller.viewer, layer, item, move=False)
-            plane = self._controller.session.plane
-            if plane is not None:
-                self._refine(layer, item.label, plane)
+        if item is None:
+            return
+        look_at(self._controller.viewer, self.source.layer, item, move=False)
+        try:
+            self._controller.refiner.refine(self.source.layer, item.label)
+        except SamError as error:
+            self._controller.session.warned.emit(str(error))
 
     def _begin(self) -> bool:
         """Open the section where a key was pressed before; False while nothing is known of the objects."""
