@@ -163,9 +163,13 @@ def test_a_cluster_gives_the_same_labels_when_a_worker_is_killed(
 
 DEADLY = """
 import os
+from napari_sam.stacks import unit_steps
 from napari_sam.stacks.executors import whole_unit
-read = whole_unit.read_unit
-whole_unit.read_unit = lambda unit, job: os._exit(9) if unit.source.endswith("b.tif") else read(unit, job)
+
+def read_unit(unit, job):
+    return os._exit(9) if unit.source.endswith("b.tif") else unit_steps.read_unit(unit, job)
+
+whole_unit.read_unit = read_unit
 """
 
 
