@@ -118,8 +118,8 @@ def test_buttons_do_what_they_say(desk: Desk) -> None:
     panel.foreground.click()
     panel.box_tool.click()
     assert desk.viewer.layers.selection.active is desk.layer("SAM shapes")
-    panel.overwrite.click()
-    assert desk.widget._controller.overwrite
+    desk.widget.overwrite = True
+    assert desk.widget._accept_controls.panel.keep.currentText() == "are overwritten"
     panel.accept.click()
     assert desk.widget.wait(20)
 

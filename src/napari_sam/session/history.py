@@ -235,7 +235,7 @@ class History:
 
         def change(step: HistoryStep) -> HistoryStep:
             with_state = getattr(step, "with_state", None)
-            return step if with_state is None else with_state(old, new)  # type: ignore[no-any-return]
+            return step if with_state is None else with_state(old, new)
 
         self.revise(change)
 
