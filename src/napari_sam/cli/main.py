@@ -13,7 +13,19 @@ import traceback
 from typing import TYPE_CHECKING
 
 from napari_sam import __version__
-from napari_sam.cli import batch, cache, embed, evaluate, export, models, replay, segment, train
+from napari_sam.cli import (
+    batch,
+    cache,
+    embed,
+    evaluate,
+    export,
+    models,
+    prompts,
+    propagate,
+    replay,
+    segment,
+    train,
+)
 from napari_sam.cli.console import complain, describe
 from napari_sam.errors import SamError
 
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "make_parser"]
 
-_COMMANDS = (segment, batch, replay, export, embed, cache, models, evaluate, train)
+_COMMANDS = (segment, batch, replay, prompts, propagate, export, embed, cache, models, evaluate, train)
 
 _EPILOG = """\
 examples:

@@ -1,0 +1,151 @@
+"""``napari-sam prompts``: label images from tables of points, boxes and polygons."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.embed import read_positive
+from napari_sam.cli.export import read_formats
+from napari_sam.cli.models import load_with_bar
+from napari_sam.cli.output_files import name_outputs
+from napari_sam.cli.segment import read_channels
+from napari_sam.errors import ImageError, SamError
+from napari_sam.stacks.image_io import LABELS_ENDING, list_images, open_image, pick_channels
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from tqdm import tqdm
+
+    from napari_sam.stacks.prompt_tables import PromptRow
+
+__all__ = ["add_command", "run_prompts"]
+
+_EPILOG = """\
+examples:
+  napari-sam prompts clicks.csv --images scans/ --out labels
+  napari-sam prompts clicks.csv --images stack.tif --out labels --format tiff,rois
+  napari-sam prompts annotations.geojson --images slide.tif --out labels
+
+A CSV table has one line for each point, box, or vertex of a polygon. Its columns:
+  file           the image; may be left out for a single one, or for the one that is called like the table
+  t, z           the plane of a stack, from 0
+  object         a number; lines of one number and plane are one object. Without it each line is one
+  kind           point, box or polygon (default: point where there is a row, else box)
+  row, col       of a point or a polygon's vertex, in pixels; the first pixel's centre is 0, 0
+  r0, c0, r1, c1 of a box
+  label          of a point: foreground or 1 (default), background or 0
+In GeoJSON x and y count from the corner of the first pixel, as in QuPath: features are points, rectangles and
+polygons, with the properties file, object, label and kind. docs/formats.md says more.
+"""
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to ``commands``, what ``add_subparsers`` gave."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "prompts",
+        help="segment the objects that a table of clicks, boxes and polygons names",
+        description="Make label images of the objects that points, boxes and polygons in a table mean.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("table", type=Path, metavar="TABLE", help="a CSV or GeoJSON file")
+    parser.add_argument(
+        "--images",
+        required=True,
+        action="append",
+        metavar="PATH",
+        help="an image, a folder or a pattern; may be given several times",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for what is written")
+    parser.add_argument(
+        "--format",
+        type=read_formats,
+        default=("tiff",),
+        metavar="F,F",
+        help="tiff (default), ome-zarr, rois, geojson, coco, csv; several with commas, or all",
+    )
+    parser.add_argument(
+        "--model", default="nuclei", help="a name that `napari-sam models` lists, or a checkpoint file"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--object-size",
+        type=read_positive,
+        metavar="PX",
+        help="typical diameter of the objects in pixels (default: the model chooses)",
+    )
+    parser.add_argument(
+        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.set_defaults(run=run_prompts)
+    return parser
+
+
+def run_prompts(options: argparse.Namespace) -> int:
+    """Segment all files that the table names; 2 when one of them could not be, else 0."""
+    from napari_sam.stacks.prompt_tables import read_prompt_table
+    from napari_sam.stacks.prompted_labels import match_images
+
+    rows = read_prompt_table(options.table)
+    images = list_images(options.images)
+    if not images:
+        raise ImageError("Expected images, got none; name files, or a folder that holds some, with --images.")
+    matched = match_images(rows, images, options.table.stem)
+    targets = name_outputs(list(matched), options.out)
+
+    from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.encode_settings import EncodeSettings
+
+    settings = EncodeSettings(object_size=options.object_size)
+    predictor = CachedPredictor(load_with_bar(options.model, options.device), settings=settings)
+    failed = 0
+    with make_bar(len(matched), "file") as bar:
+        for (source, members), target in zip(matched.items(), targets, strict=True):
+            stem = target.with_name(target.stem.removesuffix(LABELS_ENDING))
+            try:
+                _segment(source, members, predictor, stem, options, bar)
+            except (SamError, OSError, ValueError, MemoryError) as error:
+                failed += 1
+                if options.verbose:
+                    traceback.print_exc()
+                complain(f"error: {source}: {describe(error)}")
+            bar.update()
+    if failed and len(matched) > 1:
+        complain(f"{failed} of {len(matched)} files failed")
+    return 2 if failed else 0
+
+
+def _segment(
+    source: Path,
+    rows: Sequence[PromptRow],
+    predictor: Any,
+    stem: Path,
+    options: argparse.Namespace,
+    bar: tqdm,
+) -> None:
+    from napari_sam.stacks.outputs import write_outputs
+    from napari_sam.stacks.prompted_labels import iter_prompted_labels
+
+    image = open_image(source)
+    stack = pick_channels(image, options.channels)
+    found = run_job(iter_prompted_labels(stack, rows, predictor), bar, source.name)
+    written = write_outputs(
+        options.format,
+        stem,
+        found.labels,
+        axes=found.axes,
+        scale=image.scale,
+        unit=image.unit,
+        records=found.records,
+        image=image,
+        overwrite=options.overwrite,
+    )
+    for note in found.notes:
+        complain(f"{source}: {note}")
+    for path in written:
+        say(f"{path}  {len(found.records)} objects")
