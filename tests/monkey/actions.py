@@ -482,7 +482,11 @@ def autosave(world: World, rng: Rng) -> None:
 def open_labels(world: World, rng: Rng) -> None:
     path = some(rng, sorted(world.folder.glob("labels-*.tif")))
     if path is not None and len(world.viewer.layers) < 14:
-        world.viewer.open(path, plugin="napari", layer_type="labels")
+        try:
+            world.viewer.open(path, plugin="napari", layer_type="labels")
+        except ValueError as error:  # without a window, napari's own reader may not be known yet
+            if "does not exist" not in str(error):
+                raise
 
 
 @action("any", 0.3)

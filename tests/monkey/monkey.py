@@ -30,6 +30,7 @@ __all__ = ["Failure", "Monkey", "Step", "plan", "shrink"]
 EPISODE = "episode"
 """In a list of steps: forget the history, and from here on undo must bring everything back; see ``END``."""
 END = "end of episode"
+HELD = ("widget", "session", "controller")
 CHECKED = 0.8
 """Share of the actions after which the monkey waits and looks."""
 
@@ -123,8 +124,7 @@ class Monkey:
             self.done.append((name, seed))
             if world.widget is not known:
                 known = world.widget
-                for what in ("widget", "session", "controller"):
-                    held.append((what, weakref.ref(getattr(world, what))))
+                held += [(what, weakref.ref(getattr(world, what))) for what in HELD]
             if name == EPISODE:
                 start = self._begin_episode(world)
             elif name == END:

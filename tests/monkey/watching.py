@@ -114,12 +114,8 @@ def count_callbacks(viewer: Any) -> dict[str, int]:
         for event, emitter in group.emitters.items()
         if hasattr(emitter, "callbacks")
     }
-    counts["mouse"] = sum(
-        len(getattr(viewer, name))
-        for name in (
-            "mouse_drag_callbacks", "mouse_move_callbacks", "mouse_wheel_callbacks", "mouse_double_click_callbacks",
-        )
-    )  # fmt: skip
+    names = ("mouse_drag", "mouse_move", "mouse_wheel", "mouse_double_click")
+    counts["mouse"] = sum(len(getattr(viewer, f"{name}_callbacks")) for name in names)
     counts["keys"] = len(viewer.keymap)
     return counts
 

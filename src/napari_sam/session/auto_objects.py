@@ -19,6 +19,7 @@ from napari_sam.session.auto_records import make_auto_records
 from napari_sam.session.auto_requests import AutoRequest, AutoState, Fill, ObjectsSink, Shown, Written
 from napari_sam.session.candidate_cache import CandidateCache
 from napari_sam.session.jobs import CLICK, Job, JobRunner
+from napari_sam.session.provenance import now
 from napari_sam.session.segmenting import Run, Segmenting
 from napari_sam.types import Progress
 
@@ -78,7 +79,7 @@ class AutoObjects:
         self._latest: AutoFill | None = None  # the same, also once it was let go of
         self._note = NOTHING_YET
         self._so_far = 0
-        self._makers: dict[AutoRequest, Maker | None] = {}
+        self._makers: dict[AutoRequest, tuple[Maker | None, str]] = {}
         self._recorded: tuple[Hashable, tuple[int, ...]] = (None, ())  # of the present result
         self._segmenting = Segmenting(engine, runner, pool)
         self._segmenting.progressed.connect(self._on_segmenting_progressed)
@@ -259,14 +260,16 @@ class AutoObjects:
         for name in SCORES:
             columns[name] = getattr(shown.candidates, name)[candidates]
         areas = dict(zip(columns["index"].tolist(), columns["area"].tolist(), strict=True))
-        return columns, make_auto_records(shown, written, params, areas, self._makers.get(shown.request))
+        maker, created = self._makers.get(shown.request, (None, now()))
+        return columns, make_auto_records(shown, written, params, areas, maker, created)
 
     # ------------------------------------------------------------- answers
     def _take(self, run: Run, candidates: Candidates, ending: str = "") -> None:
         """Show the result of a run, all of it or what was finished."""
         self._key = (run.request.model.name, run.request.method)
         self._defaults[self._key] = run.defaults
-        self._makers[run.request] = run.maker or self._makers.get(run.request)
+        if run.maker is not None:  # else it comes from the cache, and was made then
+            self._makers[run.request] = run.maker, run.created
         name = run.request.plane.name
         if len(candidates) == 0:
             if self.sink is not None:

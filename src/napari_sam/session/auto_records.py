@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.session.provenance import Maker, ObjectRecord, list_versions, now
+from napari_sam.session.provenance import Maker, ObjectRecord, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,12 @@ __all__ = ["make_auto_records"]
 
 
 def make_auto_records(
-    shown: Shown, written: Written, params: FilterParams, areas: Mapping[int, int], maker: Maker | None
+    shown: Shown,
+    written: Written,
+    params: FilterParams,
+    areas: Mapping[int, int],
+    maker: Maker | None,
+    created: str,
 ) -> dict[int, tuple[ObjectRecord, ...]]:
     """The record of every object of an automatic result, by its id in the layer; for the worker.
 
@@ -35,6 +40,8 @@ def make_auto_records(
         Pixels of each id.
     maker : Maker or None
         The model that found them.
+    created : str
+        When they were looked for; undo and redo give the very same records.
     """
     request, maker = shown.request, maker or Maker()
     thresholds = {name: value if np.isfinite(value) else None for name, value in asdict(params).items()}
@@ -43,7 +50,7 @@ def make_auto_records(
         region = request.region
         common["region"] = {"name": region.name, "digest": region.digest, "cut": region.cut}
     scores, stabilities = shown.candidates.predicted_iou, shown.candidates.stability
-    when, versions = now(), list_versions()
+    versions = list_versions()
     records: dict[int, tuple[ObjectRecord, ...]] = {}
     for label, index in zip(written.ids.tolist(), written.indices.tolist(), strict=True):
         score, stability = float(scores[index]), float(stabilities[index])
@@ -59,7 +66,7 @@ def make_auto_records(
                 predicted_iou=score if np.isfinite(score) else 1.0,
                 stability=stability if np.isfinite(stability) else 1.0,
                 area=areas.get(label, 0),
-                created=when,
+                created=created,
                 versions=versions,
             ),
         )

@@ -11,6 +11,7 @@ from napari_sam.inference.candidates import Candidates, FilterParams
 from napari_sam.inference.fitting import cut_candidates
 from napari_sam.session.decoding import maker_of
 from napari_sam.session.jobs import LONG, Job, JobRunner
+from napari_sam.session.provenance import Maker, now
 from napari_sam.session.requests import Engine, check_plane
 from napari_sam.types import Progress
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from napari_sam.session.auto_requests import AutoRequest
     from napari_sam.session.predictors import PredictorPool
-    from napari_sam.session.provenance import Maker
 
 __all__ = ["Run", "Segmenting"]
 
@@ -41,12 +41,15 @@ class Run:
         What was finished so far.
     maker : Maker or None
         Who finds them; known once the model is loaded.
+    created : str
+        When it was asked for, as records write it.
     """
 
     request: AutoRequest
     defaults: FilterParams = field(default_factory=FilterParams)
     parts: list[Candidates] = field(default_factory=list)
     maker: Maker | None = None
+    created: str = ""
 
     @property
     def so_far(self) -> Candidates:
@@ -87,7 +90,7 @@ class Segmenting:
     def start(self, request: AutoRequest) -> None:
         """Submit the job; ``done``, ``failed`` or ``cancelled`` follows."""
         self._running = True
-        run = Run(request)
+        run = Run(request, created=now())
         self.progressed.emit(Progress(0, 0, "Segment everything"))
         self._runner.submit(
             Job(

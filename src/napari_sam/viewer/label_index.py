@@ -132,6 +132,11 @@ class LabelIndex:
 
     # ------------------------------------------------------------- looking
     def _boxes(self, index: Index) -> _Boxes:
+        if len(index) != len(self._shape) or any(
+            value is not None and not 0 <= value < size
+            for value, size in zip(index, self._shape, strict=False)
+        ):
+            return _nothing()  # a plane of an image of another shape
         found = self._planes.get(index)
         if found is None:
             found = _nothing() if self._empty and self._all_alike(index) else self._scan(index)
