@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSpinBox, QWidget
 
-from napari_sam.widgets.layer_combo import form_label, make_form
+from napari_sam.widgets.layer_combo import form_label, make_form, narrow
 
 if TYPE_CHECKING:
     from napari_sam.session.accepting import Accepting, AcceptRule
@@ -40,6 +40,9 @@ class AcceptPanel(QWidget):
         self.label = QSpinBox()
         self.label.setRange(1, 2**31 - 1)
         self.label.setToolTip("The chosen id, or that of the class.")
+        self.label.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
+        )  # else as wide as 2**31
         self.keep = _combo(
             KEEPS,
             "What becomes of objects under a new one: they keep their pixels, and it takes free ones only; a "
@@ -47,8 +50,8 @@ class AcceptPanel(QWidget):
         )
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.ids, 1)
-        row.addWidget(self.label)
+        row.addWidget(self.ids, 3)
+        row.addWidget(self.label, 2)
         form = make_form()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow(form_label("Id"), row)
@@ -104,10 +107,8 @@ class AcceptControls:
 
 
 def _combo(choices: tuple[tuple[str, str], ...], tip: str) -> QComboBox:
-    combo = QComboBox()
+    combo = narrow(QComboBox())
     for text, value in choices:
         combo.addItem(text, value)
     combo.setToolTip(tip)
-    combo.setMinimumContentsLength(6)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     return combo

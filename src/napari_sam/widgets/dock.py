@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari.layers import Points, Shapes
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_sam.session.requests import Engine, ModelChoice
@@ -26,6 +26,7 @@ from napari_sam.widgets.auto_panel import AutoPanel
 from napari_sam.widgets.column import Column
 from napari_sam.widgets.edit_panel import EditSection
 from napari_sam.widgets.engine import InferenceEngine
+from napari_sam.widgets.export_buttons import ExportButtons
 from napari_sam.widgets.feature import Feature, take_apart
 from napari_sam.widgets.guide import Guide
 from napari_sam.widgets.image_section import ImageSection
@@ -81,6 +82,8 @@ class SamWidget(ScriptableWidget):
         self._activity = ActivityBar("SAM: segment everything")
         self._download_activity = ActivityBar("SAM: download")
         self._docked = False
+        self._tool = QTimer(self)
+        self._tool.setSingleShot(True)
         self._region: Any = None
         self._model_panel = ModelPanel(first)
         self._image_section = ImageSection(self._session, self._controller, file)
@@ -119,6 +122,7 @@ class SamWidget(ScriptableWidget):
         """Cancel everything, disconnect everything and let the worker end; layers stay."""
         if self._session.is_closed:
             return
+        self._tool.stop()
         self._activity.close()
         self._download_activity.close()
         self._image_section.disable()
@@ -151,6 +155,9 @@ class SamWidget(ScriptableWidget):
         self._recovery = self._feature(Recovery(controller, self._runner))  # first, so that it closes last
         self._recovery_section = RecoverySection(
             self._session, controller, self._recovery, self._image_section.set_settings
+        )
+        self._export = self._feature(
+            ExportButtons(controller, self._runner, self._recovery_section.box.content)
         )
         self._accept_controls = self._feature(AcceptControls(self._session.prompting.accepting))
         self._edit = self._feature(EditSection(controller))
@@ -201,6 +208,8 @@ class SamWidget(ScriptableWidget):
         session.models.download_changed.connect(self._on_download_changed)
         controller.layers_changed.connect(self._on_layers_changed)
         controller.image_changed.connect(self._on_layers_changed)
+        controller.image_changed.connect(self._on_image_changed)
+        self._tool.timeout.connect(self._on_tool_timeout)
         controller.target_changed.connect(self._on_layers_changed)
         controller.prompts.layers_changed.connect(self._on_layers_changed)
         model.image.chosen.connect(self._on_image_chosen)
@@ -253,6 +262,17 @@ class SamWidget(ScriptableWidget):
         prompt.show_label(controller.prompts.next_label)
         shapes = controller.prompts.shapes
         self._bindings.use_shapes(shapes if controller.owns(shapes) else None)
+
+    def _on_image_changed(self, image: Any) -> None:
+        if image is not None:
+            self._tool.start(0)  # the viewer first finishes adding the layer, which selects it
+
+    def _on_tool_timeout(self) -> None:
+        """An image that was just opened is there to be clicked on: put the points into the user's hand."""
+        controller = self._controller
+        active = controller.viewer.layers.selection.active
+        if active is not None and active is controller.image_layer:
+            controller.draw("points")
 
     def _on_session_changed(self) -> None:
         session = self._session

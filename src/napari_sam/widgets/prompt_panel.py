@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.viewer.bindings import KEYS
-from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form
+from napari_sam.widgets.layer_combo import LayerCombo, form_label, make_form, narrow
 
 __all__ = ["PromptPanel"]
 
@@ -123,7 +123,7 @@ class PromptPanel(QWidget):
             "Shapes that are prompts: rectangles are boxes, polygons and ellipses rough masks, lines and "
             f"paths scribbles. In a Shapes layer of your own {KEYS['toggle_label']} stays napari's path tool."
         )
-        self.rough_use = QComboBox()
+        self.rough_use = narrow(QComboBox())
         for text, use in ROUGH_USES:
             self.rough_use.addItem(text, use)
         self.rough_use.setToolTip(
