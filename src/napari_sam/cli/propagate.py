@@ -121,7 +121,7 @@ def run_propagate(options: argparse.Namespace) -> int:
     image = open_image(options.stack)
     stack = pick_channels(image, options.channels)
     axis = choose_axis(stack, options.along and options.along.upper())
-    rows = match_images(read_prompt_table(options.prompts), [options.stack])[options.stack]
+    rows = match_images(read_prompt_table(options.prompts, beside_alone=True), [options.stack])[options.stack]
 
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.encode_settings import EncodeSettings

@@ -71,13 +71,16 @@ class _Object:
     rings: dict[int, list[Any]] = field(default_factory=dict)
 
 
-def read_prompt_table(path: str | os.PathLike[str]) -> list[PromptRow]:
+def read_prompt_table(path: str | os.PathLike[str], *, beside_alone: bool = False) -> list[PromptRow]:
     """Read prompts from a CSV or GeoJSON file.
 
     Parameters
     ----------
     path : path
         Ends in ``.csv``, ``.tsv``, ``.txt``, ``.geojson`` or ``.json``.
+    beside_alone : bool
+        Whether points beside an object may be all that is said of it in a plane, as where it is followed from
+        other planes.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def read_prompt_table(path: str | os.PathLike[str]) -> list[PromptRow]:
     pieces = (
         read_geojson_pieces(text, path) if path.suffix.lower() in GEOJSON else read_csv_pieces(text, path)
     )
-    rows = gather_pieces(pieces, path.name)
+    rows = gather_pieces(pieces, path.name, beside_alone=beside_alone)
     if not rows:
         raise PromptError(f"Expected prompts in {path}, got none.")
     return rows
@@ -131,7 +134,7 @@ def write_prompt_table(path: str | os.PathLike[str], rows: Iterable[PromptRow]) 
     replace_file(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")), overwrite=True)
 
 
-def gather_pieces(pieces: Iterable[Piece], name: str) -> list[PromptRow]:
+def gather_pieces(pieces: Iterable[Piece], name: str, *, beside_alone: bool = False) -> list[PromptRow]:
     """Put the pieces of each object and plane together.
 
     Parameters
@@ -141,6 +144,8 @@ def gather_pieces(pieces: Iterable[Piece], name: str) -> list[PromptRow]:
         file.
     name : str
         Of the table, for messages.
+    beside_alone : bool
+        As of ``read_prompt_table``.
 
     Raises
     ------
@@ -172,10 +177,10 @@ def gather_pieces(pieces: Iterable[Piece], name: str) -> list[PromptRow]:
             )
         else:
             found.box = piece
-    return [_make_row(key, found, name) for key, found in objects.items()]
+    return [_make_row(key, found, name, beside_alone) for key, found in objects.items()]
 
 
-def _make_row(key: tuple[Any, ...], found: _Object, name: str) -> PromptRow:
+def _make_row(key: tuple[Any, ...], found: _Object, name: str, beside_alone: bool) -> PromptRow:
     file, axes, plane, number = key
     where = f"{name}, line {found.first.line}"
     short = [ring for ring, vertices in found.rings.items() if len(vertices) < 3]
@@ -193,7 +198,7 @@ def _make_row(key: tuple[Any, ...], found: _Object, name: str) -> PromptRow:
         prompts = Prompts(found.points, found.labels or None, box, mask)
     except PromptError as error:
         raise PromptError(f"{where}, object {number}: {error}") from error
-    if not prompts.has_foreground:
+    if not (prompts.has_foreground or beside_alone):
         raise PromptError(
             f"{where}: expected a point on object {number}, a box or a polygon, got only points beside it."
         )

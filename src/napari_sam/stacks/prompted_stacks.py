@@ -1,4 +1,4 @@
-"""Labels of a stack from a table of prompts: its objects in all planes that follow from those of the table."""
+"""Labels of a stack from a table of prompts: its objects in all planes that follow from those in it."""
 
 from __future__ import annotations
 
