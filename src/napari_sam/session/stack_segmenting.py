@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_sam.inference.encode_settings import EncodeSettings
     from napari_sam.session.auto_requests import Fill, RegionChoice
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.propagation_tracks import Stack
@@ -44,6 +45,7 @@ class LinkedStack(Protocol):
     labels: Any
     parents: dict[int, tuple[int, ...]]
     columns: dict[str, NDArray[Any]]
+    settings: EncodeSettings | None
 
     @property
     def count(self) -> int:
@@ -266,7 +268,7 @@ def _make_records(run: _Run, result: LinkedStack, filters: dict[str, Any]) -> Re
         "source": "automatic",
         "model": maker.model,
         "digest": maker.digest,
-        "settings": maker.settings,
+        "settings": maker.settings if result.settings is None else asdict(result.settings),
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "versions": list_versions(),
     }

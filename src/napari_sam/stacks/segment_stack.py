@@ -12,6 +12,7 @@ from napari_sam.inference.segment_image import filter_defaults, iter_candidates
 from napari_sam.stacks.linking import LinkParams, check_axis
 from napari_sam.stacks.plane_writer import PlaneWriter, check_output
 from napari_sam.stacks.stack_planes import StackPlanes, measure_stack_limits
+from napari_sam.stacks.stack_scale import iter_settle_scale
 from napari_sam.stacks.stack_series import StackSeries
 from napari_sam.stacks.tracks import make_graph, make_tracks
 from napari_sam.types import Progress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.inference.candidates import Candidates
+    from napari_sam.inference.encode_settings import EncodeSettings
     from napari_sam.inference.filter_params import FilterParams
     from napari_sam.inference.region import Region
     from napari_sam.stacks.linking import Linked
@@ -44,15 +46,15 @@ class StackLabels:
         One row per object and plane, see ``measure_tracks``.
     linked : tuple of Linked
         How each series of planes was linked; one of a plain stack.
-    limits : tuple of (low, high), or None
-        The intensities that were black and white, where they were measured over the stack.
+    settings : EncodeSettings
+        What the model saw: the intensities that were black and white, and of tiny objects the size.
     """
 
     labels: Any
     parents: dict[int, tuple[int, ...]] = field(default_factory=dict)
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     linked: tuple[Linked, ...] = ()
-    limits: tuple[tuple[float, float], ...] | None = None
+    settings: EncodeSettings | None = None
 
     @property
     def count(self) -> int:
@@ -104,21 +106,28 @@ def iter_segment_stack(
         predictor = CachedPredictor(predictor, memory_bytes=0)  # no plane is looked at twice
     thresholds = filters or filter_defaults(predictor, method, **options)
     result = check_output(out, (*planes.leading, *planes.shape))
-    limits = None
     if normalize == "stack" and predictor.settings.limits is None:
         yield Progress(0, len(planes), "Measuring intensities")
         limits = measure_stack_limits(planes, predictor.settings)
         predictor = predictor.with_settings(replace(predictor.settings, limits=limits))
 
-    def find(plane: Any) -> Generator[Progress, None, Candidates]:
-        return iter_candidates(plane, predictor, method, region=region, **options)
+    def find(chosen: CachedPredictor, plane: Any) -> Generator[Progress, None, Candidates]:
+        return iter_candidates(plane, chosen, method, region=region, **options)
 
-    series = StackSeries(planes, find, thresholds, PlaneWriter(result), params or LinkParams())
+    settled, known = yield from iter_settle_scale(planes, predictor, find, thresholds)
+    series = StackSeries(
+        planes,
+        lambda plane: find(settled, plane),
+        thresholds,
+        PlaneWriter(result),
+        params or LinkParams(),
+        known,
+    )
     yield from series.link(link_axis)
     columns, parents = series.columns, series.parents
     count = int(columns["id"].max(initial=0))
     yield Progress(len(planes), len(planes), f"{count} objects in {len(planes)} planes")
-    return StackLabels(result, parents, columns, tuple(series.linked), limits)
+    return StackLabels(result, parents, columns, tuple(series.linked), settled.settings)
 
 
 def segment_stack(

@@ -46,6 +46,8 @@ class StackSeries:
         Where labels go.
     params : LinkParams
         How they are linked.
+    known : dict of index to Candidates
+        What was found in some planes already.
 
     Attributes
     ----------
@@ -63,6 +65,7 @@ class StackSeries:
         filters: FilterParams,
         writer: PlaneWriter,
         params: LinkParams,
+        known: dict[Index, Candidates] | None = None,
     ) -> None:
         self.linked: list[Linked] = []
         self.parents: dict[int, tuple[int, ...]] = {}
@@ -72,6 +75,7 @@ class StackSeries:
         self._filters = filters
         self._writer = writer
         self._params = params
+        self._known = dict(known or {})
         self._done = 0
         self._count = 0
 
@@ -150,16 +154,18 @@ class StackSeries:
     ) -> Generator[Progress, None, tuple[NDArray[np.int32], dict[str, NDArray[Any]]]]:
         """Labels of one plane, and the scores of each."""
         total = len(self._planes)
-        job = self._find(self._planes.plane(index))
-        try:
-            while True:
-                step = next(job)
-                part = f" part {step.done + 1} of {step.total} of plane" if step.total > 1 else " plane"
-                yield Progress(self._done, total, "Segmenting" + part)
-        except StopIteration as end:
-            candidates: Candidates = end.value
-        finally:
-            job.close()
+        candidates = self._known.pop(index, None)
+        if candidates is None:
+            job = self._find(self._planes.plane(index))
+            try:
+                while True:
+                    step = next(job)
+                    part = f" part {step.done + 1} of {step.total} of plane" if step.total > 1 else " plane"
+                    yield Progress(self._done, total, "Segmenting" + part)
+            except StopIteration as end:
+                candidates = end.value
+            finally:
+                job.close()
         labels, shown = draw_with_indices(candidates, filter_candidates(candidates, self._filters))
         return labels, {score: getattr(candidates, score)[shown] for score in SCORES}
 
