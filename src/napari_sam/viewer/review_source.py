@@ -54,6 +54,7 @@ class ReviewSource:
     """
 
     changed = Signal(object)  # another layer is reviewed: Labels | None
+    listed = Signal()  # there are other layers to choose from, or they have other names
     went_stale = Signal()  # something changed; many times while one paints, so wait until it rests
 
     def __init__(self, controller: Controller, runner: JobRunner, queue: ReviewQueue) -> None:
@@ -217,6 +218,7 @@ class ReviewSource:
     # ---------------------------------------------------------------- handlers
     def _on_layers_changed(self, *_: Any) -> None:
         self._follow()
+        self.listed.emit()
 
     def _on_layer_changed(self, event: Any = None) -> None:
         self.went_stale.emit()

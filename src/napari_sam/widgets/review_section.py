@@ -82,6 +82,7 @@ class ReviewSection:
         self._rest.timeout.connect(source.measure)
         source.went_stale.connect(self._on_source_stale)
         source.changed.connect(self._on_source_changed)
+        source.listed.connect(self._on_source_listed)
         queue.changed.connect(self._on_queue_changed)
         queue.moved.connect(self._on_queue_moved)
         self.lasso.drawn.connect(self._on_lasso_drawn)
@@ -110,10 +111,11 @@ class ReviewSection:
 
     def close(self) -> None:
         """Let go of viewer and layers; touches no widget."""
-        for signal in (self.source.went_stale, self.source.changed, self.queue.changed, self.queue.moved):
+        source, queue = self.source, self.queue
+        heard = (source.went_stale, source.changed, source.listed, queue.changed, queue.moved)
+        for signal in (*heard, self.lasso.drawn):
             signal.disconnect()
-        self.lasso.drawn.disconnect()
-        self.source.close()
+        source.close()
         self.lasso.close()
         self.frame.forget()
         self._alone = None
@@ -258,7 +260,10 @@ class ReviewSection:
         self._show_alone(False)
         self.lasso.end()
         self.frame.hide()
-        target = self._controller.target_layer
+        self._on_source_listed()
+
+    def _on_source_listed(self) -> None:
+        layer, target = self.source.layer, self._controller.target_layer
         layers = list(self.source.layers())
         self.panel.layer.show_layers(layers, layer if layer is not target else None)
 
