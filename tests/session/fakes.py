@@ -14,6 +14,9 @@ from napari_sam.errors import CheckpointError, ImageError
 from napari_sam.inference.candidates import Candidates, FilterParams
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.session.models import ModelInfo
+from napari_sam.stacks.linking import Linker
+from napari_sam.stacks.segment_stack import StackLabels
+from napari_sam.stacks.tracks import measure_tracks
 from napari_sam.types import LowResLogits, ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
@@ -250,6 +253,28 @@ class FakeEngine:
             yield Progress(i, self.steps, "Segmenting", Candidates.from_objects(finished, shape))
             time.sleep(self.step_delay)
         return Candidates.from_objects(objects, shape)
+
+    def iter_segment_stack(
+        self, planes: Any, predictor: Any, axis: Any, method: str, region: Any, filters: FilterParams
+    ) -> Generator[Progress, None, Any]:
+        """Everything above 100 is an object; the linking is the real one."""
+        self.searched.append((method, region))
+        linker, shown = Linker(axis), []
+        for k in range(len(planes)):
+            self.log.append(f"plane {k}")
+            time.sleep(self.step_delay)
+            if self.segment_error is not None and k == 2:
+                raise self.segment_error
+            labels = ndimage.label(np.asarray(finest(planes[k])) > 100)[0]
+            areas = np.bincount(labels.ravel())
+            labels[(areas < filters.min_area)[labels]] = 0
+            shown.append(linker.add(labels))
+            yield Progress(k + 1, len(planes), "Segmenting plane", (k, shown[-1]))
+        linked = linker.finish()
+        final = np.stack([linked.relabel_provisional(k, plane) for k, plane in enumerate(shown)])
+        columns = measure_tracks(linked)
+        columns |= {name: np.full(len(columns["id"]), 0.75) for name in ("predicted_iou", "stability")}
+        return StackLabels(final, linked.parents, columns, (linked,), predictor.settings)
 
     def iter_propagate(
         self, planes: Any, predictor: Any, objects: Any, **options: Any
