@@ -139,6 +139,21 @@ def test_undo_spares_a_layer_that_somebody_worked_on(bench: Bench) -> None:
     np.testing.assert_array_equal(layer.data, before)
 
 
+def test_undo_takes_the_layer_away_once_all_edits_of_it_are_undone(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer = result(bench)
+    bench.session.editing.delete(bench.session.layer_token(layer), (None, None), [1])
+    bench.session.undo()
+    assert layer in bench.viewer.layers
+    bench.session.undo()
+    assert layer not in bench.viewer.layers
+    bench.session.redo()
+    bench.session.redo()
+    assert layer in bench.viewer.layers
+    assert not (layer.data == 1).any()
+
+
 @pytest.mark.parametrize("how", ["paint", "delete"])
 def test_thresholds_rest_when_the_layer_is_edited_or_deleted(bench: Bench, how: str) -> None:
     open_image(bench)

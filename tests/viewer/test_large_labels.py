@@ -83,3 +83,20 @@ def test_a_folder_that_cannot_be_written_is_told(
     assert "NAPARI_SAM_LABEL_DIR" in large.messages[-1]
     assert "SAM objects" not in large.viewer.layers
     assert large.session.preview is not None
+
+
+def test_objects_of_a_pyramid_are_edited_and_undone_at_every_level(large: Bench) -> None:
+    for at in ((100, 100), (200, 50)):
+        large.points.add(at)
+        large.session.accept()
+    levels = large.viewer.layers["SAM objects"].data
+    large.session.editing.merge(large.session.target, (None, None), [1, 2])
+    merged = [np.asarray(level) for level in levels]
+    assert [int(level.max()) for level in merged] == [1, 1, 1]
+    for _ in range(5):
+        large.session.undo()
+    assert not any(np.asarray(level).any() for level in levels)
+    for _ in range(5):
+        large.session.redo()
+    for level, expected in zip(levels, merged, strict=True):
+        np.testing.assert_array_equal(np.asarray(level), expected)

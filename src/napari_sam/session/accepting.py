@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_sam.errors import PromptError
 from napari_sam.session.edit_builder import OVERLAP
-from napari_sam.session.edits import Keep, LabelEdit
+from napari_sam.session.edits import EditStep, Keep, LabelEdit
 from napari_sam.session.provenance import ObjectRecord
 from napari_sam.session.requests import ObjectRef
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from napari_sam.session.edit_builder import EditBuilder
     from napari_sam.session.edits import Edits
-    from napari_sam.session.history import PromptState
+    from napari_sam.session.history import HistoryStep, PromptState
     from napari_sam.types import ObjectMask
 
-__all__ = ["AcceptRule", "AcceptStep", "Accepting", "Ids"]
+__all__ = ["AcceptRule", "AcceptStep", "Accepting", "Ids", "without_prompts"]
 
 Ids = Literal["next", "same", "chosen", "class"]
 """The next free id, that of the object accepted last, a chosen one, or one for all objects of a class."""
@@ -224,6 +224,13 @@ class AcceptStep:
         if self.edit is None and not self.undone:
             self.accept(self.before)
         return said
+
+
+def without_prompts(step: HistoryStep) -> HistoryStep:
+    """What is left of a step when its image, and with it its prompts, are gone: the objects."""
+    if isinstance(step, AcceptStep) and step.edit is not None:
+        return EditStep(step.edits, step.edit)
+    return step
 
 
 def _refusal(builder: EditBuilder, state: PromptState, label: int, rule: AcceptRule) -> str:

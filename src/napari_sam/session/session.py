@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.errors import SamError
+from napari_sam.session.accepting import AcceptStep, without_prompts
 from napari_sam.session.auto_objects import AutoFill, AutoObjects
 from napari_sam.session.auto_requests import AutoRequest
 from napari_sam.session.editing import Editing
 from napari_sam.session.edits import Edits
-from napari_sam.session.history import FillStep, History, HistoryStep
+from napari_sam.session.history import FillStep, History, HistoryStep, Step
 from napari_sam.session.hovering import Hovering
 from napari_sam.session.models import Models
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
-from napari_sam.session.propagating import Propagating
 from napari_sam.session.prompting import Prompting
+from napari_sam.session.propagating import Propagating
 from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.rapid import Rapid
 from napari_sam.session.reports import Reports
@@ -290,8 +291,9 @@ class Session:
             self.warm_up()
 
     def forget(self) -> None:
-        """Another image: what was done before can no longer be undone."""
-        self.history.clear()
+        """Another image: steps of the prompts end; what was done to objects can still be undone."""
+        self.history.revise(without_prompts)
+        self.history.drop(lambda step: isinstance(step, Step | AcceptStep))
         self.auto.forget()
         self.stacks.forget()
         self.propagating.forget()

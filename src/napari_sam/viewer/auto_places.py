@@ -8,6 +8,8 @@ import numpy as np
 
 from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.session.auto_requests import Shown, Written
+from napari_sam.session.patches import Patch
+from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_writer import LabelWriter, make_labels, plane_selection
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class NewLayer:
         self._shape = shape
         self._on_edited = on_edited
         self._data: Any = None
+        self._drawn: Patch | None = None
         self._edited = False
         self._dropped = False
         self._count = 0
@@ -118,6 +121,7 @@ class NewLayer:
         labels, indices = self._numbers.keep(*draw_with_indices(shown.candidates, shown.kept))
         self._data[plane_selection(self._plane)] = labels
         self._count = len(indices)
+        self._drawn = Patch.between(self._plane.index, (0, 0), np.zeros_like(labels), labels)
         self.layer.refresh(extent=False)
         token = self._host.target.token(self.layer)
         return Written(labels, np.arange(1, len(indices) + 1), indices, self, layer=token)
@@ -159,7 +163,7 @@ class NewLayer:
         layer, layers = self.layer, self._host.viewer.layers
         if layer is None or layer not in layers:
             return f"{self.name!r} is gone already."
-        if self._is_changed():
+        if not self._is_as_drawn():
             return f"{layer.name!r} was edited since, so it stays; delete it by hand."
         self.close()
         self.layer = None  # so that its removal is not taken for the user's
@@ -193,6 +197,15 @@ class NewLayer:
 
     def _is_changed(self) -> bool:
         return self._edited or self.layer.data is not self._data
+
+    def _is_as_drawn(self) -> bool:
+        """True when the layer holds our objects and nothing else, whatever happened to it in between."""
+        drawn, data = self._drawn, self.layer.data
+        if drawn is None or data is not self._data:
+            return not self._is_changed()
+        if np.count_nonzero(data) != np.count_nonzero(drawn.after):
+            return False
+        return bool((read_box(data, drawn.index, drawn.box) == drawn.after).all())
 
     def _on_layer_paint(self, event: Any) -> None:
         self._edited = True
