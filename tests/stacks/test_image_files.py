@@ -69,7 +69,10 @@ def _stack(data: np.ndarray):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path: path.write_bytes(b"II*\x00\x08\x00"), r"(Cannot read|at least one image).*a\.tif"),
+        (
+            lambda path: path.write_bytes(b"II*\x00\x08\x00"),
+            r"a\.tif up to byte 14, got 6 bytes: the file is cut off",
+        ),
         (lambda path: tifffile.imwrite(path, np.zeros((4, 4), np.complex64)), "real pixels"),
         (lambda path: tifffile.imwrite(path, np.zeros((0, 4), np.uint8)), "a.tif"),
     ],

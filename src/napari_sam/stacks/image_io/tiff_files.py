@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ def read_tiff(path: Path) -> ImageStack:
     """
     import tifffile
 
+    _check_pages(path)
     with tifffile.TiffFile(path) as file:
         if not file.series:
             raise ImageError(f"Expected at least one image in {path}, got none.")
@@ -46,10 +47,17 @@ def read_tiff(path: Path) -> ImageStack:
 
 
 def open_tiff(path: Path) -> ImageStack | None:
-    """Open a large TIFF file; nothing for a file that is small, damaged, or that can only be read whole."""
+    """Open a large TIFF file; nothing for a file that is small, damaged, or that can only be read whole.
+
+    Raises
+    ------
+    ImageError
+        When it is cut off.
+    """
     import tifffile
     import zarr
 
+    _check_pages(path)
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
@@ -72,6 +80,32 @@ def open_tiff(path: Path) -> ImageStack | None:
         return None
     data, axes = arrange_axes(LazyArray(source, (axes.index("Y"), axes.index("X"))), axes, extra)
     return ImageStack(data, axes, _only(scale, axes), unit, path.name)
+
+
+def _check_pages(path: Path) -> None:
+    """Follow the pages to the last: of a file that is cut off, tifffile gives those that are left."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+        big = int.from_bytes(head[2:4], order) == 43
+        if path.suffix.lower() == ".ndpi" or (size >= 1 << 32 and not big):
+            return  # dialects that count beyond what the format can
+        count_size, entry_size, offset_size = (8, 20, 8) if big else (2, 12, 4)
+        offset = int.from_bytes(head[8:16] if big else head[4:8], order)
+        seen: set[int] = set()
+        while offset and offset not in seen:
+            seen.add(offset)
+            file.seek(offset)
+            count = int.from_bytes(file.read(count_size), order)
+            end = offset + count_size + count * entry_size
+            if end + offset_size > size:
+                raise ImageError(
+                    f"Expected page {len(seen)} in {path} up to byte {end + offset_size}, got {size} bytes: "
+                    "the file is cut off; copy or save it again."
+                )
+            file.seek(end)
+            offset = int.from_bytes(file.read(offset_size), order)
 
 
 def _check_length(file: Any, series: Any, path: Path) -> None:
