@@ -48,11 +48,13 @@ def test_every_command_leads_to_something_callable(manifest):
         assert callable(getattr(import_module(module), name)), command.id
 
 
-def test_the_widget_is_offered_as_sam(manifest):
-    [widget] = manifest.contributions.widgets
-    assert (widget.command, widget.display_name) == (f"{PLUGIN}.sam", "SAM")
-    [command] = [c for c in manifest.contributions.commands if c.id == widget.command]
-    assert command.python_name == "napari_sam.widgets.dock:SamWidget"
+def test_the_widgets_are_offered_as_sam_and_sam_batch(manifest):
+    names = {command.id: command.python_name for command in manifest.contributions.commands}
+    offered = {widget.display_name: names[widget.command] for widget in manifest.contributions.widgets}
+    assert offered == {
+        "SAM": "napari_sam.widgets.dock:SamWidget",
+        "SAM batch": "napari_sam.widgets.batch_panel:BatchWidget",
+    }
 
 
 def test_every_sample_is_listed_once(manifest):

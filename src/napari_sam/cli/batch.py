@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-    from napari_sam.stacks.batch import BatchControl, BatchReport
+    from napari_sam.stacks.batch import BatchReport
+    from napari_sam.stacks.batch_control import BatchControl
     from napari_sam.stacks.batch_plan import BatchPlan
     from napari_sam.stacks.work_units import BatchJob, UnitStep
     from napari_sam.types import Progress
@@ -130,7 +131,8 @@ def add_execution_options(parser: argparse.ArgumentParser) -> None:
 
 def run_batch_command(options: argparse.Namespace) -> int:
     """Run or list a batch."""
-    from napari_sam.stacks.batch import BatchControl, run_batch
+    from napari_sam.stacks.batch import run_batch
+    from napari_sam.stacks.batch_control import BatchControl
     from napari_sam.stacks.batch_plan import make_plan
 
     job = _read_job(options)

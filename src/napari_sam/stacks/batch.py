@@ -6,7 +6,6 @@ so; on the next run whatever the manifest does not vouch for is done again.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from napari_sam.errors import BatchError
+from napari_sam.stacks.batch_control import BatchControl
 from napari_sam.stacks.batch_plan import BatchPlan, PlannedUnit, make_plan
 from napari_sam.stacks.manifest import MANIFEST_NAME, JobEntry, ManifestWriter, UnitEntry, now
 from napari_sam.stacks.output_folder import OutputFolder, explain_folder
@@ -30,27 +30,11 @@ if TYPE_CHECKING:
 
     from napari_sam.stacks.executors.executor import Event, Executor
 
-__all__ = ["BatchControl", "BatchReport", "make_executor", "run_batch"]
+__all__ = ["BatchReport", "make_executor", "run_batch"]
 
 LOCK_NAME: Final = ".napari-sam.lock"
 PAUSE: Final = 0.2
 """Seconds after which a batch yields although nothing happened."""
-
-
-class BatchControl:
-    """Asks a running batch to end early; safe to use from signal handlers and other threads."""
-
-    def __init__(self) -> None:
-        self._finish = threading.Event()
-
-    @property
-    def is_finishing(self) -> bool:
-        """Whether no new unit is begun any more."""
-        return self._finish.is_set()
-
-    def finish(self) -> None:
-        """Begin no unit any more, and end when those in work are done."""
-        self._finish.set()
 
 
 @dataclass(slots=True)

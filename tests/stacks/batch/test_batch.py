@@ -11,7 +11,8 @@ from filelock import FileLock
 from skimage.io import imsave
 
 from napari_sam.errors import BatchError, CheckpointError
-from napari_sam.stacks.batch import LOCK_NAME, BatchControl, run_batch
+from napari_sam.stacks.batch import LOCK_NAME, run_batch
+from napari_sam.stacks.batch_control import BatchControl
 from napari_sam.stacks.manifest import MANIFEST_NAME, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED, OutputFolder
 from napari_sam.stacks.work_units import UnitStep
