@@ -67,6 +67,7 @@ class PromptFlow:
         self._source = source
         self._rough_use = session.settings.rough_use
         self._fresh = False
+        self._boxes = 0
         self._taken = Drawing()  # objects in rapid mode that are still in the layers
         self._taken_on: Plane | None = None
         self._connections = Connections()
@@ -115,7 +116,16 @@ class PromptFlow:
             if not added.is_empty:
                 self._take(plane, added)
                 return
+        self._warn_of_boxes(drawing)
         self._session.set_prompts(prompts, drawing)
+
+    def _warn_of_boxes(self, drawing: Drawing) -> None:
+        before, self._boxes = self._boxes, sum(s.kind == "rectangle" and s.is_object for s in drawing.shapes)
+        if self._boxes > max(before, 1):
+            self._session.warned.emit(
+                f"{self._boxes} boxes are on this plane: only the newest is used; in rapid mode each is an "
+                "object."
+            )
 
     def _in_hand(self) -> Drawing:
         state = self._session.prompting.state

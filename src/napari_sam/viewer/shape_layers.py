@@ -72,11 +72,6 @@ def read_shapes(shapes: Any, image: Any, plane: Plane, world: Any) -> tuple[tupl
     """
     notes: list[str] = []
     found = tuple(shape for _, shape in _read(shapes, image, plane, world, notes) if shape is not None)
-    boxes = sum(shape.kind == "rectangle" and shape.is_object for shape in found)
-    if boxes > 1:
-        notes.append(
-            f"{boxes} boxes are on this plane: only the newest is used; in rapid mode each is an object."
-        )
     return found, notes
 
 

@@ -105,9 +105,10 @@ class Tools:
             return
         prompts = self._host.prompts
         layer = prompts.points if tool in ("click", "refine") else prompts.shapes
-        layer.visible = True
         self._choosing = True
         try:
+            if not layer.visible:
+                layer.visible = True
             self._refining = tool == "refine"
             self._host.viewer.layers.selection.active = layer
             layer.mode = "pan_zoom" if tool == "refine" else "add" if tool == "click" else MODES[tool]
