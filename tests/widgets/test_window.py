@@ -134,3 +134,23 @@ def test_the_viewer_stays_responsive_while_the_model_works(window: Desk) -> None
     window.engine.gate.set()
     assert window.widget.wait(20)
     assert window.covered == 2 * AREA
+
+
+def test_hidden_layers_are_written_to_as_well(window):
+    """napari slices no hidden layer, and its ``data_setitem`` then fails half way."""
+    window.viewer.add_image(np.zeros((6, 64, 64), np.uint8), name="stack")
+    window.widget.image_layer = "stack"
+    objects = None
+    for z in (1, 3, 4):
+        window.viewer.dims.set_current_step(0, z)
+        window.click(z, 20, 20)
+        assert window.widget.wait(20)
+        window.widget.accept()
+        assert window.widget.wait(20)
+        objects = window.layer("SAM objects")
+        objects.visible = False
+        window.layer("SAM preview").visible = z != 3
+    assert [int(plane.max()) for plane in objects.data] == [0, 1, 0, 2, 3, 0]
+    assert not objects.visible
+    window.widget.undo()
+    assert [int(plane.max()) for plane in objects.data] == [0, 1, 0, 2, 0, 0]

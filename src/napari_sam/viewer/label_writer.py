@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -11,7 +12,7 @@ import numpy as np
 from napari_sam.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.session.patches import Index
     from napari_sam.session.requests import Plane
 
-__all__ = ["LabelWriter", "make_labels", "plane_selection"]
+__all__ = ["LabelWriter", "make_labels", "plane_selection", "sliced"]
 
 LARGE_PLANE = 2048**2
 """Pixels of a plane beyond which the layer's type decides how long the viewer stands still."""
@@ -85,7 +86,7 @@ class LabelWriter:
         alike = bool((values == first).all())
         self._writing = self._noted = True
         try:
-            with layer.block_history():
+            with sliced(layer), layer.block_history():
                 layer.data_setitem(indices, first if alike else values.astype(layer.data.dtype))
         except (OSError, ValueError) as error:
             raise ImageError(
@@ -201,6 +202,22 @@ class LabelWriter:
         """The layer is drawn anew: another plane of it, or somebody has written and refreshed it."""
         if not self._writing:
             self._stale.add(event.source)
+
+
+@contextmanager
+def sliced(layer: Any) -> Iterator[None]:
+    """Have a layer show the plane that is shown, which ``data_setitem`` relies on.
+
+    napari slices no layer that is hidden, and then fails after it has written.
+    """
+    hidden = not layer.visible
+    if hidden:
+        layer.visible = True
+    try:
+        yield
+    finally:
+        if hidden:
+            layer.visible = False
 
 
 def make_labels(shape: tuple[int, ...], many: bool = True) -> NDArray[Any]:

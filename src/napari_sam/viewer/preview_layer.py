@@ -114,8 +114,9 @@ def _write_region(
     changed = np.nonzero(np.asarray(layer.data[region]) != wanted)
     if not len(changed[0]):
         return
-    if len(changed[0]) > FEW_PIXELS or isinstance(layer.data, OnePlane):
-        # index arrays of this many pixels cost more than slicing the plane anew
+    if len(changed[0]) > FEW_PIXELS or isinstance(layer.data, OnePlane) or not layer.visible:
+        # napari slices no hidden layer, on which data_setitem fails; and index arrays of so many pixels cost
+        # more than slicing the plane anew
         layer.data[region] = wanted
         layer.refresh()
         return
