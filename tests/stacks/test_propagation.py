@@ -401,7 +401,7 @@ def test_a_long_stack_is_read_a_plane_at_a_time():
     job = iter_propagate(lazy, Reader(), {1: [click(150)]})
     found = sum(len(step.partial) for step in job)
     assert found == 300
-    assert lazy.read == 300
+    assert lazy.read == 302  # the clicked plane once more in each direction, to compare with
     assert lazy.most <= 2
 
 

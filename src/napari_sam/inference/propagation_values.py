@@ -33,7 +33,7 @@ KINDS: Final = ("mask", "logits", "box", "point")
 SHRUNK: Final = 0.6
 """Of its largest area: an object that has become smaller is near its end, along z."""
 Direction = Literal["both", "forward", "backward"]
-Flag = Literal["", "area", "overlap", "score", "lost"]
+Flag = Literal["", "area", "overlap", "score", "faded", "lost"]
 
 
 def read_kinds(text: str) -> frozenset[str]:
@@ -84,6 +84,10 @@ class PropagationParams:
     max_regrowth : float
         Factor, at least 1, by which an object that had shrunk to less than ``SHRUNK`` of its largest area may
         grow again. Beyond it, it ends: along z it is another object, lying behind. Infinity along t.
+    min_contrast : float
+        Share of the contrast with its surroundings, 0 to 1, that an object has where it is known. Below it,
+        it ends: along z it is out of focus. 0 where intensities change, as by bleaching; objects that do not
+        differ from their surroundings are not judged by it.
     min_score : float
         Predicted IoU, 0 to 1, below which there is no object.
     doubt : float
@@ -112,6 +116,7 @@ class PropagationParams:
     min_overlap: float = 0.5
     max_area_change: float = 2.5
     max_regrowth: float = 1.5
+    min_contrast: float = 0.2
     min_score: float = 0.4
     doubt: float = 0.6
     stop_at_jumps: bool = True
@@ -121,7 +126,7 @@ class PropagationParams:
 
     def __post_init__(self) -> None:
         read_kinds(self.prompts)
-        for name in ("min_overlap", "min_score", "doubt"):
+        for name in ("min_overlap", "min_contrast", "min_score", "doubt"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SamError(f"Expected {name} from 0 to 1, got {getattr(self, name)!r}.")
         for name in ("max_area_change", "max_regrowth"):
@@ -190,8 +195,8 @@ class PlaneObject:
     area_ratio : float
         Area of this mask over that of the mask it follows from; 1 at an anchor.
     flag : str
-        Why to look here: "area" or "overlap" jumped, a low "score", or "lost" (nothing was found); "" where
-        all is well.
+        Why to look here: "area" or "overlap" jumped, a low "score", "faded", or "lost" (nothing was found);
+        "" where all is well.
     is_anchor : bool
         True where the mask is the user's, or the answer to their prompts.
     """

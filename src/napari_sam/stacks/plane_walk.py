@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,7 @@ import numpy as np
 
 from napari_sam.inference.image_source import check_plane
 from napari_sam.inference.propagation_values import SHRUNK, Flag, PlaneObject, read_kinds
+from napari_sam.stacks.contrast import measure_contrast
 from napari_sam.stacks.next_prompts import is_inside, make_next_prompts, predict_shift
 from napari_sam.stacks.plane_overlaps import blend_masks, overlap_of, separate
 from napari_sam.types import ObjectMask, Progress
@@ -31,7 +33,11 @@ NOTHING: Final = ObjectMask(np.zeros((0, 0), bool), (0, 0), predicted_iou=0.0, s
 
 
 def judge(
-    mask: ObjectMask, expected: ObjectMask, params: PropagationParams, regrowth: float = 1.0
+    mask: ObjectMask,
+    expected: ObjectMask,
+    params: PropagationParams,
+    regrowth: float = 1.0,
+    contrast: float = 1.0,
 ) -> tuple[float, float, Flag, bool]:
     """Compare a mask with the one that it follows from.
 
@@ -43,6 +49,8 @@ def judge(
         The thresholds.
     regrowth : float
         By what the object has grown since it was smallest.
+    contrast : float
+        Its contrast over that at its anchor.
 
     Returns
     -------
@@ -66,6 +74,7 @@ def judge(
             change > params.max_area_change or regrowth > params.max_regrowth,
             change * params.doubt > 1,
         ),
+        ("faded", contrast < params.min_contrast, False),
         ("score", mask.predicted_iou < params.min_score, mask.predicted_iou < params.doubt),
     )
     for flag, ends, _ in measures:
@@ -84,6 +93,7 @@ class _Live:
     centroids: list[tuple[float, float]] = field(default_factory=list)
     largest: int = 0
     smallest: int = 0  # since it was largest
+    contrast: float = math.nan  # where it is known; nan where it does not tell
 
     def __post_init__(self) -> None:
         self._note(self.mask.area)
@@ -187,7 +197,8 @@ class PlaneWalk:
             for chain in starts[plane]:
                 mask = self.mask_at(chain.object_id, plane - chain.step)
                 if mask is not None and mask.area:
-                    live[chain.object_id] = _Live(chain, mask, [mask.centroid])
+                    one = live[chain.object_id] = _Live(chain, mask, [mask.centroid])
+                    one.contrast = self._reference(chain, mask)
             self._done += 1
             if live:
                 yield self.tell(self._follow(plane, live))
@@ -196,10 +207,13 @@ class PlaneWalk:
     def _follow(self, plane: int, live: dict[int, _Live]) -> list[PlaneObject]:
         """Find all live objects in a plane, keep them apart, and let go of those that end here."""
         expected = {key: one.expected(self._params.motion) for key, one in live.items()}
-        answers = self._ask(plane, expected)
-        own = {
-            key: mask for key, mask in answers.items() if not self._judge(mask, expected[key], live[key])[3]
+        image = self._planes[plane]
+        answers = self._ask(plane, image, expected)
+        contrasts = {key: _compare(image, mask, live[key]) for key, mask in answers.items()}
+        judged = {
+            key: self._judge(mask, expected[key], live[key], contrasts[key]) for key, mask in answers.items()
         }
+        own = {key: mask for key, mask in answers.items() if not judged[key][3]}
         shown = {key: self._blend(live[key].chain, plane, mask) for key, mask in own.items()}
         others = self._others(plane, shown)
         scores = {key: mask.predicted_iou for key, mask in (shown | others).items()}
@@ -209,11 +223,11 @@ class PlaneWalk:
         for key in list(live):
             one = live[key]
             if key not in own:
-                overlap, ratio, flag, _ = self._judge(answers[key], expected[key], one)
+                overlap, ratio, flag, _ = judged[key]
                 found += self._end(one.chain, plane, PlaneObject(key, plane, None, overlap, ratio, flag))
                 del live[key]
                 continue
-            overlap, ratio, flag, ends = self._judge(apart[key], expected[key], one)
+            overlap, ratio, flag, ends = self._judge(apart[key], expected[key], one, contrasts[key])
             if ends:
                 found += self._end(one.chain, plane, PlaneObject(key, plane, None, overlap, ratio, flag))
                 del live[key]
@@ -230,9 +244,8 @@ class PlaneWalk:
                 found.append(self._shrunk(key, plane, apart[key]))
         return found
 
-    def _ask(self, plane: int, expected: Mapping[int, ObjectMask]) -> dict[int, ObjectMask]:
+    def _ask(self, plane: int, image: Any, expected: Mapping[int, ObjectMask]) -> dict[int, ObjectMask]:
         """The model's answers; nothing for objects that have left the image."""
-        image = self._planes[plane]
         height, width, _ = check_plane(image)
         margin = self._params.margin
         prompts = {
@@ -245,8 +258,10 @@ class PlaneWalk:
         answers = self._predictor.predict_many(image, list(prompts.values())) if prompts else []
         return dict.fromkeys(expected, NOTHING) | dict(zip(prompts, answers, strict=True))
 
-    def _judge(self, mask: ObjectMask, expected: ObjectMask, one: _Live) -> tuple[float, float, Flag, bool]:
-        return judge(mask, expected, self._params, one.regrowth(mask))
+    def _judge(
+        self, mask: ObjectMask, expected: ObjectMask, one: _Live, contrast: float
+    ) -> tuple[float, float, Flag, bool]:
+        return judge(mask, expected, self._params, one.regrowth(mask), contrast)
 
     def _blend(self, chain: Chain, plane: int, mask: ObjectMask) -> ObjectMask:
         """The mask, or where a chain from the other side was here before, the shape between both."""
@@ -256,6 +271,13 @@ class PlaneWalk:
         if other is None or other.mask is None:
             return mask
         return blend_masks(mask, other.mask, 1 - (chain.source - plane) / chain.gap)
+
+    def _reference(self, chain: Chain, mask: ObjectMask) -> float:
+        """An object's contrast in the plane where it is known."""
+        if self._params.min_contrast == 0:
+            return math.nan
+        anchor = self.mask_at(chain.object_id, chain.source) or mask
+        return measure_contrast(self._planes[chain.source], anchor, certain=True)
 
     def _others(self, plane: int, mine: Mapping[int, Any]) -> dict[int, ObjectMask]:
         """Objects of this run that are in the plane already."""
@@ -300,6 +322,11 @@ class PlaneWalk:
             ratio,
             known.flag or ("" if mask.area else "lost"),
         )
+
+
+def _compare(image: Any, mask: ObjectMask, one: _Live) -> float:
+    """Contrast of a mask over that at its anchor; 1 where that does not tell."""
+    return 1.0 if math.isnan(one.contrast) else measure_contrast(image, mask) / one.contrast
 
 
 def _as_anchor(key: int, plane: int, mask: ObjectMask) -> PlaneObject:

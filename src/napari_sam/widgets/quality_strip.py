@@ -23,6 +23,7 @@ WHY = {
     "area": "the area jumps",
     "overlap": "it hardly overlaps",
     "score": "the model is unsure",
+    "faded": "it fades",
     "lost": "nothing was found",
 }
 

@@ -58,6 +58,13 @@ SLIDERS = {
         "An object that has shrunk, as towards its end along z, ends where it grows again by more than this "
         "factor.",
     ),
+    "min_contrast": (
+        "Contrast",
+        0.0,
+        1.0,
+        "An object ends where it stands out from its surroundings less than this share of what it does where "
+        "you clicked: out of focus, along z.",
+    ),
     "min_score": ("Pred. IoU", 0.0, 1.0, "An object ends where the model thinks less than this of its mask."),
     "doubt": (
         "Flag at",
@@ -295,9 +302,13 @@ class StackPanel(QWidget):
         )
 
     def _on_motion_clicked(self, on: bool) -> None:
-        # along t a cell that divides or rounds up shrinks and grows again
-        regrowth = math.inf if on else PropagationParams().max_regrowth
-        self.desk.set_params(motion=on, max_regrowth=regrowth)
+        # along t a cell that divides or rounds up shrinks and grows again, and dyes bleach
+        default = PropagationParams()
+        self.desk.set_params(
+            motion=on,
+            max_regrowth=math.inf if on else default.max_regrowth,
+            min_contrast=0.0 if on else default.min_contrast,
+        )
 
     def _on_reset_clicked(self) -> None:
         default = PropagationParams()
