@@ -271,6 +271,16 @@ def test_rows_that_name_no_image() -> None:
     assert list(match_images([row], [Path("a.tif"), Path("b.tif")], "b")) == [Path("b.tif")]
 
 
+def test_a_layer_is_taken_for_the_only_image() -> None:
+    """What the viewer exports of an image without a file is called like its layer."""
+    rows = [PromptRow("Nuclei 2-D", (), number, Prompts([(0, 0)]), line=2) for number in (1, 2)]
+    assert list(match_images(rows, [Path("a.tif")])) == [Path("a.tif")]
+    with pytest.raises(PromptError, match="expected an image 'Nuclei 2-D'"):
+        match_images(rows, [Path("a.tif"), Path("b.tif")])
+    with pytest.raises(PromptError, match="expected an image 'b.tif', got only a.tif"):
+        match_images([PromptRow("b.tif", (), 1, Prompts([(0, 0)]), line=2)], [Path("a.tif")])
+
+
 @pytest.mark.parametrize(
     ("file", "images", "message"),
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError, PromptError
-from napari_sam.stacks.image_io import name_image
+from napari_sam.stacks.image_io import IMAGE_SUFFIXES, name_image
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def match_images(
     ----------
     rows : iterable of PromptRow
     images : sequence of Path
-        Those that may be meant. A single one is meant by rows that name none.
+        Those that may be meant. A single one is meant by rows that name none, and where all name the same
+        thing that is no file, such as a layer.
     name : str
         What is meant by rows that name none, where there are several; the table's own, for example.
 
@@ -74,6 +75,10 @@ def match_images(
     """
     matched: dict[Path, list[PromptRow]] = {}
     known: dict[str, Path] = {}
+    rows = list(rows)
+    called = {row.file for row in rows}
+    if len(images) == 1 and len(called) == 1 and Path(*called).suffix.lower() not in IMAGE_SUFFIXES:
+        known[called.pop()] = images[0]
     for row in rows:
         if row.file not in known:
             known[row.file] = _find_image(row, images, row.file or name)

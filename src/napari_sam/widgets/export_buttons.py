@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_sam.errors import SamError
 from napari_sam.viewer.export import Exporter
@@ -41,7 +41,7 @@ class ExportButtons:
     runner : JobRunner
         What writes.
     host : QWidget
-        Where the buttons appear, at the end of its layout.
+        Where the buttons appear, second in its vertical layout.
     """
 
     def __init__(self, controller: Controller, runner: JobRunner, host: QWidget) -> None:
@@ -63,8 +63,8 @@ class ExportButtons:
         for button in (self.labels, self.prompts):
             layout.addWidget(button)
         box = host.layout()
-        if box is not None:
-            box.addWidget(self.panel)
+        if isinstance(box, QVBoxLayout):
+            box.insertWidget(1, self.panel)
         self.labels.clicked.connect(self._on_labels_clicked)
         self.prompts.clicked.connect(self._on_prompts_clicked)
         session = controller.session
