@@ -281,7 +281,7 @@ def show_seconds(seconds: float) -> str:
 
     Examples
     --------
-    >>> show_seconds(42), show_seconds(750), show_seconds(9000)
+    >>> show_seconds(42), show_seconds(780), show_seconds(9000)
     ('42 s', '13 min', '2.5 h')
     """
     if seconds < 100:
