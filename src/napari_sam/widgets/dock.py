@@ -31,6 +31,7 @@ from napari_sam.widgets.feature import Feature, take_apart
 from napari_sam.widgets.guide import Guide
 from napari_sam.widgets.image_section import ImageSection
 from napari_sam.widgets.job_runner import QtJobRunner
+from napari_sam.widgets.keyboard import FOCUS_RING, move_focus
 from napari_sam.widgets.keys_section import KeysSection
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_controls import PromptControls
@@ -148,6 +149,10 @@ class SamWidget(ScriptableWidget):
                 self.shutdown()
         return bool(super().event(event))
 
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        """Tab goes through the dock as it is read, and then on to the window."""
+        return move_focus(self, forward)
+
     # ------------------------------------------------------------- wiring
     def _make_features(self) -> None:
         """One line for each, and one where it has keys: what they do, by their names in ``SHORTCUTS``."""
@@ -196,6 +201,7 @@ class SamWidget(ScriptableWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(column, 1)
         outer.addWidget(self._status)
+        self.setStyleSheet(FOCUS_RING)
 
     def _connect(self) -> None:
         session, controller = self._session, self._controller

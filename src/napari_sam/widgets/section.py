@@ -5,6 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from napari_sam.widgets.keyboard import FOCUS_RING
+
 __all__ = ["Section"]
 
 
@@ -32,7 +34,9 @@ class Section(QWidget):
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.button.setArrowType(Qt.ArrowType.RightArrow)
         # napari fills checked buttons with its highlight, which would shout here
-        self.button.setStyleSheet("QToolButton { background: transparent; border: none; text-align: left; }")
+        self.button.setStyleSheet(
+            "QToolButton { background: transparent; border: none; text-align: left; }" + FOCUS_RING
+        )
         self.button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.content = content
         content.setVisible(False)
