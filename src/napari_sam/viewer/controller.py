@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels, Shapes
 from napari.utils.notifications import show_warning
 from psygnal import Signal
 
@@ -14,8 +13,8 @@ from napari_sam.errors import SamError
 from napari_sam.viewer.auto_sink import AutoSink
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.hover_watch import HoverWatch
+from napari_sam.viewer.layer_lists import LayerLists, is_users_image
 from napari_sam.viewer.object_target import ObjectTarget
-from napari_sam.viewer.own_layers import OWN, OwnLayers
 from napari_sam.viewer.planes import locate_plane, same_frame, spatial_shape
 from napari_sam.viewer.prompt_flow import PromptFlow
 from napari_sam.viewer.prompt_source import PromptSource
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
+    from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_sam.session.auto_requests import RegionChoice
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Controller"]
 
 
-class Controller:
+class Controller(LayerLists):
     """What connects the two; ``enable`` and ``disable`` hold every connection.
 
     It writes into layers of its own and into the target the user chose, into no others.
@@ -73,13 +73,12 @@ class Controller:
     layers_changed = Signal()  # layers were added, removed, renamed or moved
 
     def __init__(self, viewer: Any, session: Session) -> None:
-        self.viewer = viewer
+        super().__init__(viewer)
         self.session = session
         self.target = session.sink = ObjectTarget(self)
         self.target.changed.connect(self.target_changed.emit)
         self.writer = self.target.writer
         self._image: Any = None
-        self._own = OwnLayers(viewer)
         self.prompts = PromptSource()
         self.call_soon: Callable[[Callable[[], None]], None] = _call
         self.flow = PromptFlow(self, session, self.prompts)
@@ -113,7 +112,7 @@ class Controller:
         for layer in layers:
             self._connections.add(layer.events.name, self._on_layers_renamed)
         active = layers.selection.active
-        self.image_layer = active if _is_users_image(active) else next(self.images(), None)
+        self.image_layer = active if is_users_image(active) else next(self.images(), None)
 
     def disable(self) -> None:
         """Let go of everything; all layers stay."""
@@ -132,28 +131,6 @@ class Controller:
         self._own.show(None)
 
     # ------------------------------------------------------------- layers
-    def images(self) -> Iterator[Image]:
-        """Image layers that can be segmented."""
-        return (layer for layer in self.viewer.layers if _is_users_image(layer))
-
-    def targets(self) -> Iterator[Labels]:
-        """Labels layers that the user may choose."""
-        preview = self._own.preview
-        return (layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not preview)
-
-    def regions(self) -> Iterator[Any]:
-        """Shapes and Labels layers that the user may choose as region."""
-        labels = list(self.targets())
-        return (
-            layer
-            for layer in self.viewer.layers
-            if layer in labels or (isinstance(layer, Shapes) and not self.owns(layer))
-        )
-
-    def owns(self, layer: Any) -> bool:
-        """True for layers that were made here."""
-        return self._own.owns(layer)
-
     @property
     def image_layer(self) -> Any:
         """The image that is segmented, or None."""
@@ -341,7 +318,7 @@ class Controller:
 
     def _on_layers_inserted(self, event: Any) -> None:
         self._connections.add(event.value.events.name, self._on_layers_renamed)
-        if self._image is None and _is_users_image(event.value):
+        if self._image is None and is_users_image(event.value):
             self.image_layer = event.value
         self.layers_changed.emit()
 
@@ -367,8 +344,3 @@ class Controller:
 
 def _call(action: Callable[[], None]) -> None:
     action()
-
-
-def _is_users_image(layer: Any) -> bool:
-    """True for images that can be segmented; a picture that we made of one cannot."""
-    return isinstance(layer, Image) and layer.ndim >= 2 and OWN not in layer.metadata
