@@ -277,7 +277,7 @@ def test_a_layer_is_taken_for_the_only_image() -> None:
     assert list(match_images(rows, [Path("a.tif")])) == [Path("a.tif")]
     with pytest.raises(PromptError, match="expected an image 'Nuclei 2-D'"):
         match_images(rows, [Path("a.tif"), Path("b.tif")])
-    with pytest.raises(PromptError, match="expected an image 'b.tif', got only a.tif"):
+    with pytest.raises(PromptError, match=r"expected an image 'b\.tif', got only a\.tif"):
         match_images([PromptRow("b.tif", (), 1, Prompts([(0, 0)]), line=2)], [Path("a.tif")])
 
 
