@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels
+from watching import camera_of
 
 from napari_sam.errors import SamError
 
@@ -328,8 +329,8 @@ def roll_axes(world: World, rng: Rng) -> None:
 
 @action("none", 0.5, pure=True)
 def zoom(world: World, rng: Rng) -> None:
-    world.viewer.camera.zoom = float(rng.uniform(0.5, 20))
-    world.viewer.camera.center = tuple(rng.uniform(0, 60, 3))
+    camera_of(world.viewer).zoom = float(rng.uniform(0.5, 20))
+    camera_of(world.viewer).center = tuple(rng.uniform(0, 60, 3))
 
 
 # ---------------------------------------------------------------- layers

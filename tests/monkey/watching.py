@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QApplication
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Watch", "count_callbacks"]
+__all__ = ["Watch", "camera_of", "count_callbacks", "settle_garbage"]
 
 HARMLESS = (
     "This plugin does not support",  # of Qt's offscreen platforms
@@ -96,6 +96,11 @@ class Watch:
             self.problems.append(f"Qt said: {message}")
 
 
+def camera_of(viewer: Any) -> Any:
+    """The camera, which has moved in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
+
+
 def count_callbacks(viewer: Any) -> dict[str, int]:
     """How many listeners everything in an (empty) viewer has."""
     groups = {
@@ -103,9 +108,8 @@ def count_callbacks(viewer: Any) -> dict[str, int]:
         "layers": viewer.layers.events,
         "selection": viewer.layers.selection.events,
         "dims": viewer.dims.events,
-        "camera": viewer.camera.events,
+        "camera": camera_of(viewer).events,
         "cursor": viewer.cursor.events,
-        "text_overlay": viewer.text_overlay.events,
     }
     counts = {
         f"{name}.{event}": len(emitter.callbacks)
