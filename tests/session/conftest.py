@@ -103,9 +103,9 @@ class Surface:
         axes = [[None] if v is None else range(n) for n, v in zip(self.shape, like, strict=True)]
         return [index for index in product(*axes) if self.find(label, index) is not None]
 
-    def labels_in(self, index: Any) -> NDArray[Any]:
-        labels = np.unique(self.data[self.region(index, None)])
-        return labels[labels != 0]
+    def areas_in(self, index: Any) -> dict[int, int]:
+        labels, areas = np.unique(self.data[self.region(index, None)], return_counts=True)
+        return {int(label): int(area) for label, area in zip(labels, areas, strict=True) if label}
 
     @staticmethod
     def region(index: Any, box: Any) -> tuple[Any, ...]:

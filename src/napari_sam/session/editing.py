@@ -115,11 +115,10 @@ class Editing:
         """
         builder = self._edits.begin(layer, f"remove objects under {area} pixels")
         count = 0
-        for label in builder.surface.labels_in(index).tolist():
-            mask = builder.mask_of(index, label)
-            if 0 < mask.area < area:
+        for label, pixels in builder.surface.areas_in(index).items():
+            if pixels < area:
                 count += 1
-                builder.erase(index, mask)
+                builder.erase(index, builder.mask_of(index, label))
                 _forget(builder, label, index)
         objects = "1 object" if count == 1 else f"{count} objects"
         return self._done(

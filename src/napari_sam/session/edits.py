@@ -182,8 +182,8 @@ class LabelSurface(Protocol):
     def planes_of(self, label: int, like: Index) -> Sequence[Index]:
         """The planes, parallel to ``like``, that hold pixels of an object."""
 
-    def labels_in(self, index: Index) -> NDArray[np.integer]:
-        """Ids of the objects of a plane, in rising order, without 0."""
+    def areas_in(self, index: Index) -> dict[int, int]:
+        """Pixels of each object of a plane, for which all of the plane is read."""
 
 
 class LabelSurfaces(Protocol):

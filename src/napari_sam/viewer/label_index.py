@@ -40,15 +40,7 @@ class _Boxes:
 
     def widen(self, labels: NDArray[np.integer], boxes: NDArray[np.int64]) -> None:
         """Take in boxes of objects, known or new."""
-        for label, box in zip(labels.tolist(), boxes, strict=True):
-            row = self.position(label)
-            if row is None:
-                where = int(np.searchsorted(self.labels, label))
-                self.labels = np.insert(self.labels.astype(np.int64), where, label)
-                self.boxes = np.insert(self.boxes, where, box, axis=0)
-            else:
-                self.boxes[row, :2] = np.minimum(self.boxes[row, :2], box[:2])
-                self.boxes[row, 2:] = np.maximum(self.boxes[row, 2:], box[2:])
+        self.labels, self.boxes = _join([(self.labels, self.boxes), (labels, boxes)])
 
     def drop(self, row: int) -> None:
         """The object is gone."""
@@ -96,12 +88,17 @@ class LabelIndex:
         """The planes, parallel to ``like``, that may hold pixels of an object."""
         return [index for index in self._parallel(like) if self._boxes(index).position(label) is not None]
 
-    def labels_in(self, index: Index) -> NDArray[np.integer]:
-        """Ids of a plane, ascending."""
-        boxes = self._boxes(index)
-        for label in boxes.labels.tolist():
-            self.find(label, index)
-        return boxes.labels.copy()
+    def areas_in(self, index: Index) -> dict[int, int]:
+        """Pixels of each object of a plane, which is looked through for them."""
+        areas: dict[int, int] = {}
+        found = []
+        for top, stripe in self._stripes(index):
+            labels, boxes, pixels = _measure(stripe, (top, 0))
+            found.append((labels, boxes))
+            for label, count in zip(labels.tolist(), pixels.tolist(), strict=True):
+                areas[label] = areas.get(label, 0) + count
+        self._planes[index] = _Boxes(*_join(found))
+        return areas
 
     # ------------------------------------------------------------- learning
     def note(self, writes: Sequence[Write]) -> None:
@@ -152,18 +149,14 @@ class LabelIndex:
 
     def _scan(self, index: Index) -> _Boxes:
         self.scanned += 1
-        boxes = _nothing()
+        return _Boxes(*_join([measure_boxes(stripe, (top, 0)) for top, stripe in self._stripes(index)]))
+
+    def _stripes(self, index: Index) -> Iterator[tuple[int, NDArray[np.integer]]]:
+        """A plane in pieces: the first row of each, and its labels."""
         height, width = (n for n, value in zip(self._shape, index, strict=True) if value is None)
         step = max(1, STRIPE // max(1, width))
-        parts = []
         for top in range(0, height, step):
-            stripe = self._read(index, (top, 0, min(top + step, height), width))
-            parts.append(measure_boxes(stripe, (top, 0)))
-        if len(parts) == 1:
-            return _Boxes(*parts[0])
-        for labels, found in parts:
-            boxes.widen(labels, found)
-        return boxes
+            yield top, self._read(index, (top, 0, min(top + step, height), width))
 
     def _parallel(self, like: Index) -> Iterator[Index]:
         others = ([None] if value is None else range(n) for n, value in zip(self._shape, like, strict=True))
@@ -196,9 +189,18 @@ def measure_boxes(
     >>> ids.tolist(), boxes.tolist()
     ([7], [[0, 1, 2, 3]])
     """
-    _height, width = labels.shape
+    ids, boxes, _ = _measure(labels, origin)
+    return ids, boxes
+
+
+def _measure(
+    labels: NDArray[np.integer], origin: tuple[int, int]
+) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray[np.int64]]:
+    """Ids, boxes and areas, from the runs of equal pixels."""
+    width = labels.shape[1]
+    nothing = np.zeros(0, np.int64), np.zeros((0, 4), np.int64), np.zeros(0, np.int64)
     if not labels.size:
-        return np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
+        return nothing
     flat = np.ascontiguousarray(labels).ravel()
     begins = np.empty(flat.size, bool)
     np.not_equal(flat[1:], flat[:-1], out=begins[1:])
@@ -208,11 +210,11 @@ def measure_boxes(
     of = flat[starts]
     kept = of != 0
     starts, stops, of = starts[kept], stops[kept], of[kept]
+    if not len(of):
+        return nothing
     order = np.argsort(of, kind="stable")
     starts, stops, of = starts[order], stops[order], of[order]
-    if not len(of):
-        return np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
-    groups = np.append(0, np.flatnonzero(of[1:] != of[:-1]) + 1)
+    groups = _groups(of)
     rows, cols, ends = starts // width, starts % width, (stops - 1) % width
     boxes = np.stack(
         [
@@ -223,7 +225,28 @@ def measure_boxes(
         ],
         axis=1,
     )
-    return of[groups], boxes.astype(np.int64)
+    return of[groups], boxes.astype(np.int64), np.add.reduceat(stops - starts, groups)
+
+
+def _join(
+    parts: Sequence[tuple[NDArray[np.integer], NDArray[np.int64]]],
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """The boxes of several parts of a plane, one for each object."""
+    parts = [part for part in parts if len(part[0])]
+    if len(parts) < 2:
+        return parts[0] if parts else (np.zeros(0, np.int64), np.zeros((0, 4), np.int64))
+    labels = np.concatenate([part[0] for part in parts])
+    boxes = np.concatenate([part[1] for part in parts])
+    order = np.argsort(labels, kind="stable")
+    labels, boxes = labels[order], boxes[order]
+    groups = _groups(labels)
+    low, high = np.minimum.reduceat(boxes[:, :2], groups), np.maximum.reduceat(boxes[:, 2:], groups)
+    return labels[groups], np.concatenate([low, high], axis=1)
+
+
+def _groups(values: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Where each run of equal values begins; there is at least one value."""
+    return np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
 
 
 def _extent(mask: NDArray[np.bool_]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:

@@ -203,9 +203,9 @@ class LayerSurface:
         """The planes that hold an object."""
         return self.index.planes_of(label, like)
 
-    def labels_in(self, index: Index) -> NDArray[np.integer]:
-        """Ids of a plane."""
-        return self.index.labels_in(index)
+    def areas_in(self, index: Index) -> dict[int, int]:
+        """Pixels of each object of a plane."""
+        return self.index.areas_in(index)
 
 
 class StoreSurface:
@@ -282,9 +282,9 @@ class StoreSurface:
         """The planes that hold an object."""
         return self.index.planes_of(label, like)
 
-    def labels_in(self, index: Index) -> NDArray[np.integer]:
-        """Ids of a plane."""
-        return self.index.labels_in(index)
+    def areas_in(self, index: Index) -> dict[int, int]:
+        """Pixels of each object of a plane."""
+        return self.index.areas_in(index)
 
 
 def read_box(data: Any, index: Index, box: Box) -> NDArray[np.integer]:

@@ -96,6 +96,7 @@ class StackDesk:
         for signal, handler in (
             (session.propagating.changed, self._on_propagating_changed),
             (session.propagating.progressed, self._on_propagating_progressed),
+            (session.propagating.written, self._on_propagating_written),
             (session.preview_changed, self._on_shown),
             (controller.image_changed, self._on_image_changed),
             (controller.target_changed, self._on_target_changed),
@@ -136,6 +137,12 @@ class StackDesk:
         """The axes to choose from."""
         plane = self._session.plane
         return () if plane is None else tuple(a for a, value in enumerate(plane.index) if value is not None)
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """What they are called."""
+        names = getattr(self._controller.image_layer, "axis_labels", ())
+        return tuple(str(names[axis]) if axis < len(names) else f"axis {axis}" for axis in self.axes)
 
     @property
     def stack(self) -> Stack | None:
@@ -303,8 +310,8 @@ class StackDesk:
             return (int(layer.selected_label),)
         if what != "plane":
             raise SamError(f"Expected 'auto', 'prompts', 'selected', 'plane' or a label, got {what!r}.")
-        found = self._session.edits.surface(self._layer(stack)).labels_in(plane.index)
-        return tuple(int(label) for label in found)
+        found = sorted(self._session.edits.surface(self._layer(stack)).areas_in(plane.index))
+        return tuple(found)
 
     def _layer(self, stack: Stack) -> Hashable:
         return self._controller.target.target(self._session.plane or stack.planes[0])
@@ -355,6 +362,11 @@ class StackDesk:
         self.progressed.emit(progress)
         if progress is None:
             self.changed.emit()
+
+    def _on_propagating_written(self, layer: Hashable, labels: tuple[int, ...]) -> None:
+        """One object is selected in its layer, so that the brush corrects it and no other."""
+        if len(labels) == 1 and self._controller.target.chosen == layer:
+            self._controller.target_layer.selected_label = labels[0]
 
     def _on_shown(self, _: object) -> None:
         self.changed.emit()
