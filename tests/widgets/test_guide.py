@@ -114,3 +114,15 @@ def test_the_table_shows_keys_that_were_changed(desk: Desk) -> None:
     action_manager.bind_shortcut(action_id("undo"), "Alt-J")
     action_manager.bind_shortcut(action_id("undo"), "Alt-K")
     assert panel.texts["undo"] == "Alt+J or Alt+K"
+
+
+def test_tooltips_name_the_keys_that_are_bound(desk: Desk) -> None:
+    accept, background = desk.widget._prompt_panel.accept, desk.widget._prompt_panel.background
+    assert f"({KEYS['accept']})" in accept.toolTip()
+    action_manager.unbind_shortcut(action_id("accept"))
+    assert "(no key)" in accept.toolTip()
+    action_manager.bind_shortcut(action_id("accept"), "Alt-J")
+    assert "(Alt-J)" in accept.toolTip()
+    action_manager.unbind_shortcut(action_id("toggle_label"))
+    action_manager.bind_shortcut(action_id("toggle_label"), "Alt-K")
+    assert "(Alt-K toggles)" in background.toolTip()

@@ -170,7 +170,7 @@ class SamWidget(ScriptableWidget):
         self._review = self._feature(ReviewSection(controller, self._runner))
         self._bindings.add(self._review.actions)
         self._guide = self._feature(Guide(controller, self._image_section.set_settings))
-        self._keys = self._feature(KeysSection(self._bindings))
+        self._keys = self._feature(KeysSection(self._bindings, self))
         self._feature(StackSink(controller, self._session.stacks))
         self._stack = self._feature(StackDesk(self._session, controller))
         self._stack_section = StackSection(self._stack)

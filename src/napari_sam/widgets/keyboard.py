@@ -26,7 +26,7 @@ FOCUS_RING = ", ".join(
         "QTableView",
     )
 )
-FOCUS_RING += " { border: 1px solid #4da6ff; }"
+FOCUS_RING += " { border: 1px solid #1a8cff; }"
 """napari's themes do not show what has the focus; this blue is seen on both of them."""
 
 

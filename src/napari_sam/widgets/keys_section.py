@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QGridLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
-from napari_sam.viewer.shortcuts import SHORTCUTS
+from napari_sam.viewer.shortcuts import KEYS, SHORTCUTS
 from napari_sam.widgets.section import Section
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class KeysSection:
     ----------
     bindings : Bindings
         Knows the keys.
+    root : QWidget
+        Its tooltips name keys: "(N)"; they are changed with the keys.
 
     Attributes
     ----------
@@ -103,8 +106,10 @@ class KeysSection:
         To be laid out.
     """
 
-    def __init__(self, bindings: Bindings) -> None:
+    def __init__(self, bindings: Bindings, root: QWidget) -> None:
         self._bindings = bindings
+        self._root = root
+        self._told = dict(KEYS)
         self.panel = KeysPanel()
         self.section = Section("Keys", self.panel, "All keyboard shortcuts of this widget.")
         self.section.toggled.connect(self._on_section_toggled)
@@ -117,6 +122,12 @@ class KeysSection:
     def _on_bindings_changed(self, name: str, keys: tuple[str, ...]) -> None:
         if self.section.is_open:
             self.panel.show_keys(name, keys)
+        before, self._told[name] = self._told[name], keys[0] if keys else "no key"
+        if before != self._told[name]:
+            pattern, after = re.compile(rf"\({re.escape(before)}(?=[ ),;])"), f"({self._told[name]}"
+            for widget in self._root.findChildren(QWidget):
+                if pattern.search(widget.toolTip()):
+                    widget.setToolTip(pattern.sub(after, widget.toolTip()))
 
     def _on_section_toggled(self, is_open: bool) -> None:
         # the table is made when somebody looks at it, so that the widget opens sooner
