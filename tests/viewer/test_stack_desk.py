@@ -106,6 +106,21 @@ def test_the_selected_label_is_followed(desk):
     assert desk.bench.session.history.undo_title == "propagate object 1"
 
 
+def test_what_was_followed_is_selected_so_that_the_brush_corrects_it(followed):
+    followed.click(1, 45, 45)
+    followed.desk.propagate()
+    assert followed.labels.selected_label == 2
+    followed.desk.propagate()  # nothing is clicked: the same object once more
+    assert followed.areas(2) == [DISC] * COUNT
+    assert followed.areas(1) == [DISC] * COUNT
+
+
+def test_axes_have_the_names_that_the_image_gives_them(bench):
+    desk = Desk(bench, (3, 4, 64, 64), axis_labels=("t", "z", "y", "x"))
+    assert desk.desk.axis_names == ("t", "z")
+    desk.desk.close()
+
+
 def test_all_objects_of_a_plane_are_followed(desk):
     for row in (15, 45):
         desk.click(2, row)

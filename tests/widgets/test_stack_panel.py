@@ -202,7 +202,7 @@ def test_what_is_set_is_what_is_asked(stacked: Desk) -> None:
     panel.motion.click()
     assert desk.params == PropagationParams(
         direction="forward", last=4, min_overlap=0.7, max_area_change=math.inf, stop_at_jumps=False,
-        motion=True, max_regrowth=math.inf,
+        motion=True, max_regrowth=math.inf, min_contrast=0.0,
     )  # fmt: skip
     panel.first.setValue(6)  # pushes the other end along
     assert (desk.params.first, desk.params.last) == (6, 6)

@@ -120,6 +120,7 @@ class Propagating:
 
     progressed = Signal(object)  # Progress, or None when it is over
     changed = Signal()  # tracks, stops or what was found
+    written = Signal(object, object)  # token of the layer, labels of the objects that a run has written
     said = Signal(str)
     warned = Signal(str)
     failed = Signal(str)
@@ -308,6 +309,7 @@ class Propagating:
                 clear(False)
             self._history.push(PropagationStep(self._edits, wrote.edit, before, after, self._put, clear))
         self.last = (request.layer, tuple(wrote.labels.values()), request.stack)
+        self.written.emit(request.layer, tuple(wrote.labels.values()))
         count = len(wrote.labels)
         what = f"object {next(iter(wrote.labels.values()))}" if count == 1 else f"{count} objects"
         text = f"{ending + ': ' if ending else ''}{what} in {wrote.planes} planes"

@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["StackPanel", "StackSection"]
 
 WHAT: tuple[tuple[What, str, str], ...] = (
-    ("prompts", "object under work", "The object that your prompts mean, on whichever planes they lie."),
+    (
+        "auto",
+        "what is clicked",
+        "The object that your prompts mean, on whichever planes; else the selected label.",
+    ),
     ("selected", "selected label", "The label that is selected in the layer of 'Write to'."),
     ("plane", "all of this plane", "Every object of the layer of 'Write to' that is on this plane."),
 )
@@ -273,7 +277,7 @@ class StackPanel(QWidget):
         if axes != self._axes:
             self._axes = axes
             self.axis.clear()
-            self.axis.addItems([f"axis {axis}" for axis in axes])
+            self.axis.addItems(list(self.desk.axis_names))
         if axes:
             chosen = self.desk.axis
             self.axis.setCurrentIndex(axes.index(chosen) if chosen in axes else len(axes) - 1)
