@@ -7,7 +7,7 @@ import pytest
 
 from napari_sam.session.drawing import Drawing, Shape, label_shape
 from napari_sam.session.history import PromptState
-from napari_sam.session.requests import ObjectRef, extends_prompts
+from napari_sam.session.requests import ModelChoice, ObjectRef, extends_prompts
 from napari_sam.types import ObjectMask, Prompts
 
 if TYPE_CHECKING:
@@ -155,6 +155,32 @@ def test_an_object_begun_on_a_plane_is_there_when_one_comes_back(world: World) -
     world.session.show_plane(world.plane(1))
     world.session.show_plane(world.plane(0), Prompts(points=[B]))  # the layer was changed meanwhile
     assert world.session.prompting.state is not first
+
+
+def test_another_model_leaves_an_untouched_label_as_it_is(world: World) -> None:
+    refine(world)
+    asked = len(world.engine.asked)
+    world.session.set_model(ModelChoice("vit_t"))
+    assert shown(world) == 36
+    assert len(world.engine.asked) == asked
+
+
+def test_an_object_of_another_plane_keeps_its_id_through_a_change_of_model(stack: World) -> None:
+    world = stack
+    mask, plane = SQUARE, world.session.plane
+    world.sink.layer.data[0][mask.slices] = 7
+    drawing = Drawing(shapes=(label_shape(mask),))
+    prompts = drawing.to_prompts(plane.shape)
+    ref = ObjectRef("layer", 7, mask)
+    world.session.prompting.refine(PromptState(plane, prompts, mask, ref, drawing=drawing))
+    world.session.show_plane(world.plane(1))
+    world.session.set_model(ModelChoice("vit_t"))
+    world.session.show_plane(world.plane(0), prompts, drawing)
+    assert shown(world) == 36
+    more = drawing.joined(Drawing(np.array([B], np.float32), np.array([1], np.int8)))
+    world.session.set_prompts(more.to_prompts(plane.shape), more)
+    world.session.accept()
+    assert world.sink.labels == [7]
 
 
 def points(*rows: tuple[float, float, int], box: Any = None, mask: Any = None) -> Prompts:

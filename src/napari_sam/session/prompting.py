@@ -123,7 +123,9 @@ class Prompting:
         self._leave()
         left = self._left.pop(plane, None)
         if left is None or not same_prompts(left.prompts, prompts):
-            left = PromptState(plane, prompts, drawing=drawing)
+            known = None if left is None or prompts.is_empty else left.accepted
+            mask = None if drawing is None else drawing.untouched
+            left = PromptState(plane, prompts, mask, known, drawing=drawing)
         self._become(left)
         if left.mask is None:
             self._decode()
@@ -216,12 +218,13 @@ class Prompting:
 
     def answer_anew(self) -> None:
         """Ask again for the mask of the current prompts."""
+        self._left = {plane: _unanswered(left) for plane, left in self._left.items()}
         state = self._state
-        self._left.clear()
         if state is not None and not state.prompts.is_empty:
             self.decoding.supersede()
-            self._become(replace(state, mask=None, candidates=(), choice=0))
-            self._decode()
+            self._become(_unanswered(state))
+            if self._state is not None and self._state.mask is None:
+                self._decode()
 
     # ------------------------------------------------------------- accepting
     def accept(self) -> None:
@@ -357,6 +360,12 @@ class Prompting:
 
     def _on_decoding_progressed(self, progress: Progress) -> None:
         self.said.emit(f"{progress.description} …")
+
+
+def _unanswered(state: PromptState) -> PromptState:
+    """The state before the model has answered it; an object that is refined is still what it was."""
+    mask = None if state.drawing is None else state.drawing.untouched
+    return replace(state, mask=mask, candidates=(), choice=0)
 
 
 def describe_answer(state: PromptState) -> str:

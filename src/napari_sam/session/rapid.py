@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.prompting import Prompting
     from napari_sam.session.provenance import Maker
-    from napari_sam.types import ObjectMask, Prompts
+    from napari_sam.types import ObjectMask, Progress, Prompts
 
 __all__ = ["Rapid"]
 
@@ -101,6 +101,7 @@ class Rapid:
                 lambda: decode_steps(self._pool, request),
                 slot=slot,
                 priority=CLICK,
+                on_progress=self._on_progress,
                 on_done=lambda answer: self._on_decoded(number, state, *answer),
                 on_failed=lambda message: self._on_failed(number, message),
                 on_cancelled=lambda _: self._on_cancelled(number),
@@ -123,6 +124,10 @@ class Rapid:
         self.changed.emit(self.waiting)
         if self.waiting > 1:
             self.said.emit(f"{self.waiting} objects are on their way …")
+
+    def _on_progress(self, progress: Progress) -> None:
+        if self.waiting == 1:  # else it is said how many there are
+            self.said.emit(f"{progress.description} …")
 
     def _on_decoded(self, number: int, state: PromptState, masks: Sequence[ObjectMask], maker: Maker) -> None:
         if self._waiting.pop(number, None) is None:
