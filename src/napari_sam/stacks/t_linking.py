@@ -28,6 +28,12 @@ PLACE, OVERLAP, SIZE = 0.5, 0.3, 0.2
 """What distance, overlap and size weigh in the cost of a link, which is from 0 to 1."""
 NO_LINK: Final = 0.95
 """The cost of ending a track and beginning another."""
+SWALLOWED: Final = 0.5
+"""The part of an object that lies inside the one that it is lost in, ..."""
+HIDDEN: Final = 8
+"""... and for how many frames it may be lost there."""
+SURE: Final = 1.5
+"""Weight of a beginning that is an object lost before, which goes before every division."""
 LIGHTEST: Final = 0.85
 """Of two daughters the larger has at most so much of the mother's area ..."""
 SUM: Final = (0.45, 1.4)
@@ -129,18 +135,45 @@ def _link_segments(
         usable = (following[a] < 0) & begins[b]
         a, b = a[usable], b[usable]
         pairs.append((a, b, NO_LINK - _cost(table, params, a, b, reach), False))
+    hidden, freed, cost = _find_hidden(table, params, following, begins)
+    pairs.append((hidden, freed, SURE - cost, False))
     if params.divisions:
         mothers, daughters, cost = _find_births(table, params, following, begins)
         # whoever divides may not be found again as well, so the two kinds of left ends are kept apart
         pairs.append((mothers + count, daughters, NO_LINK - cost, True))
-    if not pairs:
-        return (np.zeros(0, np.int64),) * 2, (np.zeros(0, np.int64),) * 2
     left, right = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
     weights = np.concatenate([pair[2] for pair in pairs])
     chosen = assign(left, right, weights)
     left, right = left[chosen], right[chosen]
     born = left >= count
     return (left[~born], right[~born]), (left[born] - count, right[born])
+
+
+def _find_hidden(
+    table: ObjectTable, params: LinkParams, following: NDArray[np.int64], begins: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Tracks that end inside a larger object, with beginnings beside it later: two that were seen as one."""
+    inside = table.planes[table.second] - table.planes[table.first] == 1
+    inside &= table.pixels >= SWALLOWED * table.areas[table.first]
+    inside &= (following[table.first] < 0) & ~begins[table.second]
+    starts = np.searchsorted(table.planes, np.arange(table.count + 1))
+    found: list[tuple[int, int, float]] = []
+    for lost, holder in zip(table.first[inside].tolist(), table.second[inside].tolist(), strict=True):
+        for _ in range(HIDDEN):
+            if following[holder] < 0:
+                break
+            frame = int(table.planes[holder]) + 1
+            rows = np.arange(starts[frame], starts[frame + 1])
+            rows = rows[begins[rows]]
+            apart = np.linalg.norm(table.centers[rows] - table.centers[holder], axis=1)
+            ratio = table.areas[rows] / table.areas[lost]
+            usable = apart <= params.max_distance * table.diameters[holder]
+            usable &= (ratio <= params.max_area_change) & (ratio >= 1 / params.max_area_change)
+            for row, size in zip(rows[usable].tolist(), ratio[usable].tolist(), strict=True):
+                found.append((lost, row, SIZE * (1 - min(size, 1 / size))))
+            holder = int(following[holder])
+    lost_rows, freed, cost = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [])
+    return np.array(lost_rows, np.int64), np.array(freed, np.int64), np.array(cost, np.float64)
 
 
 def _find_births(
