@@ -53,6 +53,21 @@ def test_a_second_click_does_not_encode(
     assert len(encode_calls) == 1
 
 
+def test_a_peek_answers_from_memory_alone(
+    model: LoadedModel, blobs: NDArray[np.uint8], encode_calls: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    CachedPredictor(model, tmp_path).predict(blobs, CLICK)
+    predictor = CachedPredictor(model, tmp_path)  # what is on disk would have to be read
+    assert predictor.peek(blobs, CLICK) is None
+    answer = predictor.predict(blobs, CLICK)
+    calls = len(encode_calls)
+    seen = predictor.peek(blobs, CLICK)
+    assert seen is not None
+    assert describe(seen) == describe(answer)
+    assert predictor.peek(blobs[::-1], CLICK) is None
+    assert len(encode_calls) == calls
+
+
 def test_cached_equals_uncached(
     model: LoadedModel, blobs: NDArray[np.uint8], encode_calls: list[tuple[int, ...]]
 ) -> None:
