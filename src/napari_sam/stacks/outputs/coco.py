@@ -83,7 +83,8 @@ def _count_runs(mask: ObjectMask, height: int, width: int) -> list[int]:
     >>> _count_runs(ObjectMask.from_plane(np.ones((2, 1), bool), (1, 1)), 3, 3)
     [4, 2, 3]
     """
-    columns = np.pad(mask.mask.T, ((0, 0), (1, 1))).astype(np.int8)
+    columns = np.zeros((mask.mask.shape[1], mask.mask.shape[0] + 2), np.int8)
+    columns[:, 1:-1] = mask.mask.T
     steps = np.diff(columns, axis=1)
     col, start = np.nonzero(steps == 1)
     _, stop = np.nonzero(steps == -1)

@@ -107,29 +107,31 @@ def _measure(
         row["perimeter"] = _ask(region, "perimeter")
         row.update({name: _ask(region, name) for name in _PLANE_SHAPES})
     if all(axis in labels.scale for axis in axes):
-        row.update(_measure_world(mask, centroid, labels, size, flat))
+        row.update(_measure_world(mask, row, labels))
     if pixels is not None:
         row.update(_measure_intensity(pixels, mask))
     return row
 
 
-def _measure_world(
-    mask: NDArray[np.bool_], centroid: Sequence[float], labels: ImageStack, size: str, flat: bool
-) -> Row:
+def _measure_world(mask: NDArray[np.bool_], row: Mapping[str, Any], labels: ImageStack) -> Row:
+    """The same in world units; what depends on directions is measured anew where pixels are not square."""
     from skimage.measure import regionprops
 
     axes = labels.axes[-mask.ndim :]
     unit = "world" if labels.unit == "pixel" else imagej_unit(labels.unit)
     steps = tuple(labels.scale[axis] for axis in axes)
-    region = regionprops(mask.astype(np.uint8), spacing=steps)[0]
-    row: Row = {f"{size}_{unit}{mask.ndim}": float(np.count_nonzero(mask)) * math.prod(steps)}
-    places = zip(axes.lower(), centroid, steps, strict=True)
-    row.update({f"{axis}_{unit}": place * step for axis, place, step in places})
-    row.update({f"{name}_{unit}": _ask(region, name) for name in _LENGTHS})
-    if flat:
-        alike = math.isclose(*steps, rel_tol=1e-6)  # along other diagonals a perimeter is not defined
-        row[f"perimeter_{unit}"] = _ask(region, "perimeter") if alike else math.nan
-    return row
+    size = "area" if mask.ndim == 2 else "volume"
+    world: Row = {f"{size}_{unit}{mask.ndim}": row[size] * math.prod(steps)}
+    places = zip(axes.lower(), _name_axes(axes), steps, strict=True)
+    world.update({f"{axis}_{unit}": row[name] * step for axis, name, step in places})
+    if np.allclose(steps, steps[0], rtol=1e-6, atol=0):
+        world.update({f"{name}_{unit}": row[name] * steps[0] for name in _LENGTHS})
+        perimeter = row.get("perimeter", math.nan) * steps[0]
+    else:
+        region = regionprops(mask.astype(np.uint8), spacing=steps)[0]
+        world.update({f"{name}_{unit}": _ask(region, name) for name in _LENGTHS})
+        perimeter = math.nan  # skimage defines it for square pixels only
+    return world | ({f"perimeter_{unit}": perimeter} if mask.ndim == 2 else {})
 
 
 def _measure_intensity(pixels: NDArray[Any], mask: NDArray[np.bool_]) -> Row:

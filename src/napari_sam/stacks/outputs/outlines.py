@@ -64,7 +64,8 @@ def _trace_part(part: NDArray[np.bool_], origin: tuple[int, int]) -> Polygon:
     Between two neighbours in such a pair runs an edge of the outline. Where two pixels of the part touch at a
     corner, two rings (or one twice) pass: that corner is two nodes, joined so that they do not cross.
     """
-    full = np.pad(part, 1).astype(np.int8)
+    full = np.zeros((part.shape[0] + 2, part.shape[1] + 2), np.int8)  # numpy.pad takes as long as the rest
+    full[1:-1, 1:-1] = part
     up_left, up_right = full[:-1, :-1], full[:-1, 1:]
     down_left, down_right = full[1:, :-1], full[1:, 1:]
     turns = up_left ^ up_right ^ down_left ^ down_right  # 1 or 3 of the four: the outline turns here
