@@ -14,7 +14,7 @@ from napari_sam.inference.label_image import read_objects
 from napari_sam.inference.propagation_values import PlaneObject, PropagationParams
 from napari_sam.sample_data import make_nuclei
 from napari_sam.types import ObjectMask
-from napari_sam.viewer.stack_desk import StackView
+from napari_sam.viewer.stack_view import StackView
 from napari_sam.widgets.dock import SamWidget
 from napari_sam.widgets.quality_strip import QualityStrip, describe_plane
 
@@ -196,10 +196,12 @@ def test_what_is_set_is_what_is_asked(stacked: Desk) -> None:
     panel.direction.setCurrentIndex(1)
     panel.direction.activated.emit(1)
     panel.last.setValue(4)
-    panel.sliders["min_overlap"].box.setValue(0.7)
-    panel.sliders["max_area_change"].slider.setValue(panel.sliders["max_area_change"].slider.maximum())
-    panel.jumps.click()
-    panel.motion.click()
+    panel.limits.sliders["min_overlap"].box.setValue(0.7)
+    panel.limits.sliders["max_area_change"].slider.setValue(
+        panel.limits.sliders["max_area_change"].slider.maximum()
+    )
+    panel.limits.jumps.click()
+    panel.limits.motion.click()
     assert desk.params == PropagationParams(
         direction="forward", last=4, min_overlap=0.7, max_area_change=math.inf, stop_at_jumps=False,
         motion=True, max_regrowth=math.inf, min_contrast=0.0,
@@ -207,7 +209,7 @@ def test_what_is_set_is_what_is_asked(stacked: Desk) -> None:
     panel.first.setValue(6)  # pushes the other end along
     assert (desk.params.first, desk.params.last) == (6, 6)
     panel.whole.click()
-    panel.reset.click()
+    panel.limits.reset.click()
     assert desk.params == PropagationParams(direction="forward")
 
 

@@ -135,7 +135,7 @@ def run_propagate(options: argparse.Namespace) -> int:
     _write(found, image, ENDINGS[ending], options)
     for note in found.notes:
         complain(f"{options.stack}: {note}")
-    flags = sum(bool(result.flag) for _, result in found.rows)
+    flags = sum(result.is_suspicious for _, result in found.rows)
     count = len({result.id for _, result in found.rows})
     say(f"{options.out}  {count} objects" + (f", {flags} planes flagged" if flags else ""))
     return 2 if found.notes else 0

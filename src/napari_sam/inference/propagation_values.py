@@ -116,7 +116,7 @@ class PropagationParams:
     min_overlap: float = 0.5
     max_area_change: float = 2.5
     max_regrowth: float = 1.5
-    min_contrast: float = 0.2
+    min_contrast: float = 0.4
     min_score: float = 0.4
     doubt: float = 0.6
     stop_at_jumps: bool = True
@@ -213,3 +213,8 @@ class PlaneObject:
     def area(self) -> int:
         """Pixels; 0 where there is no mask."""
         return 0 if self.mask is None else self.mask.area
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether somebody should look here; an object that fades has come to its natural end."""
+        return self.flag not in ("", "faded")

@@ -128,7 +128,7 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
             request.params,
         )
         planes += len(set(kept) | {n for n, mask in known.fixed.items() if mask.area})
-        flags += sum(bool(result.flag) for result in results.values())
+        flags += sum(result.is_suspicious for result in results.values())
     names = sorted(labels.values())
     builder.title = f"propagate object {names[0]}" if len(names) == 1 else f"propagate {len(names)} objects"
     return Wrote(builder.commit(push=False), labels, tracks, planes, flags)

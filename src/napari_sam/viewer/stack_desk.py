@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from psygnal import Signal
 
 from napari_sam.errors import SamError
-from napari_sam.inference.propagation_values import PlaneObject, PropagationParams
+from napari_sam.inference.propagation_values import PropagationParams
 from napari_sam.session.propagating import NEW, PropagationRequest
 from napari_sam.session.propagation_tracks import Stack, make_stack
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.planes import go_to_plane
 from napari_sam.viewer.stack_prompts import collect_prompts, make_clearing
+from napari_sam.viewer.stack_view import StackView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable
 
     from napari_sam.session.history import PromptState
     from napari_sam.session.session import Session
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
-__all__ = ["StackDesk", "StackView", "What"]
+__all__ = ["StackDesk", "What"]
 
 What = Literal["auto", "prompts", "selected", "plane"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StackView:
-    """What there is to see of one object along a stack.
-
-    Attributes
-    ----------
-    count : int
-        Planes of the stack; 0 where there is none.
-    shown : int or None
-        Number of the plane that the viewer shows.
-    label : int or None
-        The object; 0 for one that has no id yet, None where there is none.
-    labels : tuple of int
-        All objects of the last run.
-    results : mapping of int to PlaneObject
-        By plane number, how the object was found.
-    stops : frozenset of int
-        Planes that it does not enter.
-    running : bool
-        True while planes are still being looked at.
-    """
-
-    count: int = 0
-    shown: int | None = None
-    label: int | None = None
-    labels: tuple[int, ...] = ()
-    results: Mapping[int, PlaneObject] = field(default_factory=dict)
-    stops: frozenset[int] = frozenset()
-    running: bool = False
-
-    @property
-    def flags(self) -> tuple[int, ...]:
-        """Planes to look at."""
-        return tuple(number for number, result in sorted(self.results.items()) if result.flag)
 
 
 class StackDesk:
@@ -90,14 +55,14 @@ class StackDesk:
         self._axis: int | None = None
         self._label: int | None = None
         self._stack: Stack | None = None
-        session.prompting.explain = self._explain
+        self._explain_before, session.prompting.explain = session.prompting.explain, self._explain
         self._connections = Connections()
         self._target_connections = Connections()
         for signal, handler in (
             (session.propagating.changed, self._on_propagating_changed),
             (session.propagating.progressed, self._on_propagating_progressed),
             (session.propagating.written, self._on_propagating_written),
-            (session.preview_changed, self._on_shown),
+            (session.preview_changed, self._on_preview_changed),
             (controller.image_changed, self._on_image_changed),
             (controller.target_changed, self._on_target_changed),
         ):
@@ -107,6 +72,7 @@ class StackDesk:
         """Listen no more."""
         self._connections.clear()
         self._target_connections.clear()
+        self._session.prompting.explain = self._explain_before
         self.changed.disconnect()
         self.progressed.disconnect()
 
@@ -358,6 +324,9 @@ class StackDesk:
     def _on_propagating_changed(self) -> None:
         self.changed.emit()
 
+    def _on_preview_changed(self, _: object) -> None:
+        self.changed.emit()
+
     def _on_propagating_progressed(self, progress: Progress | None) -> None:
         self.progressed.emit(progress)
         if progress is None:
@@ -367,9 +336,6 @@ class StackDesk:
         """One object is selected in its layer, so that the brush corrects it and no other."""
         if len(labels) == 1 and self._controller.target.chosen == layer:
             self._controller.target_layer.selected_label = labels[0]
-
-    def _on_shown(self, _: object) -> None:
-        self.changed.emit()
 
     def _on_image_changed(self, _: object) -> None:
         self._stack = self._axis = self._label = None

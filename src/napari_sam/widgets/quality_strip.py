@@ -8,7 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-
 from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_sam.viewer.stack_desk import StackView
+from napari_sam.viewer.stack_view import StackView
 
 if TYPE_CHECKING:
     from napari_sam.inference.propagation_values import PlaneObject
@@ -145,7 +145,7 @@ class QualityStrip(QWidget):
         self._paint_overlap(painter, text, low, high)
         for number, result in view.results.items():
             x = self.column(number).center().x()
-            if result.flag:
+            if result.is_suspicious:
                 _triangle(painter, x, high - 3, FLAG)
             if result.is_anchor:
                 painter.setPen(Qt.PenStyle.NoPen)
@@ -171,7 +171,7 @@ class QualityStrip(QWidget):
             column = self.column(number)
             height = max((low - high) * result.area / largest, 1.5)
             gap = min(column.width() * 0.15, 1.0)
-            colour = FLAG if result.flag else AREA
+            colour = FLAG if result.is_suspicious else AREA
             bar = QRectF(column.left() + gap / 2, low - height, max(column.width() - gap, 1.0), height)
             painter.fillRect(bar, colour)
 

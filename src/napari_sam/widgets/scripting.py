@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from napari_sam.inference.candidates import FilterParams
     from napari_sam.session.session import Session
     from napari_sam.viewer.controller import Controller
-    from napari_sam.viewer.stack_desk import StackDesk, StackView, What
+    from napari_sam.viewer.stack_desk import StackDesk, What
+    from napari_sam.viewer.stack_view import StackView
     from napari_sam.widgets.auto_panel import AutoPanel
     from napari_sam.widgets.job_runner import QtJobRunner
     from napari_sam.widgets.model_panel import ModelPanel
@@ -204,7 +205,7 @@ class ScriptableWidget(QWidget):
             objects of the plane that is shown, or a label. "auto" takes prompts where there are any, else
             the selected label.
         **changes
-            Fields of ``PropagationParams``, which stay: ``direction``, ``first``, ``last``, ``min_overlap`` ...
+            Fields of ``PropagationParams``, which stay: ``direction``, ``first``, ``last`` ...
         """
         self._stack.set_params(**changes)
         self._stack.propagate(what)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
-    QCheckBox,
     QComboBox,
     QGridLayout,
     QHBoxLayout,
@@ -19,17 +17,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam.inference.propagation_values import PropagationParams
 from napari_sam.widgets.layer_combo import form_label, make_form, narrow
+from napari_sam.widgets.limits_panel import LimitsPanel
 from napari_sam.widgets.quality_strip import QualityStrip, describe_plane
 from napari_sam.widgets.section import Section
-from napari_sam.widgets.value_slider import ValueSlider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_sam.inference.propagation_values import PropagationParams
     from napari_sam.types import Progress
-    from napari_sam.viewer.stack_desk import StackDesk, StackView, What
+    from napari_sam.viewer.stack_desk import StackDesk, What
+    from napari_sam.viewer.stack_view import StackView
 
 __all__ = ["StackPanel", "StackSection"]
 
@@ -47,36 +46,6 @@ DIRECTIONS = (
     ("forward", "forward only"),
     ("backward", "backward only"),
 )
-SLIDERS = {
-    "min_overlap": (
-        "Overlap",
-        0.0,
-        1.0,
-        "An object ends where less of it than this lies on the plane before.",
-    ),
-    "max_area_change": ("Area", 1.0, 5.0, "An object ends where its area changes by more than this factor."),
-    "max_regrowth": (
-        "Regrowth",
-        1.0,
-        5.0,
-        "An object that has shrunk, as towards its end along z, ends where it grows again by more than this "
-        "factor.",
-    ),
-    "min_contrast": (
-        "Contrast",
-        0.0,
-        1.0,
-        "An object ends where it stands out from its surroundings less than this share of what it does where "
-        "you clicked: out of focus, along z.",
-    ),
-    "min_score": ("Pred. IoU", 0.0, 1.0, "An object ends where the model thinks less than this of its mask."),
-    "doubt": (
-        "Flag at",
-        0.0,
-        1.0,
-        "Planes whose overlap or predicted IoU is below this are flagged but kept.",
-    ),
-}
 
 
 class StackPanel(QWidget):
@@ -134,21 +103,7 @@ class StackPanel(QWidget):
         self.previous.setToolTip("To the flagged plane before this one (Shift-K).")
         self.next = QPushButton("Flag ▶")
         self.next.setToolTip("To the next flagged plane (Shift-J).")
-        self.jumps = QCheckBox("End at jumps")
-        self.jumps.setToolTip("Off: the object goes on whatever happens, and jumps are only flagged.")
-        self.motion = QCheckBox("It moves on (time series)")
-        self.motion.setToolTip("Expect the object to move as it did from the plane before.")
-        self.between = narrow(QComboBox())
-        self.between.addItems(["nearest", "blend"])
-        self.between.setToolTip(
-            "Between two planes where it is known: each half follows its nearer one, or both are blended."
-        )
-        self.reset = QPushButton("Reset")
-        self.reset.setToolTip("Back to the thresholds to begin with.")
-        self.sliders = {
-            name: ValueSlider(low, high, tip, infinite=name in ("max_area_change", "max_regrowth"))
-            for name, (_, low, high, tip) in SLIDERS.items()
-        }
+        self.limits = LimitsPanel(desk)
         self._axes: Sequence[int] = ()
         self._labels: tuple[int, ...] = ()
         self._count = 0
@@ -181,18 +136,9 @@ class StackPanel(QWidget):
         flags.addWidget(self.previous)
         flags.addWidget(self.object, 1)
         flags.addWidget(self.next)
-        inner = QWidget()
-        ends = QVBoxLayout(inner)
-        ends.setContentsMargins(0, 0, 0, 0)
-        limits = make_form()
-        limits.addRow(self.jumps)
-        for name, slider in self.sliders.items():
-            limits.addRow(form_label(SLIDERS[name][0]), slider)
-        limits.addRow(form_label("Between"), self.between)
-        limits.addRow(self.motion)
-        ends.addLayout(limits)
-        ends.addWidget(self.reset)
-        self.ends = Section("When it ends", inner, "Where an object is taken to end, and what is flagged.")
+        self.ends = Section(
+            "When it ends", self.limits, "Where an object is taken to end, and what is flagged."
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -219,15 +165,9 @@ class StackPanel(QWidget):
         self.object.activated.connect(lambda index: desk.look_at(self._labels[index]))
         self.axis.activated.connect(self._on_axis_activated)
         self.direction.activated.connect(lambda i: desk.set_params(direction=DIRECTIONS[i][0]))
-        self.between.activated.connect(lambda i: desk.set_params(between=("nearest", "blend")[i]))
-        self.jumps.clicked.connect(lambda on: desk.set_params(stop_at_jumps=on))
-        self.motion.clicked.connect(self._on_motion_clicked)
         self.first.valueChanged.connect(self._on_range_changed)
         self.last.valueChanged.connect(self._on_range_changed)
         self.whole.clicked.connect(lambda: desk.set_params(first=None, last=None))
-        self.reset.clicked.connect(self._on_reset_clicked)
-        for name, slider in self.sliders.items():
-            slider.value_changed.connect(lambda value, name=name: desk.set_params(**{name: value}))
 
     # ------------------------------------------------------------- showing
     def show_progress(self, progress: Progress | None) -> None:
@@ -257,12 +197,7 @@ class StackPanel(QWidget):
 
     def _show_params(self, params: PropagationParams, count: int) -> None:
         self.direction.setCurrentIndex([name for name, _ in DIRECTIONS].index(params.direction))
-        self.between.setCurrentIndex(("nearest", "blend").index(params.between))
-        self.jumps.setChecked(params.stop_at_jumps)
-        self.motion.setChecked(params.motion)
-        for name, slider in self.sliders.items():
-            slider.show_value(getattr(params, name))
-            slider.setEnabled(params.stop_at_jumps or name == "doubt")
+        self.limits.show_params(params)
         self._count = count
         for spin, value in (
             (self.first, 0 if params.first is None else params.first),
@@ -304,20 +239,6 @@ class StackPanel(QWidget):
         self.desk.set_params(
             first=None if first == 0 else first, last=None if last == self._count - 1 else last
         )
-
-    def _on_motion_clicked(self, on: bool) -> None:
-        # along t a cell that divides or rounds up shrinks and grows again, and dyes bleach
-        default = PropagationParams()
-        self.desk.set_params(
-            motion=on,
-            max_regrowth=math.inf if on else default.max_regrowth,
-            min_contrast=0.0 if on else default.min_contrast,
-        )
-
-    def _on_reset_clicked(self) -> None:
-        default = PropagationParams()
-        names = (*self.sliders, "stop_at_jumps", "between", "motion")
-        self.desk.set_params(**{name: getattr(default, name) for name in names})
 
 
 class StackSection(Section):
