@@ -185,7 +185,9 @@ def show_steps(steps: Generator[Progress, None, BatchReport], verbose: bool) -> 
                 bar = make_bar(step.total, "image")
             if step.done > bar.n:
                 bar.update(step.done - bar.n)
-            if step.partial is not None and hasattr(step.partial, "status"):
+            if step.partial is None and step.done == 0 and step.description:
+                bar.set_postfix_str(step.description)
+            elif hasattr(step.partial, "status"):
                 _show(step.partial, bar, verbose)
     finally:
         steps.close()
@@ -203,7 +205,10 @@ def _say_plan(plan: BatchPlan) -> None:
 
 def _show(step: UnitStep, bar: tqdm, verbose: bool) -> None:
     if step.status == "running":
-        bar.set_postfix_str(f"{step.unit.name} {step.message}".strip()[:60])
+        if step.message:  # else it has only been handed to a worker
+            if bar.n == 0:
+                bar.unpause()  # the time that the model took to load says nothing of the images
+            bar.set_postfix_str(f"{step.unit.name} {step.message}"[:60])
     elif step.status == "failed":
         complain(f"error: {step.unit.source}: {step.message}")
     elif step.result is not None:

@@ -197,7 +197,7 @@ class UnitStep:
     ----------
     unit : Unit
     status : str
-        "running", "done", "failed" or "rolled back".
+        "running", "done" or "failed".
     message : str
         The error, or a note; "" otherwise.
     result : UnitResult or None
@@ -205,7 +205,7 @@ class UnitStep:
     """
 
     unit: Unit
-    status: Literal["running", "done", "failed", "rolled back"]
+    status: Literal["running", "done", "failed"]
     message: str = ""
     result: UnitResult | None = None
 

@@ -30,11 +30,16 @@ def choose_workers(job: BatchJob, units: int) -> int:
     """
     if job.device not in ("auto", "cpu"):
         return 1
-    if job.device == "auto" and (shutil.which("nvidia-smi") or sys.platform == "darwin"):
+    if job.device == "auto" and _has_gpu():
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     room = max(1, _free_memory() // (WORKER_BYTES + 2 * _model_bytes(job.model)))
     return max(1, min(cores // job.threads, units, room))
+
+
+def _has_gpu() -> bool:
+    """Whether "auto" is likely to find one; torch, which knows, takes seconds to load."""
+    return shutil.which("nvidia-smi") is not None or sys.platform == "darwin"
 
 
 def _free_memory() -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchTable", "Row"]
 
-_SIGNS: Final = {"waiting": "", "running": "…", "done": "✓", "failed": "✗", "rolled back": ""}
+_SIGNS: Final = {"waiting": "", "running": "…", "done": "✓", "failed": "✗"}
 
 
 class Row:

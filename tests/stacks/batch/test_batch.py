@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from filelock import FileLock
 from skimage.io import imsave
 
@@ -142,6 +143,31 @@ def test_linked_objects_keep_their_ids(axis: str, batch: Any) -> None:
     assert labels.max() > 2
     np.testing.assert_array_equal(labels[0], labels[2])
     assert report.objects == labels.max()
+
+
+def test_every_image_of_a_plate_is_a_unit(batch: Any, expected: Any) -> None:
+    plate = batch.images.parent / "plate.zarr"
+    root = zarr.open_group(plate, mode="w", zarr_format=2)
+    root.attrs["plate"] = {
+        "rows": [{"name": "A"}],
+        "columns": [{"name": "1"}, {"name": "2"}],
+        "wells": [{"path": f"A/{c}", "rowIndex": 0, "columnIndex": c - 1} for c in (1, 2)],
+    }
+    for column, name in (("1", "a"), ("2", "b")):
+        well = root.create_group(f"A/{column}")
+        well.attrs["well"] = {"images": [{"path": "0"}]}
+        field = well.create_group("0")
+        field.attrs["multiscales"] = [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]}]
+        field.create_array("0", data=tifffile.imread(batch.images / f"{name}.tif"))
+    assert batch.run([plate]).done == 2
+    assert batch.begun == ["plate.zarr/A/1/0", "plate.zarr/A/2/0"]
+    for column, name in (("1", "a"), ("2", "b")):
+        np.testing.assert_array_equal(
+            batch.labels(f"plate_A_{column}_0"), expected(batch.images / f"{name}.tif")
+        )
+    field["0"][0, 0] += 1
+    assert batch.run([plate / "A" / "1"]).before == 1
+    assert (batch.run([plate]).done, batch.begun) == (1, ["plate.zarr/A/2/0"])
 
 
 def test_a_stack_without_the_axis_to_link_along_fails_alone(batch: Any) -> None:

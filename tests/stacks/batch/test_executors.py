@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ import pytest
 
 from napari_sam.errors import BatchError
 from napari_sam.stacks import batch as batches
+from napari_sam.stacks import worker_count
 from napari_sam.stacks.executors.in_process import InProcess
 from napari_sam.stacks.executors.processes import Processes
 from napari_sam.stacks.manifest import MANIFEST_NAME, read_manifest
+from napari_sam.stacks.work_units import BatchJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -223,6 +226,34 @@ def test_a_scheduler_that_is_not_there(
     with pytest.raises(BatchError, match=said):
         batch.run(scheduler=address, workers=None)
     assert batch.run().done == 3
+
+
+def test_a_cluster_without_dask_says_what_to_install(batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(BatchError, match=r"napari-sam-workbench\[cluster\]"):
+        batch.run(scheduler="local:2", workers=None)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "gpu", "job", "workers"),
+    [
+        pytest.param(8, 64, False, BatchJob(), 8, id="a-core-each"),
+        pytest.param(8, 64, False, BatchJob(threads=4), 2, id="with-threads"),
+        pytest.param(64, 64, False, BatchJob(), 20, id="no-more-than-images"),
+        pytest.param(8, 5, False, BatchJob(), 3, id="as-memory-allows"),
+        pytest.param(8, 0.5, False, BatchJob(), 1, id="at-least-one"),
+        pytest.param(8, 64, True, BatchJob(), 1, id="one-for-a-gpu"),
+        pytest.param(8, 64, True, BatchJob(device="cpu"), 8, id="gpu-not-wanted"),
+        pytest.param(8, 64, False, BatchJob(device="cuda"), 1, id="gpu-by-name"),
+    ],
+)
+def test_workers_suit_the_machine(
+    cores: int, gigabytes: float, gpu: bool, job: BatchJob, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setattr(worker_count, "_free_memory", lambda: int(gigabytes * (1 << 30)))
+    monkeypatch.setattr(worker_count, "_has_gpu", lambda: gpu)
+    assert worker_count.choose_workers(job, 20) == workers
 
 
 def test_threads_are_part_of_the_engine(batch: Any) -> None:
