@@ -415,7 +415,7 @@ def test_patterns_go_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_label_images_of_a_folder(tmp_path: Path) -> None:
-    _touch(tmp_path, "x.tif", "x_labels.tif", "y_labels.png")
+    _touch(tmp_path, "x.tif", "x_labels.tif", "y_labels.png", ".z_labels.tif", ".half.zarr/zarr.json")
     assert [path.name for path in list_images(tmp_path)] == ["x.tif"]
     assert [path.name for path in list_images(tmp_path, labels=True)] == ["x_labels.tif", "y_labels.png"]
     _touch(tmp_path, "masks/x.tif")

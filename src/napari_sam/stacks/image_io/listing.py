@@ -59,7 +59,8 @@ def list_images(
 def _expand(path: Path, labels: bool) -> list[Path]:
     """The members of a folder, or the matches of a pattern, in order."""
     if path.is_dir() and not _holds_zarr(path):
-        members = [p for p in sorted(path.iterdir()) if is_image_file(p, labels=True) or is_zarr(p)]
+        visible = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
+        members = [p for p in visible if is_image_file(p, labels=True) or is_zarr(p)]
         named = [p for p in members if name_image(p).endswith(LABELS_ENDING)]
         return (named or members) if labels else [p for p in members if p not in named]
     if not path.exists() and any(sign in str(path) for sign in "*?["):
