@@ -125,6 +125,21 @@ def test_only_the_plane_that_is_shown_is_edited(bench: Bench, edit: Any, order: 
     np.testing.assert_array_equal(layer.data, scene(3))
 
 
+def test_undo_shows_the_plane_that_it_changes(bench: Bench, edit: Any) -> None:
+    editor, layer = edit(scene(4), scale=(2, 1, 1))
+    bench.viewer.dims.set_point(0, 4)
+    layer.selected_label = 1
+    editor.delete()
+    bench.viewer.dims.set_point(0, 0)
+    bench.session.undo()
+    assert bench.viewer.dims.point[0] == 4
+    editor.everywhere = True
+    editor.delete()
+    bench.viewer.dims.set_point(0, 0)
+    bench.session.undo()
+    assert bench.viewer.dims.point[0] == 0
+
+
 def test_a_stack_is_looked_through_once(bench: Bench, edit: Any) -> None:
     editor, layer = edit(scene(20))
     editor.everywhere = True

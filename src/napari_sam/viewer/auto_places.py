@@ -95,6 +95,7 @@ class NewLayer:
         self._on_edited = on_edited
         self._data: Any = None
         self._drawn: Patch | None = None
+        self._stood = 0, False  # where among the layers, and whether objects were accepted into it
         self._edited = False
         self._dropped = False
         self._count = 0
@@ -166,6 +167,7 @@ class NewLayer:
         if not self._is_as_drawn():
             return f"{layer.name!r} was edited since, so it stays; delete it by hand."
         self.close()
+        self._stood = layers.index(layer), self._host.target_layer is layer
         self.layer = None  # so that its removal is not taken for the user's
         layers.remove(layer)
         self.layer = layer
@@ -175,7 +177,10 @@ class NewLayer:
         """Put the layer back."""
         if self.layer is None or self.layer in self._host.viewer.layers:
             return "Nothing to redo."
-        add_quietly(self._host.viewer, self.layer)
+        place, was_target = self._stood
+        add_quietly(self._host.viewer, self.layer, place)
+        if was_target:
+            self._host.target_layer = self.layer
         self._dropped = False
         self.layer.events.paint.connect(self._on_layer_paint)
         return f"{self._count} objects are back."
@@ -236,8 +241,8 @@ class Numbers:
         return np.concatenate([[0], numbers]).astype(np.int32)[labels], ordered
 
 
-def add_quietly(viewer: Any, layer: Any) -> None:
-    """Add a layer; the one that is selected stays so, and with it the tool in the user's hand."""
+def add_quietly(viewer: Any, layer: Any, place: int | None = None) -> None:
+    """Add a layer, on top or at a place; the one that is selected stays so, and with it the tool in hand."""
     active = viewer.layers.selection.active
-    viewer.add_layer(layer)
+    viewer.layers.insert(len(viewer.layers) if place is None else min(place, len(viewer.layers)), layer)
     viewer.layers.selection.active = active

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -9,7 +10,7 @@ from psygnal import Signal
 
 from napari_sam.errors import ImageError, SamError
 from napari_sam.viewer.connections import Connections
-from napari_sam.viewer.planes import locate_plane, same_frame
+from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edits import LabelEdit
     from napari_sam.session.patches import Box, Index
     from napari_sam.session.session import Session
+    from napari_sam.viewer.object_target import ObjectTarget
 
 __all__ = ["TOOLS", "LabelEditor"]
 
@@ -43,6 +45,7 @@ class Host(Protocol):
 
     viewer: Any
     session: Session
+    target: ObjectTarget
     target_layer: Any
 
     @property
@@ -89,8 +92,10 @@ class LabelEditor:
     def enable(self) -> None:
         """Listen."""
         viewer = self._host.viewer
-        self._connections.add(viewer.layers.selection.events.active, self._on_layers_changed)
-        self._connections.add(viewer.layers.events.removed, self._on_layers_changed)
+        events = viewer.layers.events
+        for signal in (viewer.layers.selection.events.active, events.inserted, events.removed):
+            self._connections.add(signal, self._on_layers_changed)
+        self._connections.add(self._host.session.edits.travelled, self._on_edits_travelled)
         viewer.mouse_drag_callbacks.append(self._on_mouse_pressed)
         self._on_layers_changed()
 
@@ -106,13 +111,12 @@ class LabelEditor:
     # ------------------------------------------------------------- what is meant
     @property
     def layer(self) -> Any:
-        """The layer whose objects are edited, or None."""
+        """The layer whose objects are edited: the active one, the target, or the topmost; or None."""
         targets = list(self._host.targets())
-        active = self._host.viewer.layers.selection.active
-        if active in targets:
-            return active
-        target = self._host.target_layer
-        return target if target in targets else None
+        for layer in (self._host.viewer.layers.selection.active, self._host.target_layer):
+            if layer in targets:
+                return layer
+        return next((layer for layer in reversed(targets) if layer.visible), None)
 
     @property
     def label(self) -> int:
@@ -140,28 +144,22 @@ class LabelEditor:
             return
         layer = self.layer
         if layer is None:
-            self._host.session.warned.emit(
-                "Expected a Labels layer to edit, got none: accept an object first."
-            )
+            self._host.session.warned.emit(NO_LAYER)
             return
         before = self._before if self._tool else layers.selection.active
         if layers.selection.active is not layer:
             layers.selection.active = layer
         layer.mode = "pan_zoom"
-        self._tool, self._first, self._before = (
-            tool,
-            None,
-            before,
-        )  # after the above, which puts down what is in hand
+        # after the above, which puts down what is in hand
+        self._tool, self._first, self._before = tool, None, before
         self._host.session.status_changed.emit(HINTS[tool])
         self.changed.emit()
 
     # ------------------------------------------------------------- tools
     def delete(self) -> None:
         """Delete the object at hand."""
-        self._edit(
-            partial(self._host.session.editing.delete, labels=[self.label], everywhere=self.everywhere)
-        )
+        delete = self._host.session.editing.delete
+        self._edit(partial(delete, labels=[self.label], everywhere=self.everywhere))
 
     def fill_holes(self) -> None:
         """Fill the holes of the object at hand."""
@@ -303,6 +301,21 @@ class LabelEditor:
             return finest[box[0] : box[2], box[1] : box[3]]
 
         return read
+
+    def _on_edits_travelled(self, edit: LabelEdit) -> None:
+        """Undo and redo of what lies on one plane show that plane."""
+        indices = {patch.index for patch in edit.patches}
+        layer = self._host.target.surfaces.layer(edit.layer)
+        if len(indices) != 1 or layer is None:
+            return
+        (index,) = indices
+        try:
+            shown = locate_plane(layer, self._host.viewer.dims, None)
+        except SamError:
+            return
+        there = replace(shown, index=index)
+        if shown != there and shown.axes == there.axes:
+            go_to_plane(layer, self._host.viewer.dims, there)
 
     def _on_layers_changed(self, event: Any = None) -> None:
         """Another layer is in hand: its selected label is the object at hand."""

@@ -16,9 +16,9 @@ __all__ = ["AcceptControls", "AcceptPanel"]
 
 IDS = (
     ("next free id", "next"),
-    ("same as the last", "same"),
+    ("as the last one", "same"),
     ("chosen id", "chosen"),
-    ("class, shared", "class"),
+    ("class id", "class"),
 )
 KEEPS = (
     ("keep their pixels", "pixels"),
