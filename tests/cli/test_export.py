@@ -67,6 +67,16 @@ def test_one_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest.Ca
     assert main([*command, "--overwrite"]) == 0
 
 
+def test_an_image_among_the_labels_is_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
+    tifffile.imwrite(folder / "noise.tif", noise)
+    command = ["export", str(folder / "noise.tif"), str(folder / "labels"), "--format", "geojson"]
+    assert main([*command, "--out", str(folder / "out")]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "noise.tif: nearly all neighbouring pixels differ" in warnings[0]
+
+
 def test_an_image_is_looked_for_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tifffile.imwrite(folder / "in" / "other.tif", np.zeros((20, 30), np.uint8))
     command = ["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]

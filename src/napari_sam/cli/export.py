@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam.cli.console import complain, describe, make_bar, say
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING, list_images, name_image, open_image
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from napari_sam.stacks.image_io import ImageStack
 
 __all__ = ["add_command", "read_formats", "run_export"]
+
+MOST_EDGES = 0.6
+"""Of all pairs of neighbours; labels of objects two pixels wide have half."""
 
 _EPILOG = """\
 examples:
@@ -133,6 +138,8 @@ def _export(
     image = None if path is None else open_image(path)
     if image is not None:
         labels = _inherit(labels, image)
+    if _looks_like_an_image(labels):
+        complain(f"warning: {source}: nearly all neighbouring pixels differ; is it the image, and no labels?")
     written: list[Path] = []
     if files:
         written += write_outputs(
@@ -150,6 +157,12 @@ def _export(
         content = make_content(labels)
         written.append(add_labels(path, content, options.name, overwrite=options.overwrite))
     return written
+
+
+def _looks_like_an_image(labels: ImageStack) -> bool:
+    """Whether the first plane is more like noise than like objects; a mistake that no format would notice."""
+    plane = np.asarray(next(plane for _, plane in labels.planes())[:512, :512])
+    return plane.size > 1000 and float(np.mean(plane[:, 1:] != plane[:, :-1])) > MOST_EDGES
 
 
 def _find_image(images: Sequence[Path], name: str) -> Path:
