@@ -70,6 +70,19 @@ def test_the_prompts_of_an_object_are_back_when_it_is_refined(desk: Bench) -> No
     assert np.unique(target.data).tolist() == [0, 1]
 
 
+def test_refined_twice_no_box_of_the_first_time_is_left(desk: Bench) -> None:
+    refiner, layer = desk.controller.refiner, desk.viewer.layers["theirs"]
+    for place in ((40, 40), (50, 12)):
+        refiner.refine(layer, 5)
+        assert len(desk.shapes.data) == 0
+        desk.points.add(place)
+        desk.session.accept()
+    refiner.refine(layer, 5)
+    np.testing.assert_array_equal(desk.points.data, [(40, 40), (50, 12)])
+    desk.points.add((60, 60))
+    assert desk.asked().box[2:] == (61, 61)
+
+
 @pytest.mark.parametrize(
     ("position", "label"), [((15, 15), 5), ((15, 25), 9), ((40, 40), None)], ids=["one", "other", "none"]
 )

@@ -111,8 +111,10 @@ class Refiner:
         drawing = Drawing(shapes=(label_shape(mask),))
         if record is not None and record.prompts is not None:
             mask = replace(mask, predicted_iou=record.predicted_iou, stability_score=record.stability)
+            # a box beside a rough mask was made of that mask, as one is made of the label now
+            box = record.prompts.box if record.prompts.mask is None else None
             drawing = Drawing(shapes=(label_shape(mask),)).joined(
-                Drawing.of_prompts(replace(record.prompts, mask=None))
+                Drawing.of_prompts(replace(record.prompts, mask=None, box=box))
             )
         self._host.target_layer = layer
         prompts = drawing.to_prompts(plane.shape, self._session.settings.rough_use)
