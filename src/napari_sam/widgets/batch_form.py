@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
+    QSizePolicy,
     QSpinBox,
     QStyle,
     QToolButton,
@@ -158,9 +159,8 @@ class BatchForm(QWidget):
         self.overwrite.setToolTip("Replace results of other settings, and files of no batch.")
         content = QWidget()
         form = make_form()
-        form.setContentsMargins(12, 0, 0, 0)
-        form.addRow(form_label("Channels"), self.channels)
-        form.addRow(form_label("Diameter"), self.object_size)
+        form.addRow(form_label("Channel"), self.channels)
+        form.addRow(form_label("Size"), self.object_size)
         form.addRow(form_label("Smallest"), self.min_area)
         form.addRow(form_label("Largest"), self.max_area)
         form.addRow(self.keep_border)
@@ -241,6 +241,7 @@ def _number(none: str, suffix: str, tip: str) -> QSpinBox:
     box.setSpecialValueText(none)
     box.setSuffix(suffix)
     box.setToolTip(f"{tip} 0: {none}.")
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     box.setMinimumWidth(60)
     return box
 

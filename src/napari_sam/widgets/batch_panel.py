@@ -15,6 +15,7 @@ from napari_sam.types import Progress
 from napari_sam.viewer.batch_results import add_result
 from napari_sam.widgets.batch_form import SEPARATOR, BatchForm
 from napari_sam.widgets.batch_table import BatchTable, Row
+from napari_sam.widgets.column import Column
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.status_line import StatusLine
 
@@ -212,8 +213,11 @@ class BatchWidget(QWidget):
         buttons.setSpacing(6)
         buttons.addWidget(self.start_button, 2)
         buttons.addWidget(self.cancel_button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 6, 6, 6)
+        scroll = Column()  # a low window scrolls, instead of growing
+        inner = scroll.widget()
+        assert inner is not None
+        layout = inner.layout()
+        assert isinstance(layout, QVBoxLayout)
         layout.setSpacing(6)
         layout.addWidget(self.form)
         layout.addLayout(buttons)
@@ -221,6 +225,9 @@ class BatchWidget(QWidget):
         layout.addWidget(self._status)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.open_button)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
 
     def _show_running(self, running: bool) -> None:
         self.form.setEnabled(not running)
@@ -323,7 +330,7 @@ class BatchWidget(QWidget):
             text += f", {report.left} left. Resume goes on."
         else:
             text += (
-                f". {report.objects} new objects in {report.seconds:.0f} s; double-click an image to see them."
+                f". {report.objects} new objects in {report.seconds:.0f} s; double-click an image for them."
             )
         self._end(text)
 
