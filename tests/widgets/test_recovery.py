@@ -238,6 +238,23 @@ def test_labels_and_records_are_saved_and_come_back_together(qtbot, desk, tmp_pa
     qtbot.waitUntil(lambda: len(book.labels(token)) == 2, timeout=20_000)
     assert book.get(token, 2)[0].prompts.points.tolist() == [[50, 50]]
     assert not widget._recovery.work.is_unsaved(opened)
+    widget.target_layer = opened
+    opened.selected_label = 2
+    viewer.layers.selection.active = opened
+    widget._bindings._run("refine")  # the prompts are there to be corrected
+    assert widget.wait(20)
+    assert widget._session.prompts.points.tolist() == [[50, 50]]
+    widget.accept()  # as it is: nothing new is known of it
+    assert widget.wait(20)
+    assert book.get(token, 2)[0].digest == "fa4e"
+    widget._bindings._run("refine")
+    viewer.layers["SAM points"].add((44, 50))
+    assert widget.wait(20)
+    widget.accept()
+    assert widget.wait(20)
+    assert opened.data[42, 50] == 2
+    assert set(np.unique(opened.data)) == {0, 1, 2}
+    assert len(book.get(token, 2)[0].prompts.points) == 2
     end(widget)
 
 

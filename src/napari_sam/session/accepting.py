@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import PromptError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edit_builder import EditBuilder
     from napari_sam.session.edits import Edits
     from napari_sam.session.history import HistoryStep, PromptState
+    from napari_sam.session.requests import Plane
     from napari_sam.types import ObjectMask
 
 __all__ = ["AcceptRule", "AcceptStep", "Accepting", "Ids", "without_prompts"]
@@ -119,9 +121,12 @@ class Accepting:
         label = self._label(builder, state) if replaced is None else replaced.label
         if replaced is not None:
             builder.erase(plane, replaced.mask, label)
+        others = _covered(builder, plane, mask, label) if rule.keep == "overwrite" else ()
         written = builder.set(plane, mask, label, rule.keep, rule.overlap)
         if not written.area:
             raise PromptError(_refusal(builder, state, label, rule))
+        for other in others:
+            _shrink_records(builder, plane, other)
         record = ObjectRecord.of_mask(
             label,
             plane.index,
@@ -132,7 +137,10 @@ class Accepting:
             params={"keep": rule.keep, "choices": [*state.choices, state.choice]},
         )
         record = replace(record, area=written.area)  # neighbours may have kept some of it
-        if replaced is None and rule.ids in ("class", "chosen"):
+        known = any(r.plane == plane.index for r in builder.records_of(label))
+        if replaced is not None and state.maker is None and known:
+            pass  # taken in hand and put back as it was: what made it is what made it before
+        elif replaced is None and rule.ids in ("class", "chosen"):
             builder.records(label, (*builder.records_of(label), record))  # it joins what is there
         else:
             builder.add_record(record)
@@ -224,6 +232,22 @@ class AcceptStep:
         if self.edit is None and not self.undone:
             self.accept(self.before)
         return said
+
+
+def _covered(builder: EditBuilder, plane: Plane, mask: ObjectMask, label: int) -> list[int]:
+    """Ids of other objects under a mask."""
+    there = builder.read(plane, mask.box)[mask.mask]
+    return [int(other) for other in np.unique(there) if other not in (0, label)]
+
+
+def _shrink_records(builder: EditBuilder, plane: Plane, label: int) -> None:
+    """An object lost pixels to another: its record knows, and goes when nothing is left in the plane."""
+    known = builder.records_of(label)
+    if all(record.plane != plane.index for record in known):
+        return
+    area = builder.mask_of(plane, label).area
+    kept = [r.touched(area=area) if r.plane == plane.index else r for r in known]
+    builder.records(label, [r for r in kept if r.plane != plane.index or area])
 
 
 def without_prompts(step: HistoryStep) -> HistoryStep:

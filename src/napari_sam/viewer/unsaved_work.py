@@ -31,6 +31,8 @@ RECORDS = "napari_sam_records"
 """In the metadata of Labels layers: the records of their objects, for the next widget and for writers."""
 
 ALL: None = None  # every plane
+MANY = 100
+"""Objects that change at once, of which nobody asks in which planes they are."""
 
 
 class HeldRecords(dict[str, Any]):
@@ -212,6 +214,9 @@ class UnsavedWork:
     def _on_book_changed(self, token: Hashable, labels: frozenset[int]) -> None:
         layer = self._controller.target.surfaces.layer(token)
         if layer is None or self._quiet:
+            return
+        if len(labels) > MANY:
+            self.mark_unsaved(layer)
             return
         records = (record for label in labels for record in self._session.book.get(token, label))
         planes = {_leading(record.plane) for record in records}
