@@ -59,10 +59,10 @@ class StackDesk:
         self._connections = Connections()
         self._target_connections = Connections()
         for signal, handler in (
-            (session.propagating.changed, self._on_propagating_changed),
+            (session.propagating.changed, self._on_view_changed),
             (session.propagating.progressed, self._on_propagating_progressed),
             (session.propagating.written, self._on_propagating_written),
-            (session.preview_changed, self._on_preview_changed),
+            (session.preview_changed, self._on_view_changed),
             (controller.image_changed, self._on_image_changed),
             (controller.target_changed, self._on_target_changed),
         ):
@@ -321,16 +321,11 @@ class StackDesk:
         self.changed.emit()
 
     # ------------------------------------------------------------- handlers
-    def _on_propagating_changed(self) -> None:
-        self.changed.emit()
-
-    def _on_preview_changed(self, _: object) -> None:
+    def _on_view_changed(self, *_: object) -> None:
         self.changed.emit()
 
     def _on_propagating_progressed(self, progress: Progress | None) -> None:
         self.progressed.emit(progress)
-        if progress is None:
-            self.changed.emit()
 
     def _on_propagating_written(self, layer: Hashable, labels: tuple[int, ...]) -> None:
         """One object is selected in its layer, so that the brush corrects it and no other."""
