@@ -45,7 +45,7 @@ def press(owner: Any, key: str) -> None:
     owner.keymap[coerce_keybinding(key)](owner)
 
 
-def shift_of(shortcut: Any) -> str:
+def spelled(shortcut: Any) -> str:
     return str(coerce_keybinding(shortcut))
 
 
@@ -54,18 +54,18 @@ def shift_of(shortcut: Any) -> str:
 def test_no_key_is_napari_s(kind: type) -> None:
     """Neither of the class's own keymap, nor of what the preferences bind to it to begin with."""
     taken = {str(key) for cls in kind.__mro__ for key in getattr(cls, "class_keymap", {})}
-    free = {name for name, key in KEYS.items() if shift_of(key) not in taken}
+    free = {name for name, key in KEYS.items() if spelled(key) not in taken}
     assert {(kind, name) for name in KEYS.keys() - free} <= TAKEN
 
 
 def test_no_key_is_in_napari_s_table_of_shortcuts() -> None:
     theirs = {str(key): name for name, keys in default_shortcuts.items() for key in keys}
-    clashes = {name: theirs[shift_of(key)] for name, key in KEYS.items() if shift_of(key) in theirs}
+    clashes = {name: theirs[spelled(key)] for name, key in KEYS.items() if spelled(key) in theirs}
     assert clashes == {"toggle_label": "napari:activate_add_path_mode"}
 
 
 def test_no_two_of_ours_are_the_same() -> None:
-    assert len({shift_of(key) for key in KEYS.values()}) == len(KEYS)
+    assert len({spelled(key) for key in KEYS.values()}) == len(KEYS)
 
 
 def test_every_shortcut_says_what_it_does() -> None:
@@ -147,6 +147,29 @@ def test_a_key_that_was_chosen_before_is_used(viewer: ViewerModel, pressed: list
     finally:
         made.disable()
         del chosen[action_id("accept")]
+
+
+def test_keys_that_were_cleared_stay_so_and_those_as_they_were_are_not_kept(viewer: ViewerModel) -> None:
+    settings = get_settings().shortcuts
+    before = dict(settings.shortcuts)
+    made = Bindings(
+        viewer, {name: (lambda name=name: pressed.append(name)) for name in ("undo", "redo", "clear")}
+    )
+    # what the preferences keep as soon as one key is changed
+    settings.shortcuts = {
+        **before,
+        action_id("undo"): [KeyBinding.from_str("")],
+        action_id("redo"): [KeyBinding.from_str("Shift+U")],
+        action_id("clear"): [KeyBinding.from_str("Alt+C")],
+    }
+    try:
+        made.enable()
+        assert made.keys == {"undo": (), "redo": ("Shift-U",), "clear": ("Alt-C",)}
+        made.disable()
+        kept = {name for name in settings.shortcuts if "napari-sam" in name}
+        assert kept == {action_id("undo"), action_id("clear")}
+    finally:
+        settings.shortcuts = before
 
 
 def test_actions_can_be_triggered_and_end_with_the_last_widget(viewer: ViewerModel) -> None:

@@ -102,21 +102,21 @@ class ShortcutActions:
         chosen = get_settings().shortcuts.shortcuts
         for name in names:
             keys = chosen.get(action_id(name), [KEYS[name]])
-            self._keys[name] = tuple(str(key).replace("+", "-") for key in keys)
+            self._keys[name] = tuple(filter(None, map(_spell, keys)))
             self._show(name, self._keys[name])
             if first:
                 description = f"SAM: {SHORTCUTS[name].does}"
                 action_manager.register_action(action_id(name), _make_command(name), description, _SamKeys)
-                for key in keys:
+                for key in filter(_spell, keys):
                     action_manager.bind_shortcut(action_id(name), key)
         _SamKeys.users.add(self)
-        action_manager.events.shortcut_changed.connect(self._on_shortcut_changed)
+        _changes().connect(self._on_shortcut_changed)
 
     def disable(self) -> None:
         """Take the actions out of the preferences when this was the last widget."""
         if self not in _SamKeys.users:
             return
-        action_manager.events.shortcut_changed.disconnect(self._on_shortcut_changed)
+        _changes().disconnect(self._on_shortcut_changed)
         _SamKeys.users.discard(self)
         if not _SamKeys.users:
             for name in self._keys:
@@ -124,6 +124,7 @@ class ShortcutActions:
                 # without a provider it is not listed; napari has no way to forget an action
                 description = f"SAM: {SHORTCUTS[name].does}"
                 action_manager.register_action(action_id(name), _make_command(name), description, None)
+            _tidy_settings(self._keys)
         self._keys.clear()
 
     def run(self, name: str) -> None:
@@ -135,9 +136,36 @@ class ShortcutActions:
         name = event.name.rpartition(":")[2]
         if event.name != action_id(name) or name not in self._keys:
             return
-        key = str(event.shortcut).replace("+", "-")
+        key = _spell(event.shortcut)
         self._keys[name] = (*self._keys[name], key) if key else ()
         self._show(name, self._keys[name])
+
+
+def _changes() -> Any:
+    """What tells that keys were changed; napari before 0.7 wrote it with one letter less."""
+    events = action_manager.events
+    return events.shortcut_changed if hasattr(events, "shortcut_changed") else events.shorcut_changed
+
+
+def _spell(key: Any) -> str:
+    """A key as in ``SHORTCUTS``; empty for one that was cleared."""
+    return str(key).replace("+", "-")
+
+
+def _tidy_settings(names: Iterable[str]) -> None:
+    """Take keys that nobody changed out of napari's settings.
+
+    napari keeps those of all actions as soon as one is changed, and at its next start warns of each that is
+    not registered yet.
+    """
+    settings = get_settings().shortcuts
+    same = {
+        action_id(name)
+        for name in names
+        if [_spell(key) for key in settings.shortcuts.get(action_id(name), ())] == [KEYS[name]]
+    }
+    if same:
+        settings.shortcuts = {name: keys for name, keys in settings.shortcuts.items() if name not in same}
 
 
 def _make_command(name: str) -> Callable[[], None]:
