@@ -55,6 +55,7 @@ ALLOWED = {
         "tifffile",
         "torch",
         "tqdm",
+        "trackastra",
         "xxhash",
         "zarr",
     },
@@ -117,18 +118,19 @@ def test_every_import_is_a_declared_dependency():
     core = {r.name.lower() for r in declared if r.marker is None}
     extras = {
         extra: {r.name.lower() for r in declared if r.marker and r.marker.evaluate({"extra": extra})}
-        for extra in ("napari", "openvino", "formats", "cluster")
+        for extra in ("napari", "openvino", "formats", "cluster", "trackastra")
     }
     rooms = {
         "viewer": core | extras["napari"],
         "widgets": core | extras["napari"],
         "inference": core | extras["openvino"],
-        "stacks": core | extras["formats"] | extras["cluster"],
+        "stacks": core | extras["formats"] | extras["cluster"] | extras["trackastra"],
     }
     distributions = packages_distributions()
     for room in ROOMS:
         wanted = set().union(*_of_room(room).values())
-        homes = {name: {d.lower() for d in distributions.get(name, [])} for name in wanted}
+        # what is not installed has the name of its distribution
+        homes = {name: {d.lower() for d in distributions.get(name, [name])} for name in wanted}
         allowed = rooms.get(room, core)
         undeclared = {name for name, home in homes.items() if not home & allowed}
         assert not undeclared, f"{room} imports {undeclared}"

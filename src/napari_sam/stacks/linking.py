@@ -22,13 +22,15 @@ from napari_sam.stacks.object_table import (
     measure_plane,
 )
 from napari_sam.stacks.plane_repairs import Recolor, apply_recolors, find_repairs
-from napari_sam.stacks.t_linking import link_frames, link_t
+from napari_sam.stacks.t_linking import link_frames, link_t, number_links
 from napari_sam.stacks.z_linking import link_sections, link_z
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
+
+    Links = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 __all__ = ["AXES", "LinkParams", "Linked", "Linker", "check_axis", "link_planes"]
 
@@ -217,9 +219,20 @@ class Linker:
         self._held.pop(number - self.params.max_gap - 2, None)
         return np.concatenate([[0], shown]).astype(np.int32)[plane]
 
-    def finish(self) -> Linked:
-        """Link everything that was added."""
+    def finish(self, find_links: Callable[[Linked], Links] | None = None) -> Linked:
+        """Link everything that was added.
+
+        Parameters
+        ----------
+        find_links : callable, optional
+            For t, another tracker: takes the objects, each under an id of its own, and gives the rows of each
+            link's two ends.
+        """
         table = join_planes(self._objects, self._shared)
+        if find_links is not None:
+            apart = Linked(np.arange(1, len(table) + 1), table, {}, list(self._names))
+            ids, parents = number_links(table, self.params, *find_links(apart))
+            return Linked(ids, table, parents, list(self._names))
         if self.axis == "z":
             return Linked(link_z(table, self.params), table, {}, list(self._names))
         ids, parents = link_t(table, self.params)

@@ -14,6 +14,7 @@ from napari_sam.stacks.plane_writer import PlaneWriter, check_output
 from napari_sam.stacks.stack_planes import StackPlanes, measure_stack_limits
 from napari_sam.stacks.stack_scale import iter_settle_scale
 from napari_sam.stacks.stack_series import StackSeries
+from napari_sam.stacks.trackastra_links import check_tracker
 from napari_sam.stacks.tracks import make_graph, make_tracks
 from napari_sam.types import Progress
 
@@ -84,6 +85,7 @@ def iter_segment_stack(
     filters: FilterParams | None = None,
     region: Region | None = None,
     normalize: str = "stack",
+    tracker: Any = "overlap",
     **options: Any,
 ) -> Generator[Progress, None, StackLabels]:
     """Segment a stack; a job that reads one plane at a time.
@@ -101,7 +103,10 @@ def iter_segment_stack(
     link_axis = check_axis(axis)
     if normalize not in ("stack", "plane"):
         raise SamError(f"Expected normalize 'stack' or 'plane', got {normalize!r}.")
+    check_tracker(tracker, link_axis)
     planes = StackPlanes(stack, axes)
+    if tracker != "overlap" and len(planes.leading) > 1:
+        raise SamError("Expected a series of planes (T, H, W) for Trackastra, got volumes; track by overlap.")
     if isinstance(predictor, LoadedModel):
         predictor = CachedPredictor(predictor, memory_bytes=0)  # no plane is looked at twice
     thresholds = filters or filter_defaults(predictor, method, **options)
@@ -122,6 +127,7 @@ def iter_segment_stack(
         PlaneWriter(result),
         params or LinkParams(),
         known,
+        tracker,
     )
     yield from series.link(link_axis)
     columns, parents = series.columns, series.parents
@@ -141,6 +147,7 @@ def segment_stack(
     params: LinkParams | None = None,
     region: Region | None = None,
     normalize: str = "stack",
+    tracker: Any = "overlap",
     **options: Any,
 ) -> NDArray[np.int32]:
     """Segment every object of a stack, with ids that are constant along z or t.
@@ -169,6 +176,9 @@ def segment_stack(
         ``"stack"``: black and white are the same intensities in all planes, percentiles over the stack, so
         that empty planes stay empty. ``"plane"``: percentiles of each plane, for a series that bleaches.
         Limits among a predictor's settings go before both.
+    tracker : str or trackastra.model.Trackastra
+        Who links the frames of a series (H, W): ``"overlap"``, or ``"trackastra"``, which needs the extra of
+        that name and holds the whole series in memory.
     **options
         What ``segment_image`` takes.
 
@@ -201,6 +211,7 @@ def segment_stack(
         params=params,
         region=region,
         normalize=normalize,
+        tracker=tracker,
         **options,
     )
     while True:

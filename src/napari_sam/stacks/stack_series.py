@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_sam.inference.candidates import draw_with_indices, filter_candidates
 from napari_sam.stacks.linking import Linker
+from napari_sam.stacks.trackastra_links import find_links, load_tracker
 from napari_sam.stacks.tracks import measure_tracks
 from napari_sam.types import Progress
 
@@ -48,6 +49,8 @@ class StackSeries:
         How they are linked.
     known : dict of index to Candidates
         What was found in some planes already.
+    tracker : str or trackastra.model.Trackastra
+        Who links frames.
 
     Attributes
     ----------
@@ -66,6 +69,7 @@ class StackSeries:
         writer: PlaneWriter,
         params: LinkParams,
         known: dict[Index, Candidates] | None = None,
+        tracker: Any = "overlap",
     ) -> None:
         self.linked: list[Linked] = []
         self.parents: dict[int, tuple[int, ...]] = {}
@@ -76,6 +80,7 @@ class StackSeries:
         self._writer = writer
         self._params = params
         self._known = dict(known or {})
+        self._tracker = tracker
         self._done = 0
         self._count = 0
 
@@ -112,13 +117,28 @@ class StackSeries:
                 yield self._finish_plane(index, linker.add(labels))
         finally:
             self._writer.flush()
-        linked = linker.finish()
+        linked = yield from self._finish(linker, indices)
         for number, index in enumerate(indices):
             final = linked.relabel_provisional(number, self._read(index))
             self._write(index, final)
             yield Progress(number + 1, len(indices), "Linking plane")
         self._writer.flush()
         self._take(linked, {name: [known[name] for known in scores] for name in SCORES}, fixed)
+
+    def _finish(self, linker: Linker, indices: Sequence[Index]) -> Generator[Progress, None, Linked]:
+        """Link what was added, by whom the user chose."""
+        if self._tracker == "overlap":
+            return linker.finish()
+        yield Progress(self._done, len(self._planes), "Tracking with Trackastra")
+        tracker = load_tracker(self._tracker)
+
+        def find(apart: Linked) -> Any:
+            planes = [np.asarray(self._planes.plane(index)) for index in indices]
+            images = np.stack([plane if plane.ndim == 2 else plane.mean(axis=2) for plane in planes])
+            masks = [apart.relabel_provisional(n, self._read(index)) for n, index in enumerate(indices)]
+            return find_links(tracker, images, np.stack(masks), divisions=self._params.divisions)
+
+        return linker.finish(find)
 
     def _link_volumes(self, place: int, inner: int, fixed: dict[int, int]) -> Steps:
         """One series of volumes, each linked along z before."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Links = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-__all__ = ["link_frames", "link_t"]
+__all__ = ["link_frames", "link_t", "number_links"]
 
 PLACE, OVERLAP, SIZE = 0.5, 0.3, 0.2
 """What distance, overlap and size weigh in the cost of a link, which is from 0 to 1."""
@@ -77,6 +77,20 @@ def link_t(table: ObjectTable, params: LinkParams) -> tuple[NDArray[np.int64], d
         (int(chains[mother]), (int(chains[daughter]), int(chains[sisters[mother]])))
         for mother, daughter in zip(mothers.tolist(), daughters.tolist(), strict=True)
     ]
+    return _number(table, params, chains, families)
+
+
+def number_links(
+    table: ObjectTable, params: LinkParams, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], dict[int, tuple[int, ...]]]:
+    """The same from links that are known; an object that goes on as two has divided."""
+    divides = np.bincount(first, minlength=len(table)) > 1
+    plain = ~divides[first]
+    chains = number_chains(len(table), first[plain], second[plain])
+    families = []
+    for mother in np.flatnonzero(divides).tolist():
+        one, two, *_ = second[first == mother].tolist()
+        families.append((int(chains[mother]), (int(chains[one]), int(chains[two]))))
     return _number(table, params, chains, families)
 
 
