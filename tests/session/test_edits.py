@@ -248,6 +248,19 @@ def test_what_becomes_of_objects_that_are_there(world: World, keep: Any, second:
         assert "at most 10% lie on others, got 41%" in world.messages[0]
 
 
+def test_an_object_that_is_overwritten_loses_its_record(world: World) -> None:
+    book = world.session.book
+    for at in ((10, 10), (10, 13)):
+        accept(world, at, keep="overwrite")
+    assert [(r.area, r.source) for r in book.get("layer", 1)] == [(17, "edited")]
+    world.engine.radius = 6
+    accept(world, (10, 11), keep="overwrite")
+    assert (book.get("layer", 1), book.get("layer", 2)) == ((), ())
+    world.session.undo()
+    world.session.undo()
+    assert [r.area for r in book.get("layer", 1)] == [17]
+
+
 def test_a_small_overlap_is_no_reason_to_refuse(world: World) -> None:
     accept(world, (10, 10))
     accept(world, (10, 13), keep="objects", overlap=0.5)

@@ -81,6 +81,24 @@ def test_clicks_delete_merge_and_split(bench: Bench, edit: Any) -> None:
     np.testing.assert_array_equal(layer.data, scene())
 
 
+def test_keys_take_the_object_under_the_cursor_and_no_other(bench: Bench, edit: Any) -> None:
+    editor, layer = edit(scene())
+    viewer = bench.viewer
+    layer.selected_label = 1
+    viewer.mouse_over_canvas = True
+    viewer.cursor.position = (60, 60)
+    editor.delete_here()
+    np.testing.assert_array_equal(layer.data, scene())
+    assert "under the cursor" in bench.status[-1]
+    viewer.cursor.position = (35, 35)
+    editor.delete_here()
+    assert np.unique(layer.data).tolist() == [0, 1, 2]
+    layer.selected_label = 2
+    viewer.mouse_over_canvas = False
+    editor.delete_here()
+    assert np.unique(layer.data).tolist() == [0, 1]
+
+
 def test_taking_a_tool_up_and_down_gives_the_layer_back(bench: Bench, edit: Any) -> None:
     editor, layer = edit(scene())
     bench.controller.target_layer = layer

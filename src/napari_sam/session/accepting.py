@@ -236,6 +236,7 @@ class AcceptStep:
 
 def _covered(builder: EditBuilder, plane: Plane, mask: ObjectMask, label: int) -> list[int]:
     """Ids of other objects under a mask."""
+    mask = builder.inside(plane, mask)
     there = builder.read(plane, mask.box)[mask.mask]
     return [int(other) for other in np.unique(there) if other not in (0, label)]
 

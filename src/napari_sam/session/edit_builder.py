@@ -114,11 +114,23 @@ class EditBuilder:
 
     def overlap(self, plane: Plane | Index, mask: ObjectMask, label: int = 0) -> float:
         """Share of an object's pixels that lie on objects other than ``label``."""
-        mask = self._inside(_index(plane), mask)
+        mask = self.inside(plane, mask)
         if not mask.area:
             return 0.0
         there = self.read(plane, mask.box)[mask.mask]
         return float(np.count_nonzero((there != 0) & (there != label)) / len(there))
+
+    def inside(self, plane: Plane | Index, mask: ObjectMask) -> ObjectMask:
+        """The part of a mask inside the plane."""
+        index = _index(plane)
+        height, width = (n for n, value in zip(self.surface.shape, index, strict=True) if value is None)
+        r0, c0, r1, c1 = mask.box
+        if r0 >= 0 and c0 >= 0 and r1 <= height and c1 <= width:
+            return mask
+        top, left = max(r0, 0), max(c0, 0)
+        crop = mask.mask[top - r0 : max(height - r0, 0), left - c0 : max(width - c0, 0)]
+        scores = {"predicted_iou": mask.predicted_iou, "stability_score": mask.stability_score}
+        return ObjectMask.from_plane(crop, (top, left), **scores)
 
     # ------------------------------------------------------------- changing
     def set(
@@ -157,7 +169,7 @@ class EditBuilder:
         """
         index = _index(plane)
         self.surface.check_label(label)
-        mask = self._inside(index, mask)
+        mask = self.inside(index, mask)
         if not mask.area:
             return mask
         there = self.read(index, mask.box)
@@ -175,7 +187,7 @@ class EditBuilder:
     def erase(self, plane: Plane | Index, mask: ObjectMask, label: int | None = None) -> None:
         """Set pixels of a plane to 0; with ``label`` only those that it has."""
         index = _index(plane)
-        mask = self._inside(index, mask)
+        mask = self.inside(index, mask)
         if mask.area:
             there = self.read(index, mask.box)
             gone = mask.mask if label is None else mask.mask & (there == label)
@@ -271,17 +283,6 @@ class EditBuilder:
         if patch_of_mine is not None:
             kept.append(patch_of_mine)
         self._planes[index] = kept
-
-    def _inside(self, index: Index, mask: ObjectMask) -> ObjectMask:
-        """The part of a mask inside the plane."""
-        height, width = (n for n, value in zip(self.surface.shape, index, strict=True) if value is None)
-        r0, c0, r1, c1 = mask.box
-        if r0 >= 0 and c0 >= 0 and r1 <= height and c1 <= width:
-            return mask
-        top, left = max(r0, 0), max(c0, 0)
-        crop = mask.mask[top - r0 : max(height - r0, 0), left - c0 : max(width - c0, 0)]
-        scores = {"predicted_iou": mask.predicted_iou, "stability_score": mask.stability_score}
-        return ObjectMask.from_plane(crop, (top, left), **scores)
 
 
 def _index(plane: Plane | Index) -> Index:

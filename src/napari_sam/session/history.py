@@ -165,7 +165,7 @@ class History:
         Bytes that they may take; the oldest are dropped beyond it. The newest step is always kept.
     """
 
-    def __init__(self, limit: int = 10_000, budget: int = BUDGET) -> None:
+    def __init__(self, limit: int = 3000, budget: int = BUDGET) -> None:
         self.budget = budget
         self._limit = limit
         self._done: list[HistoryStep] = []

@@ -187,15 +187,22 @@ class LabelEditor:
         self._edit(partial(self._host.session.editing.split, label=label, points=points, read=read))
 
     def delete_here(self) -> None:
-        """Delete the object under the cursor, else the one at hand."""
-        if not self._at(self._host.viewer.cursor.position, self._delete_clicked):
+        """Delete the object under the cursor; the one at hand while the mouse is elsewhere."""
+        if self._choose_here():
             self.delete()
 
     def fill_holes_here(self) -> None:
-        """Fill the holes of the object under the cursor, else of the one at hand."""
-        if not self._at(self._host.viewer.cursor.position, self._choose_clicked):
-            self._host.session.status_changed.emit("No object under the cursor: the one at hand is edited.")
-        self.fill_holes()
+        """Fill the holes of the object under the cursor; of the one at hand while the mouse is elsewhere."""
+        if self._choose_here():
+            self.fill_holes()
+
+    def _choose_here(self) -> bool:
+        """Take the object under the cursor in hand; False where the mouse is over background."""
+        viewer = self._host.viewer
+        if not viewer.mouse_over_canvas or self._at(viewer.cursor.position, self._choose_clicked):
+            return True
+        self._host.session.status_changed.emit("No object of the layer under the cursor.")
+        return False
 
     # ------------------------------------------------------------- clicks
     def click(self, position: Any) -> bool:
