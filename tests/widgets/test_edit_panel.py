@@ -8,6 +8,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QOpenGLWidget, QPushButton
 
+from napari_sam.session.settings import SettingsFile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -94,6 +96,7 @@ def test_the_rule_of_accepting_is_shown_and_chosen(desk: Desk) -> None:
     assert (rule.ids, rule.label, rule.keep) == ("class", 7, "objects")
     assert not panel.label.isHidden()
     assert not desk.widget.overwrite
+    assert SettingsFile().load()[0].keep == "objects"  # what becomes of others is kept; an id is not
     for at in ((10, 10), (40, 40)):
         desk.click(*at)
         desk.widget.accept()

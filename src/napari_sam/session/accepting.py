@@ -253,9 +253,8 @@ def _shrink_records(builder: EditBuilder, plane: Plane, label: int) -> None:
 
 def without_prompts(step: HistoryStep) -> HistoryStep:
     """What is left of a step when its image, and with it its prompts, are gone: the objects."""
-    if isinstance(step, AcceptStep) and step.edit is not None:
-        return EditStep(step.edits, step.edit)
-    return step
+    edits, edit = getattr(step, "edits", None), getattr(step, "edit", None)
+    return step if edits is None or edit is None else EditStep(edits, edit)
 
 
 def _refusal(builder: EditBuilder, state: PromptState, label: int, rule: AcceptRule) -> str:

@@ -102,6 +102,8 @@ class Settings:
         One object at a time, or each click an object.
     hover : bool
         Show what a click under the cursor would give.
+    keep : "pixels", "objects" or "overwrite"
+        What an accepted object does to those that are there, as ``AcceptRule.keep``.
     rough_use : "mask", "box" or "both"
         What polygons, ellipses and refined objects are given to the model as.
     autosave : bool
@@ -128,6 +130,7 @@ class Settings:
     mode: Literal["one", "rapid"] = "one"
     hover: bool = False
     rough_use: Literal["mask", "box", "both"] = "both"
+    keep: Literal["pixels", "objects", "overwrite"] = "pixels"
     autosave: bool = True
     guided: bool = False
 
@@ -138,6 +141,7 @@ class Settings:
             ("scope", ("plane", "stack")),
             ("mode", ("one", "rapid")),
             ("rough_use", ("mask", "box", "both")),
+            ("keep", ("pixels", "objects", "overwrite")),
         ):
             if getattr(self, name) not in allowed:
                 raise SamError(f"Expected {name} in {allowed}, got {getattr(self, name)!r}.")
@@ -154,7 +158,7 @@ class Settings:
 
     def sees_as(self, other: Settings) -> bool:
         """True when the model sees, and answers, under both settings alike."""
-        names = ("model", "device", "warm", "mode", "hover", "rough_use", "autosave", "guided")
+        names = ("model", "device", "warm", "mode", "hover", "rough_use", "autosave", "guided", "keep")
         return replace(self, **{name: getattr(other, name) for name in names}) == other
 
 

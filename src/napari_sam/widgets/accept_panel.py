@@ -10,7 +10,11 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QSpinBox, QWidge
 from napari_sam.widgets.layer_combo import form_label, make_form, narrow
 
 if TYPE_CHECKING:
-    from napari_sam.session.accepting import Accepting, AcceptRule
+    from collections.abc import Callable
+
+    from napari_sam.session.accepting import AcceptRule
+    from napari_sam.session.session import Session
+    from napari_sam.session.settings import Settings
 
 __all__ = ["AcceptControls", "AcceptPanel"]
 
@@ -67,12 +71,14 @@ class AcceptPanel(QWidget):
 
 
 class AcceptControls:
-    """Joins the panel and the rule.
+    """Joins the panel and the rule; what the user chooses for others is kept for tomorrow.
 
     Parameters
     ----------
-    accepting : Accepting
-        Whose rule it is.
+    session : Session
+        Accepts by the rule.
+    save : callable
+        Takes settings and keeps them.
 
     Attributes
     ----------
@@ -80,9 +86,12 @@ class AcceptControls:
         To be laid out.
     """
 
-    def __init__(self, accepting: Accepting) -> None:
+    def __init__(self, session: Session, save: Callable[[Settings], object]) -> None:
         self.panel = AcceptPanel()
-        self._accepting = accepting
+        self._session = session
+        self._save = save
+        self._accepting = accepting = session.prompting.accepting
+        accepting.rule = replace(accepting.rule, keep=session.settings.keep)
         self.panel.show_rule(accepting.rule)
         accepting.rule_changed.connect(self.panel.show_rule)
         self.panel.ids.activated.connect(self._on_ids_activated)
@@ -100,7 +109,9 @@ class AcceptControls:
         self._change(ids=self.panel.ids.itemData(index))
 
     def _on_keep_activated(self, index: int) -> None:
-        self._change(keep=self.panel.keep.itemData(index))
+        keep = self.panel.keep.itemData(index)
+        self._change(keep=keep)
+        self._save(replace(self._session.settings, keep=keep))
 
     def _on_label_changed(self, label: int) -> None:
         self._change(label=label)

@@ -164,7 +164,7 @@ class SamWidget(ScriptableWidget):
         self._export = self._feature(
             ExportButtons(controller, self._runner, self._recovery_section.box.content)
         )
-        self._accept_controls = self._feature(AcceptControls(self._session.prompting.accepting))
+        self._accept_controls = self._feature(AcceptControls(self._session, self._image_section.set_settings))
         self._edit = self._feature(EditSection(controller))
         self._bindings.add(self._edit.actions)
         self._review = self._feature(ReviewSection(controller, self._runner))
