@@ -164,3 +164,23 @@ def test_impossible_settings_are_refused(change: dict[str, Any]) -> None:
 def test_what_the_model_sees(settings: dict[str, Any], where: Plane, measured: Any, expected: Any) -> None:
     seen = encode_settings_of(replace(Settings(), **settings), where, measured)
     assert (seen.object_size, seen.channels, seen.limits) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "alike"),
+    [
+        ({"mode": "rapid", "hover": True, "rough_use": "box"}, True),
+        ({"model": "vit_t", "device": "cpu", "warm": False}, True),
+        ({"object_size": 20.0}, False),
+        ({"percentiles": (0.0, 100.0)}, False),
+    ],
+    ids=["how prompts are given", "which model", "scale", "intensities"],
+)
+def test_settings_that_do_not_change_an_answer(changes: dict[str, Any], alike: bool) -> None:
+    assert Settings().sees_as(Settings(**changes)) is alike
+
+
+@pytest.mark.parametrize("changes", [{"mode": "fast"}, {"rough_use": "points"}, {"hover": "yes"}])
+def test_modes_that_there_are_not(changes: dict[str, Any]) -> None:
+    with pytest.raises(SamError, match="Expected"):
+        Settings(**changes)
