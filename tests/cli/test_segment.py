@@ -10,6 +10,7 @@ from skimage.io import imsave
 
 from napari_sam.cli.main import main
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io import open_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,14 +141,14 @@ def test_ctrl_c_keeps_what_is_finished(
 ) -> None:
     for name in ("a.png", "b.png"):
         imsave(tmp_path / name, make_plane(1))
-    write = tifffile.imwrite
+    write = tifffile.TiffWriter.write
 
-    def interrupted(path: Path, *arguments: object, **options: object) -> None:
-        if "b_labels" in str(path):
+    def interrupted(self: tifffile.TiffWriter, *arguments: object, **options: object) -> object:
+        if "b_labels" in self.filehandle.name:
             raise KeyboardInterrupt
-        write(path, *arguments, **options)
+        return write(self, *arguments, **options)
 
-    monkeypatch.setattr(tifffile, "imwrite", interrupted)
+    monkeypatch.setattr(tifffile.TiffWriter, "write", interrupted)
     assert main(["segment", str(tmp_path), "--out", str(tmp_path / "out")]) == 130
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a_labels.tif"]  # no half-written file either
     assert capsys.readouterr().err == "napari-sam: interrupted\n"
@@ -198,3 +199,14 @@ def test_segment_finds_zarr_images_in_a_folder(inference: SimpleNamespace, tmp_p
     zarr.save_array(tmp_path / "in" / "a.zarr", plane)
     assert main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
     assert tifffile.imread(tmp_path / "out" / "a_labels.tif").max() == 2
+
+
+def test_labels_have_the_scale_of_their_image(inference: SimpleNamespace, tmp_path: Path) -> None:
+    planes = np.zeros((3, 20, 60), np.uint8)
+    planes[:, 4:9, 4:9] = 200
+    metadata = {"axes": "ZYX", "unit": "um", "spacing": 2.0}
+    tifffile.imwrite(tmp_path / "a.tif", planes, imagej=True, resolution=(4, 2), metadata=metadata)
+    assert main(["segment", str(tmp_path / "a.tif"), "--out", str(tmp_path)]) == 0
+    back = open_image(tmp_path / "a_labels.tif")
+    assert (back.axes, back.unit, back.scale) == ("ZYX", "micrometer", {"X": 0.25, "Y": 0.5, "Z": 2.0})
+    assert back.data.dtype == np.int32

@@ -132,7 +132,7 @@ def _export(
 ) -> list[Path]:
     from napari_sam.stacks.outputs import add_labels, make_content, write_outputs
 
-    name = name_image(source).removesuffix(LABELS_ENDING)
+    name = _name_labels(source)
     labels = replace(open_image(source), name=name)
     path = None if images is None else _find_image(images, name)
     image = None if path is None else open_image(path)
@@ -157,6 +157,22 @@ def _export(
         content = make_content(labels)
         written.append(add_labels(path, content, options.name, overwrite=options.overwrite))
     return written
+
+
+def _name_labels(source: Path) -> str:
+    """What the outputs of a label image are called; those inside an image like the image.
+
+    Examples
+    --------
+    >>> _name_labels(Path("a_labels.tif")), _name_labels(Path("a.zarr/labels/objects"))
+    ('a', 'a')
+    >>> _name_labels(Path("a.zarr/labels/cells"))
+    'a_cells'
+    """
+    if source.parent.name == "labels" and ".zarr" in "".join(part[-5:].lower() for part in source.parts[:-2]):
+        inside = "" if source.name == "objects" else f"_{source.name}"
+        return name_image(source.parent.parent).removesuffix(LABELS_ENDING) + inside
+    return name_image(source).removesuffix(LABELS_ENDING)
 
 
 def _looks_like_an_image(labels: ImageStack) -> bool:

@@ -1,35 +1,34 @@
-"""What a run writes: which file belongs to which input, and files that appear whole or not at all."""
+"""What a run writes: which file belongs to which input, and label images with their axes and scale."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import LABELS_ENDING, name_image
+from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image
 from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["name_outputs", "write_labels"]
 
 
-def write_labels(path: Path, labels: NDArray[np.int32], axes: str, *, overwrite: bool = False) -> None:
-    """Write labels as a compressed TIFF, whole or not at all.
+def write_labels(path: Path, labels: NDArray[Any], image: ImageStack, *, overwrite: bool = False) -> None:
+    """Write labels as a compressed OME-TIFF with the axes and scale of their image, whole or not at all.
 
     Parameters
     ----------
     path : Path
         The new file.
-    labels : (..., Y, X) int32 array
-        0 = background.
-    axes : str
-        One letter per axis.
+    labels : (..., Y, X) integer array
+        0 = background. Their type stays.
+    image : ImageStack
+        What the labels are of.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -38,14 +37,13 @@ def write_labels(path: Path, labels: NDArray[np.int32], axes: str, *, overwrite:
     FileExistsError
         When it exists and may not.
     """
-    import tifffile
+    from napari_sam.stacks.outputs import make_content
+    from napari_sam.stacks.outputs.tiff import write_ome_tiff
 
-    def write(temporary: Path) -> None:
-        tifffile.imwrite(
-            temporary, labels, compression="zlib", photometric="minisblack", metadata={"axes": axes}
-        )
-
-    replace_file(path, write, overwrite=overwrite)
+    axes = image.axes.removesuffix("C")
+    scale = {axis: step for axis, step in image.scale.items() if axis in axes}
+    content = make_content(ImageStack(labels, axes, scale, image.unit, name_image(path)))
+    replace_file(path, lambda temporary: write_ome_tiff(temporary, content), overwrite=overwrite)
 
 
 def name_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:

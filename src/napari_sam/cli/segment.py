@@ -46,9 +46,10 @@ examples:
   napari-sam segment embryo.tif --out labels --link z
   napari-sam segment movie.tif --out tracks --link t
 
-NAME.tif gives NAME_labels.tif: int32, 0 is the background. Of a stack (time, z ...) each plane is segmented
-on its own, unless --link says how its objects go on from plane to plane. Large TIFF files and zarr images are
-read tile by tile. A file that cannot be read is reported and the others go on; the exit code is then 2.
+NAME.tif gives NAME_labels.tif: int32, with the image's axes and scale; 0 is the background. Of a stack (time,
+z ...) each plane is segmented on its own, unless --link says how its objects go on from plane to plane. Large
+TIFF files and zarr images are read tile by tile. A file that cannot be read is reported and the others go on;
+the exit code is then 2.
 """
 
 _log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def _segment_file(
 ) -> tuple[Path, str, list[str]]:
     """Segment each plane on its own and write; the labels' path, how many objects, and notes."""
     found = _segment_planes(stack, predictor, options, bar, source)
-    write_labels(target, found.labels, stack.axes.removesuffix("C"), overwrite=options.overwrite)
+    write_labels(target, found.labels, stack, overwrite=options.overwrite)
     if options.table:
         leading = stack.axes[: stack.axes.index("Y")]
         write_table(name_table(target), found.tables, leading, overwrite=options.overwrite)

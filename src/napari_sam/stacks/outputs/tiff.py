@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_sam.stacks.image_io import ImageStack
     from napari_sam.stacks.outputs.content import Content
 
-__all__ = ["fits_imagej", "write_tiff"]
+__all__ = ["fits_imagej", "write_ome_tiff", "write_tiff"]
 
 LARGEST_FILE: Final = 1 << 31
 """Bytes before compression; ImageJ's own reader counts in 32 bits."""
@@ -52,10 +52,18 @@ def write_tiff(path: Path, content: Content) -> None:
     ImageError
         When ids do not fit into 32 bits.
     """
+    named = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    _write(path, content.labels, ome=named or not fits_imagej(content.labels))
+
+
+def write_ome_tiff(path: Path, content: Content) -> None:
+    """Write a compressed OME-TIFF of any name, whose ids have the labels' own type."""
+    _write(path, content.labels, ome=True)
+
+
+def _write(path: Path, labels: ImageStack, *, ome: bool) -> None:
     import tifffile
 
-    labels = content.labels
-    ome = path.name.lower().endswith((".ome.tif", ".ome.tiff")) or not fits_imagej(labels)
     dtype = _choose_ome_type(labels) if ome else np.dtype(np.uint16)
     options: dict[str, Any] = {"metadata": _describe_ome(labels)} if ome else _describe_imagej(labels)
     with tifffile.TiffWriter(
