@@ -61,6 +61,13 @@ def square(value: float, around: float = 0.0, noise: float = 0.0) -> np.ndarray:
     return image
 
 
+def beside(value: float) -> np.ndarray:
+    """A square of 50 on 10 whose right half of the surroundings is a neighbour."""
+    image = square(50, 10)
+    image[:, 20:] = value
+    return image
+
+
 SQUARE = ObjectMask(np.ones((10, 10), bool), (10, 10))
 
 
@@ -69,6 +76,8 @@ SQUARE = ObjectMask(np.ones((10, 10), bool), (10, 10))
     [
         pytest.param(square(50, 10), SQUARE, False, 40.0, id="bright"),
         pytest.param(square(10, 50), SQUARE, True, -40.0, id="dark"),
+        pytest.param(beside(50), SQUARE, False, 40.0, id="touching"),
+        pytest.param(-beside(50), SQUARE, True, -40.0, id="dark-and-touching"),
         pytest.param(square(12, 10, noise=5), SQUARE, True, math.nan, id="lost-in-texture"),
         pytest.param(np.dstack([square(50), square(10)]), SQUARE, False, 30.0, id="channels"),
         pytest.param([square(50, 10), square(0)[::2, ::2]], SQUARE, False, 40.0, id="pyramid"),

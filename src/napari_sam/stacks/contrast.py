@@ -20,8 +20,13 @@ TEXTURE: Final = 1.5
 """A difference below so many spreads of the surroundings says nothing."""
 
 
-def measure_contrast(image: Any, mask: ObjectMask, *, certain: bool = False) -> float:
-    """Mean intensity of an object less the median around it; nan where there is nothing to compare.
+def measure_contrast(
+    image: Any, mask: ObjectMask, *, dark: bool | None = None, certain: bool = False
+) -> float:
+    """Mean intensity of an object less that around it; nan where there is nothing to compare.
+
+    Around a bright object the lower quartile counts, around a dark one the upper: neighbours that touch it
+    are no background.
 
     Parameters
     ----------
@@ -29,6 +34,8 @@ def measure_contrast(image: Any, mask: ObjectMask, *, certain: bool = False) -> 
         Only the object's surroundings are read; channels are averaged.
     mask : ObjectMask
         The object.
+    dark : bool or None
+        Whether the object is darker than its surroundings; None to see for oneself.
     certain : bool
         Whether it is also nan where the surroundings themselves differ as much.
 
@@ -52,7 +59,7 @@ def measure_contrast(image: Any, mask: ObjectMask, *, certain: bool = False) -> 
     around = binary_dilation(inside, iterations=RIM) & ~binary_dilation(inside, iterations=GAP)
     if not inside.any() or not around.any():
         return float("nan")
-    middle = float(np.median(window[around]))
-    contrast = float(window[inside].mean()) - middle
-    spread = float(np.median(np.abs(window[around] - middle)))
-    return float("nan") if certain and abs(contrast) <= TEXTURE * spread else contrast
+    lower, middle, upper = (float(value) for value in np.quantile(window[around], (0.25, 0.5, 0.75)))
+    mean = float(window[inside].mean())
+    contrast = mean - (upper if (mean < middle if dark is None else dark) else lower)
+    return float("nan") if certain and abs(contrast) <= TEXTURE * (upper - lower) / 2 else contrast

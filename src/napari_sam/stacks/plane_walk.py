@@ -326,7 +326,9 @@ class PlaneWalk:
 
 def _compare(image: Any, mask: ObjectMask, one: _Live) -> float:
     """Contrast of a mask over that at its anchor; 1 where that does not tell."""
-    return 1.0 if math.isnan(one.contrast) else measure_contrast(image, mask) / one.contrast
+    if math.isnan(one.contrast):
+        return 1.0
+    return measure_contrast(image, mask, dark=one.contrast < 0) / one.contrast
 
 
 def _as_anchor(key: int, plane: int, mask: ObjectMask) -> PlaneObject:
