@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Points, Shapes
 from watching import camera_of
 
 from napari_sam.errors import SamError
+from napari_sam.viewer.tools import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ def prompt_layers(world: World) -> tuple[Any, Any]:
 def click(world: World, rng: Rng) -> None:
     points, _ = prompt_layers(world)
     if points is not None and world.session.plane is not None and points in world.viewer.layers:
-        points.add(whole(world, place(world, rng)))
+        points.add(whole(world, place(world, rng))[-points.ndim :])
 
 
 @action("prompts", 2, pure=True)
@@ -129,7 +130,7 @@ def draw_shape(world: World, rng: Rng) -> None:
     corners = [(row, col), (row, col + width), (row + height, col + width), (row + height, col)]
     if kind == "line":
         corners = corners[::2]
-    shapes.add([whole(world, corner) for corner in corners], shape_type=kind)
+    shapes.add([whole(world, corner)[-shapes.ndim :] for corner in corners], shape_type=kind)
 
 
 @action("prompts", 1, pure=True)
@@ -147,8 +148,7 @@ def clear(world: World, rng: Rng) -> None:
 
 @action("none", 2)
 def tool(world: World, rng: Rng) -> None:
-    names = ("points", "box", "ellipse", "polygon", "scribble", "refine")
-    world.controller.draw(some(rng, names[:2]))
+    world.controller.tools.choose(some(rng, TOOLS))
 
 
 @action("prompts", 1)
@@ -193,6 +193,62 @@ for _name, _effect, _weight, _pure in (
     ("review_delete", "layer", 0.7, True),
 ):
     action(_effect, _weight, _pure)(press(_name))
+
+
+@action("layer", 1.5)
+def edit_click(world: World, rng: Rng) -> None:
+    """Take up an edit tool, or click with it."""
+    editor = world.widget._edit.editor
+    if rng.random() < 0.4:
+        editor.take(some(rng, ["pick", "delete", "merge", "split", ""]))
+        return
+    hover(world, rng)
+    editor.click(world.viewer.cursor.position)
+
+
+@action("layer", 1)
+def lasso(world: World, rng: Rng) -> None:
+    """Draw a lasso, and do something with what is in it."""
+    review = world.widget._review
+    review.draw_lasso()
+    layer, plane = world.viewer.layers.selection.active, world.session.plane
+    if isinstance(layer, Shapes) and plane is not None and layer.ndim == len(plane.index):
+        row, col = place(world, rng)
+        corners = [(row - 12, col - 12), (row - 12, col + 12), (row + 12, col + 12), (row + 12, col - 12)]
+        layer.add([whole(world, corner) for corner in corners], shape_type="polygon")
+    getattr(review, some(rng, ["delete_inside", "merge_inside", "accept_inside"]))()
+
+
+@action("any", 1)
+def propagate_some(world: World, rng: Rng) -> None:
+    try:
+        world.widget.propagate(some(rng, ["auto", "prompts", "all", int(rng.integers(1, 6))]))
+    except (SamError, ValueError):
+        return
+    if rng.random() < 0.3:
+        world.breathe(0.02)
+        world.widget.cancel()
+
+
+@action("any", 0.5)
+def correct_propagation(world: World, rng: Rng) -> None:
+    world.widget.correct_propagation()
+
+
+@action("prompts", 0.5)
+def other_prompt_layer(world: World, rng: Rng) -> None:
+    """Prompts from a layer of the user's, or from ours again."""
+    mine = [x for x in world.viewer.layers if isinstance(x, Points) and not world.controller.owns(x)]
+    world.controller.use_points(some(rng, [None, *mine]))
+
+
+@action("none", 0.5)
+def export(world: World, rng: Rng) -> None:
+    layer = some(rng, [layer for layer in world.labels if not layer.multiscale])
+    exporter = world.widget._export.exporter
+    if layer is not None:
+        path = world.folder / f"export-{rng.integers(4)}"
+        exporter.export(layer, some(rng, ["geojson", "csv", "tiff"]), path)
 
 
 # ---------------------------------------------------------------- objects

@@ -245,4 +245,5 @@ def add_quietly(viewer: Any, layer: Any, place: int | None = None) -> None:
     """Add a layer, on top or at a place; the one that is selected stays so, and with it the tool in hand."""
     active = viewer.layers.selection.active
     viewer.layers.insert(len(viewer.layers) if place is None else min(place, len(viewer.layers)), layer)
-    viewer.layers.selection.active = active
+    if active is None or active in viewer.layers:  # a lasso goes when another layer is selected
+        viewer.layers.selection.active = active

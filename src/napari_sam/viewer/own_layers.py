@@ -112,7 +112,8 @@ class OwnLayers:
         below = [index for index, other in enumerate(layers) if self.owns(other)]
         if below:
             layers.move(layers.index(layer), below[0])
-        layers.selection.active = active
+        if active is None or active in layers:  # a lasso goes when another layer is selected
+            layers.selection.active = active
         return layer
 
     def remove(self) -> None:
