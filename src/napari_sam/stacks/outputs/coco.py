@@ -80,6 +80,7 @@ def _count_runs(mask: ObjectMask, height: int, width: int) -> list[int]:
     Examples
     --------
     >>> import numpy as np
+    >>> from napari_sam.types import ObjectMask
     >>> _count_runs(ObjectMask.from_plane(np.ones((2, 1), bool), (1, 1)), 3, 3)
     [4, 2, 3]
     """
