@@ -136,6 +136,9 @@ def test_label_folders_pair_with_what_segment_writes(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert list(list_by_stem(tmp_path, labels=True)) == ["a", "b"]
     assert list(list_by_stem(tmp_path)) == ["b"]
+    (tmp_path / "c_labels.ome.tif").touch()
+    assert list(list_by_stem(tmp_path, labels=True)) == ["a", "b", "c"]
+    assert list(list_by_stem(tmp_path)) == ["b"]
     (tmp_path / "b.tif").touch()
     with pytest.raises(ImageError, match=r"b\.png and b\.tif"):
         list_by_stem(tmp_path)

@@ -44,7 +44,7 @@ def labels() -> Any:
     ("ending", "title"),
     [
         (".zip", "ImageJ ROIs"),
-        (".geojson", "GeoJSON polygons (QuPath)"),
+        (".geojson", "GeoJSON polygons for QuPath"),
         (".json", "COCO JSON with RLE"),
         (".csv", "Measurements"),
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import list_by_stem, read_image
+from napari_sam.stacks.image_io import list_by_stem, name_image, read_image
 from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def find_companion(path: Path, source: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = list_by_stem(path, labels=True).get(source.stem)
+    found = list_by_stem(path, labels=True).get(name_image(source))
     if found is None:
         raise FileNotFoundError(2, f"no label image for {source.name} in this folder", str(path))
     return found

@@ -122,7 +122,8 @@ def list_by_stem(folder: Path, *, labels: bool = False) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if not is_image_file(path, labels=labels):
             continue
-        stem = path.stem.removesuffix(LABELS_ENDING) if labels else path.stem
+        stem = name_image(path)
+        stem = stem.removesuffix(LABELS_ENDING) if labels else stem
         if stem in found:
             raise ImageError(f"Expected one image per name, got {found[stem].name} and {path.name}.")
         found[stem] = path
@@ -138,4 +139,4 @@ def is_image_file(path: Path, *, labels: bool = False) -> bool:
     """Whether a path is a visible image file, by its suffix; label images of ours only if asked for."""
     if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
         return False
-    return labels or not path.stem.endswith(LABELS_ENDING)
+    return labels or not name_image(path).endswith(LABELS_ENDING)
