@@ -203,7 +203,7 @@ def _motion(volumes: Any, predictor: Any) -> None:
     for speed in (1.0, 4.0, 8.0, 12.0):
         series = [_make_series(seed, speed=speed) for seed in range(2)]
         for motion in (False, True):
-            params = PropagationParams(motion=motion, max_regrowth=float("inf"), min_contrast=0.0)
+            params = PropagationParams.for_series(motion=motion)
             name = f"{speed:g} px a frame, {'expected to go on' if motion else 'where it was'}"
             rows.append([name, *_score(series, predictor, params)])
     print_table(["time series", *HEAD], rows)

@@ -96,6 +96,29 @@ def test_bad_requests(stack: Path, capsys: Any, table: str, options: list[str], 
     assert not out.exists()
 
 
+def test_time_series_have_limits_of_their_own(stack: Path, monkeypatch: Any) -> None:
+    from napari_sam.inference.propagation_values import PropagationParams
+    from napari_sam.stacks import prompted_stacks
+
+    seen: list[PropagationParams] = []
+    real = prompted_stacks.iter_propagated_labels
+
+    def spy(*args: Any, params: PropagationParams, **options: Any) -> Any:
+        seen.append(params)
+        return real(*args, params=params, **options)
+
+    monkeypatch.setattr(prompted_stacks, "iter_propagated_labels", spy)
+    table = HEAD + "2,1,8,8,1\n"
+    run(stack, table, "--overwrite")
+    run(stack, table, "--overwrite", "--motion", "--min-score", "0.3")
+    run(stack, table, "--overwrite", "--motion", "--max-regrowth", "2")
+    assert seen == [
+        PropagationParams(),
+        PropagationParams.for_series(min_score=0.3),
+        PropagationParams.for_series(max_regrowth=2.0),
+    ]
+
+
 def test_nothing_is_overwritten_unasked(stack: Path, capsys: Any) -> None:
     table = HEAD + "2,1,8,8,1\n"
     assert run(stack, table)[0] == 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_command", "run_propagate"]
 
+LIMITS: Final = ("min_overlap", "max_area_change", "max_regrowth", "min_contrast", "min_score")
 ENDINGS: Final = {
     ".tif": "tiff",
     ".tiff": "tiff",
@@ -78,12 +79,16 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     for name, text in (
         ("min_overlap", "an object ends where less of it lies on the plane before"),
         ("max_area_change", "an object ends where its area changes by more than this factor"),
-        ("max_regrowth", "an object that shrank ends where it grows again by more; inf for time series"),
+        ("max_regrowth", "an object that shrank ends where it grows again by more; not with --motion"),
+        (
+            "min_contrast",
+            "an object ends where it stands out by less of what it does at first; not with --motion",
+        ),
         ("min_score", "an object ends where its predicted IoU is less"),
     ):
         value = getattr(default, name)
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=float, default=value, metavar="X", help=f"{text} ({value:g})"
+            f"--{name.replace('_', '-')}", type=float, metavar="X", help=f"{text} ({value:g})"
         )
     parser.add_argument(
         "--no-stops", action="store_true", help="objects go on at jumps, which are only flagged"
@@ -142,18 +147,16 @@ def run_propagate(options: argparse.Namespace) -> int:
 
 
 def _read_params(options: argparse.Namespace) -> PropagationParams:
-    return PropagationParams(
+    make = PropagationParams.for_series if options.motion else PropagationParams
+    given = {name: value for name in LIMITS if (value := getattr(options, name)) is not None}
+    return make(
         prompts=options.hand_on,
         direction=options.direction,
         first=options.first,
         last=options.last,
-        min_overlap=options.min_overlap,
-        max_area_change=options.max_area_change,
-        max_regrowth=options.max_regrowth,
-        min_score=options.min_score,
         stop_at_jumps=not options.no_stops,
         between=options.between,
-        motion=options.motion,
+        **given,
     )
 
 

@@ -124,6 +124,17 @@ class PropagationParams:
     motion: bool = False
     margin: float = 1.0
 
+    @classmethod
+    def for_series(cls, **changes: Any) -> PropagationParams:
+        """Those for time series: cells move on, round up and divide, and dyes bleach.
+
+        Parameters
+        ----------
+        **changes
+            Fields that are to be otherwise.
+        """
+        return cls(**{"motion": True, "max_regrowth": math.inf, "min_contrast": 0.0, **changes})
+
     def __post_init__(self) -> None:
         read_kinds(self.prompts)
         for name in ("min_overlap", "min_contrast", "min_score", "doubt"):

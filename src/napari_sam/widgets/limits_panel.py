@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton, QVBoxLayout, QWidget
@@ -105,13 +104,9 @@ class LimitsPanel(QWidget):
             slider.setEnabled(params.stop_at_jumps or name == "doubt")
 
     def _on_motion_clicked(self, on: bool) -> None:
-        # along t a cell that divides or rounds up shrinks and grows again, and dyes bleach
-        default = PropagationParams()
-        self._desk.set_params(
-            motion=on,
-            max_regrowth=math.inf if on else default.max_regrowth,
-            min_contrast=0.0 if on else default.min_contrast,
-        )
+        chosen = PropagationParams.for_series() if on else PropagationParams()
+        names = ("motion", "max_regrowth", "min_contrast")
+        self._desk.set_params(**{name: getattr(chosen, name) for name in names})
 
     def _on_reset_clicked(self) -> None:
         default = PropagationParams()
