@@ -82,6 +82,11 @@ def whole(world: World, position: tuple[float, float]) -> np.ndarray:
     return np.array([next(inside) if i is None else i for i in plane.index], float)
 
 
+def fit(position: np.ndarray, layer: Any) -> np.ndarray:
+    """The position with as many numbers as a layer has axes."""
+    return np.concatenate([np.zeros(max(layer.ndim - len(position), 0)), position])[-layer.ndim :]
+
+
 def prompt_layers(world: World) -> tuple[Any, Any]:
     prompts = world.controller.prompts
     return prompts.points, prompts.shapes
@@ -92,7 +97,7 @@ def prompt_layers(world: World) -> tuple[Any, Any]:
 def click(world: World, rng: Rng) -> None:
     points, _ = prompt_layers(world)
     if points is not None and world.session.plane is not None and points in world.viewer.layers:
-        points.add(whole(world, place(world, rng))[-points.ndim :])
+        points.add(fit(whole(world, place(world, rng)), points))
 
 
 @action("prompts", 2, pure=True)
@@ -130,7 +135,7 @@ def draw_shape(world: World, rng: Rng) -> None:
     corners = [(row, col), (row, col + width), (row + height, col + width), (row + height, col)]
     if kind == "line":
         corners = corners[::2]
-    shapes.add([whole(world, corner)[-shapes.ndim :] for corner in corners], shape_type=kind)
+    shapes.add([fit(whole(world, corner), shapes) for corner in corners], shape_type=kind)
 
 
 @action("prompts", 1, pure=True)
