@@ -1,4 +1,4 @@
-"""Labels with the records of their objects, for napari's own Save and Open: two files, one beside the other."""
+"""Labels with the records of their objects, for napari's own Save and Open: one file beside the other."""
 
 from __future__ import annotations
 
