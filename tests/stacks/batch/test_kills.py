@@ -70,11 +70,11 @@ def test_killed_at_random_the_labels_are_those_of_an_undisturbed_run(batch: Any,
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends Ctrl+C to a process of its own")
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_ctrl_c_finishes_what_is_in_work(workers: str, batch: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["--workers=0", "--workers=2", "--scheduler=local:2"])
+def test_ctrl_c_finishes_what_is_in_work(where: str, batch: Any, tmp_path: Path) -> None:
     for i in range(30):
         batch.add(f"more{i}.tif", 10 + i)
-    command = [*COMMAND, str(batch.images), "--out", str(batch.out), "--device", "cpu", "--workers", workers]
+    command = [*COMMAND, str(batch.images), "--out", str(batch.out), "--device", "cpu", where]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

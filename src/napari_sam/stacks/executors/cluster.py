@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_sam.errors import BatchError
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["Cluster"]
 
 CONNECT_SECONDS: Final = 30
+
+_IGNORE_INTERRUPT: Final = """
+import signal, threading
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+"""
+"""Run in every worker of our own: Ctrl+C in a terminal reaches them too, and they would end at once."""
+COUNT_SECONDS: Final = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +63,17 @@ class Cluster:
                 "pip install 'napari-sam-workbench[cluster]'."
             ) from error
         # it sets its own level to INFO, and says a page at every start and end
-        logging.getLogger("distributed").setLevel(logging.WARNING)
+        is_local = address.startswith("local:")
+        logging.getLogger("distributed").setLevel(logging.ERROR if is_local else logging.WARNING)
         self._job, self._digest, self._folder = job.to_json(), digest, folder
         self._events: queue.Queue[tuple[Unit, Any]] = queue.Queue()
         self._futures: dict[str, Any] = {}
         self._cluster: Any = None
-        if address.startswith("local:"):
+        if is_local:
             count = _read_count(address)
             self._cluster = distributed.LocalCluster(
                 n_workers=count,
+                preload=[_IGNORE_INTERRUPT],
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address="127.0.0.1:0",
@@ -75,13 +86,13 @@ class Cluster:
             if self._cluster is not None:
                 self._cluster.close()
             raise BatchError(
-                f"Expected a dask scheduler at {address}, got no answer ({error}); start one with `dask "
-                "scheduler`, or "
-                "use --scheduler local:2."
+                f"Expected a dask scheduler at {address}, got no answer ({error}); start one with "
+                "`dask scheduler`, or use --scheduler local:2."
             ) from error
         self._killed = distributed.scheduler.KilledWorker
         self._told_ready = False
-        self._threads = 0
+        self._threads = 1
+        self._counted = 0.0
         self._count_threads()
 
     @property
@@ -119,7 +130,7 @@ class Cluster:
                 self._take(*self._events.get_nowait(), found)
         except queue.Empty:
             pass
-        if found:
+        if found or time.monotonic() > self._counted + COUNT_SECONDS:
             self._count_threads()
         if self._client.status not in ("running", "connecting"):
             found.append(Event("broken", message="The connection to the scheduler is lost."))
@@ -136,10 +147,13 @@ class Cluster:
             self._cluster.close()
 
     def _count_threads(self) -> None:
+        before, self._counted = self._threads, time.monotonic()
         try:
             self._threads = sum(self._client.nthreads().values())
         except (OSError, TimeoutError) as error:  # ``wait`` notices when the connection is lost for good
             logger.debug("no answer from the scheduler: %s", error)
+        if before and not self._threads:
+            logger.warning("The cluster has no workers; the batch waits for some.")
 
     def _take(self, unit: Unit, future: Any, found: list[Event]) -> None:
         if self._futures.pop(unit.source, None) is None:
