@@ -30,6 +30,7 @@ from napari_sam.widgets.export_buttons import ExportButtons
 from napari_sam.widgets.feature import Feature, take_apart
 from napari_sam.widgets.guide import Guide
 from napari_sam.widgets.image_section import ImageSection
+from napari_sam.widgets.job_clock import JobClock
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.keyboard import FOCUS_RING, move_focus
 from napari_sam.widgets.keys_section import KeysSection
@@ -90,7 +91,7 @@ class SamWidget(ScriptableWidget):
         self._image_section = ImageSection(self._session, self._controller, file)
         self._prompt_panel = PromptPanel()
         self._auto_panel = AutoPanel()
-        self._status = StatusLine("Open an image to begin.")
+        self._status, self._clock = StatusLine("Open an image to begin."), JobClock()
         self._features: list[Feature] = []
         self._make_features()
         self._lay_out()
@@ -206,6 +207,7 @@ class SamWidget(ScriptableWidget):
     def _connect(self) -> None:
         session, controller = self._session, self._controller
         model, prompt, auto = self._model_panel, self._prompt_panel, self._auto_panel
+        self._runner.busy_changed.connect(self._on_runner_changed)
         session.status_changed.connect(self._on_status_changed)
         session.state_changed.connect(self._on_session_changed)
         session.progressed.connect(self._on_session_progressed)
@@ -293,7 +295,14 @@ class SamWidget(ScriptableWidget):
     def _on_status_changed(self, text: str) -> None:
         self._status.say(text)
 
+    def _on_runner_changed(self, busy: bool) -> None:
+        if busy:
+            self._clock.begin()
+        else:
+            self._status.note(self._clock.end())
+
     def _on_session_progressed(self, progress: Progress | None) -> None:
+        self._status.note(self._clock.estimate(progress))
         self._auto_panel.show_progress(progress)
         self._activity.show(progress)
 

@@ -27,6 +27,12 @@ class StatusLine(QLabel):
         """The text as it was said."""
         return self._said
 
+    def note(self, text: str) -> None:
+        """Add something to what was said last, such as how long it took; empty for nothing."""
+        said = self._said
+        self.say(f"{said} {text}" if text and said else said)
+        self._said = said
+
     def say(self, text: str) -> None:
         """Show a text; its tooltip holds all of it."""
         self._said = text
