@@ -69,6 +69,13 @@ def test_merge_keeps_the_first_id_and_its_prompts(desk: World) -> None:
     undo_and_redo(desk, before)
 
 
+def test_merging_with_what_is_not_there_changes_nothing(desk: World) -> None:
+    edit = desk.session.editing.merge("layer", HERE, [2, 77])
+    assert edit.is_empty
+    assert desk.status[-1] == "Nothing changed: the others are not in this plane."
+    assert desk.session.book.get("layer", 2)[0].source == "prompts"
+
+
 def test_split_gives_the_smaller_half_the_next_id(desk: World) -> None:
     before = desk.sink.layer.data.copy()
     desk.session.editing.split("layer", HERE, 2, ((11, 14), (11, 19)))

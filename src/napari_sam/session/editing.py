@@ -98,7 +98,10 @@ class Editing:
         builder = self._edits.begin(layer, f"merge {_name(wanted)}")
         for label in others:
             for where in _planes(builder, label, index, everywhere):
-                builder.set(where, builder.mask_of(where, label), kept, "overwrite")
+                mask = builder.mask_of(where, label)
+                if not mask.area:
+                    continue
+                builder.set(where, mask, kept, "overwrite")
                 _forget(builder, label, where)
                 _touch(builder, kept, where, builder.mask_of(where, kept), edit="merge", merged=list(others))
             if everywhere:
