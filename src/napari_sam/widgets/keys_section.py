@@ -69,7 +69,7 @@ class KeysPanel(QWidget):
         if shortcut.group not in self._heads:
             head = self._heads[shortcut.group] = QLabel(shortcut.group)
             head.setToolTip(f"Keys of {shortcut.group.lower()}.")
-            head.setEnabled(False)
+            head.setStyleSheet("QLabel { text-decoration: underline; padding-top: 4px; }")
             self._grid.addWidget(head, self._grid.rowCount(), 0, 1, 2)
         row = self._grid.rowCount()
         self._grid.addWidget(key, row, 0)
