@@ -255,7 +255,14 @@ class FakeEngine:
         return Candidates.from_objects(objects, shape)
 
     def iter_segment_stack(
-        self, planes: Any, predictor: Any, axis: Any, method: str, region: Any, filters: FilterParams
+        self,
+        planes: Any,
+        predictor: Any,
+        axis: Any,
+        method: str,
+        region: Any,
+        filters: FilterParams,
+        cut: bool = False,
     ) -> Generator[Progress, None, Any]:
         """Everything above 100 is an object; the linking is the real one."""
         self.searched.append((method, region))

@@ -12,6 +12,7 @@ import zarr
 import napari_sam as ns
 from napari_sam.errors import ImageError, SamError
 from napari_sam.evaluation import evaluate_labels, evaluate_tracks
+from napari_sam.inference.region import Region
 from napari_sam.sample_data import make_nuclei
 from napari_sam.sample_series import make_dividing_nuclei
 from napari_sam.stacks.image_io import ImageStack
@@ -172,6 +173,16 @@ def test_nothing_is_found_in_nothing(image, axis, model):
     assert result.labels.max() == result.count == 0
     assert result.tracks.shape == (0, 4)
     assert result.parents == {}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_only_a_region_of_every_plane(cut, model, volume, expected):
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[:, : SIDE // 2] = True
+    region = Region.from_mask(mask, (SIDE, SIDE))
+    labels = finish(iter_segment_stack(volume[0], model, region=region, cut=cut))[0].labels
+    assert 0 < labels.max() < expected.max()
+    assert (labels[:, :, SIDE // 2 :] > 0).any() != cut
 
 
 def test_planes_of_nan_among_others(model, volume):

@@ -107,6 +107,11 @@ def test_cancel_keeps_what_is_finished_as_one_step(bench: Bench, sink: StackSink
     bench.runner.run()
     assert [bool(plane.any()) for plane in labels_of(bench).data] == [True] * 2 + [False] * 3
     assert bench.status[-1] == "Cancelled; 2 planes that were finished are kept."
+    book = bench.session.book
+    records = book.get(bench.session.layer_token(labels_of(bench)), 1)
+    assert [(r.plane, r.source, r.area) for r in records] == [
+        ((k, None, None), "automatic", 100) for k in (0, 1)
+    ]
     bench.session.undo()
     assert "movie objects" not in bench.viewer.layers
 

@@ -238,6 +238,7 @@ class Engine(Protocol):
         method: str,
         region: Region | None,
         filters: FilterParams,
+        cut: bool = False,
     ) -> Generator[Progress, None, Any]:
         """Segment planes and link them, as a job; ``Progress.partial`` is (number, labels) of a plane."""
 

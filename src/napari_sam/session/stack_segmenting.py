@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import SamError
@@ -20,7 +21,6 @@ from napari_sam.types import Progress
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam.inference.encode_settings import EncodeSettings
@@ -100,6 +100,8 @@ class StackSink(Protocol):
 class _Run:
     request: StackRequest
     maker: Maker = field(default_factory=Maker)
+    filters: dict[str, Any] = field(default_factory=dict)
+    seen: list[tuple[int, NDArray[np.integer], NDArray[np.integer]]] = field(default_factory=list)
     records: Records = field(default_factory=dict)
     dropped: bool = False
 
@@ -182,12 +184,25 @@ class StackSegmenting:
         predictor = self._pool.predictor(request.model, request.stack.planes[0])
         run.maker = maker_of(request.model, predictor)
         filters = replace(self._engine.filter_defaults(predictor, request.method), **request.thresholds)
-        region = None if request.region is None else request.region.region
-        result: LinkedStack = yield from self._engine.iter_segment_stack(
-            PlaneImages(request.stack.planes), predictor, request.axis, request.method, region, filters
+        run.filters = asdict(filters)
+        region, cut = (None, False) if request.region is None else (request.region.region, request.region.cut)
+        images = PlaneImages(request.stack.planes)
+        job = self._engine.iter_segment_stack(
+            images, predictor, request.axis, request.method, region, filters, cut
         )
+        try:
+            while True:
+                step = next(job)
+                if step.partial is not None:
+                    number, labels = step.partial
+                    run.seen.append((number, *np.unique(labels[labels > 0], return_counts=True)))
+                yield step
+        except StopIteration as end:
+            result: LinkedStack = end.value
+        finally:
+            job.close()
         yield Progress(len(request.stack), len(request.stack), "Keeping records")
-        run.records = _make_records(run, result, asdict(filters))
+        run.records = _make_records(run, result.columns, result.parents, result.settings)
         return result
 
     # ------------------------------------------------------------- answers
@@ -224,7 +239,7 @@ class StackSegmenting:
     def _on_stopped(self, run: _Run, message: str) -> None:
         self._end()
         if not run.dropped and self.sink is not None:
-            fill, planes = self.sink.stop(run.records)
+            fill, planes = self.sink.stop(_make_records(run, _count_seen(run), {}, None))
             self._push(fill)
             ending = "Stopped" if message else "Cancelled"
             self.said.emit(
@@ -261,18 +276,44 @@ def find_stack(plane: Plane, axis: Axis) -> Stack:
     return make_stack(plane, others[-1] if axis == "z" else others[0])
 
 
-def _make_records(run: _Run, result: LinkedStack, filters: dict[str, Any]) -> Records:
+def _count_seen(run: _Run) -> dict[str, NDArray[Any]]:
+    """What is known of the planes that were finished, under the provisional ids."""
+    numbers = [np.full(len(ids), number) for number, ids, _ in run.seen]
+    nothing = np.zeros(0, np.int64)
+    ids = np.concatenate([nothing, *(ids for _, ids, _ in run.seen)])
+    areas = np.concatenate([nothing, *(areas for _, _, areas in run.seen)])
+    unknown = np.full(len(ids), np.nan)
+    return {
+        "id": ids,
+        "plane": np.concatenate([nothing, *numbers]),
+        "area": areas,
+        "predicted_iou": unknown,
+        "stability": unknown,
+    }
+
+
+def _make_records(
+    run: _Run,
+    columns: Mapping[str, NDArray[Any]],
+    families: Mapping[int, tuple[int, ...]],
+    settings: EncodeSettings | None,
+) -> Records:
     """A record for each object of each plane, by its id."""
-    request, maker, columns = run.request, run.maker, result.columns
+    request, maker = run.request, run.maker
     common: dict[str, Any] = {
         "source": "automatic",
         "model": maker.model,
         "digest": maker.digest,
-        "settings": maker.settings if result.settings is None else asdict(result.settings),
+        "settings": maker.settings if settings is None else asdict(settings),
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "versions": list_versions(),
     }
-    params = {"device": maker.device, "method": request.method, "linked": request.axis, "filters": filters}
+    params = {
+        "device": maker.device,
+        "method": request.method,
+        "linked": request.axis,
+        "filters": run.filters,
+    }
     records: dict[int, list[ObjectRecord]] = {}
     ids, planes, areas = (columns[name].tolist() for name in ("id", "plane", "area"))
     ious, stabilities = (columns[name].tolist() for name in ("predicted_iou", "stability"))
@@ -280,7 +321,7 @@ def _make_records(run: _Run, result: LinkedStack, filters: dict[str, Any]) -> Re
         mine = records.setdefault(number, [])
         if len(ids) > MANY and mine:
             continue
-        parents = result.parents.get(number)
+        parents = families.get(number)
         more = {**params, "parents": list(parents)} if parents else params
         index = request.stack.planes[plane].index
         mine.append(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam.errors import SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel
+from napari_sam.inference.fitting import cut_candidates
 from napari_sam.inference.segment_image import filter_defaults, iter_candidates
 from napari_sam.stacks.linking import LinkParams, check_axis
 from napari_sam.stacks.plane_writer import PlaneWriter, check_output
@@ -84,6 +85,7 @@ def iter_segment_stack(
     params: LinkParams | None = None,
     filters: FilterParams | None = None,
     region: Region | None = None,
+    cut: bool = False,
     normalize: str = "stack",
     tracker: Any = "overlap",
     **options: Any,
@@ -99,6 +101,8 @@ def iter_segment_stack(
     ----------
     filters : FilterParams, optional
         Thresholds, instead of the model's and of those among ``options``.
+    cut : bool
+        Cut objects at the region's edge; else those whose centre is inside are kept whole.
     """
     link_axis = check_axis(axis)
     if normalize not in ("stack", "plane"):
@@ -117,7 +121,8 @@ def iter_segment_stack(
         predictor = predictor.with_settings(replace(predictor.settings, limits=limits))
 
     def find(chosen: CachedPredictor, plane: Any) -> Generator[Progress, None, Candidates]:
-        return iter_candidates(plane, chosen, method, region=region, **options)
+        found = yield from iter_candidates(plane, chosen, method, region=region, **options)
+        return cut_candidates(found, region) if cut and region is not None else found
 
     settled, known = yield from iter_settle_scale(planes, predictor, find, thresholds)
     series = StackSeries(

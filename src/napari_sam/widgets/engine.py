@@ -122,11 +122,14 @@ class InferenceEngine:
         method: str,
         region: Region | None,
         filters: FilterParams,
+        cut: bool = False,
     ) -> Generator[Progress, None, Any]:
         """Segment planes and link their objects along z or t, as a job."""
         from napari_sam.stacks.segment_stack import iter_segment_stack
 
-        job = iter_segment_stack(planes, cast("Any", predictor), axis, method, filters=filters, region=region)
+        job = iter_segment_stack(
+            planes, cast("Any", predictor), axis, method, filters=filters, region=region, cut=cut
+        )
         return (yield from job)
 
     def iter_propagate(
