@@ -70,6 +70,17 @@ def test_each_button_is_one_step(desk: Desk) -> None:
     assert desk.widget.status == "Nothing changed: it is in one piece."
 
 
+def test_undo_and_redo_say_what_they_would_do(desk: Desk) -> None:
+    panel, layer = desk.widget._prompt_panel, add(desk)
+    plain = panel.undo.toolTip()
+    layer.selected_label = 3
+    desk.widget._edit.panel.fill.click()
+    assert panel.undo.toolTip() == f"Next: fill holes of object 3.\n{plain}"
+    desk.widget.undo()
+    assert panel.undo.toolTip() == plain
+    assert panel.redo.toolTip().startswith("Next: fill holes of object 3.")
+
+
 def test_a_tool_is_taken_up_and_put_down(desk: Desk) -> None:
     panel, layer = desk.widget._edit.panel, add(desk)
     panel.tools["merge"].click()

@@ -291,6 +291,7 @@ class SamWidget(ScriptableWidget):
             can_redo=session.history.can_redo,
             can_clear=has_prompts,
         )
+        self._prompt_panel.show_steps(session.history.undo_title, session.history.redo_title)
 
     def _on_status_changed(self, text: str) -> None:
         self._status.say(text)

@@ -191,6 +191,12 @@ class PromptPanel(QWidget):
         self.redo.setEnabled(can_redo)
         self.clear.setEnabled(can_clear)
 
+    def show_steps(self, undo: str, redo: str) -> None:
+        """Say in the tooltips what Undo and Redo would do next; empty when nothing."""
+        for button, title in ((self.undo, undo), (self.redo, redo)):
+            tip = button.toolTip().rpartition("\n")[2]
+            button.setToolTip(f"Next: {title}.\n{tip}" if title else tip)
+
     # ------------------------------------------------------------- handlers
     def _on_labels_clicked(self) -> None:
         self.label_chosen.emit("background" if self.background.isChecked() else "foreground")
