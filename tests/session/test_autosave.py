@@ -324,13 +324,20 @@ def test_the_oldest_sessions_are_removed(tmp_path):
         pytest.param(lambda v: {**v, "layers": [{**v["layers"][0], "shape": [-1, 2]}]}, id="shape"),
     ],
 )
-def test_a_damaged_session_is_removed_and_not_offered(life, change):
+def test_a_damaged_session_is_not_offered_and_stays_for_later_versions(life, change):
     life.save()
     life.die()
     index = life.autosave.session.path / "session.json"
     values = change(json.loads(index.read_text()))
     index.write_text(values if isinstance(values, str) else json.dumps(values))
     assert revive(life) == []
+    assert index.exists()
+
+
+def test_a_session_in_which_nothing_was_saved_is_removed(life):
+    life.folder.open().release()
+    (life.folder.path / "20260101-000000-left").mkdir()
+    assert life.left() == []
     assert list(life.folder.path.iterdir()) == []
 
 

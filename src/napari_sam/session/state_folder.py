@@ -217,7 +217,9 @@ class StateFolder:
         return SessionFolder(path, lock)
 
     def list_left(self, skip: frozenset[str] = frozenset()) -> Iterator[LeftSession]:
-        """Sessions that no living process works on, the latest first; those that cannot be read are removed.
+        """Sessions that no living process works on, the latest first.
+
+        Those that cannot be read are left to ``prune``: a later version may be able to.
 
         Parameters
         ----------
@@ -231,7 +233,8 @@ class StateFolder:
                 yield read_session(path)
             except RecordError:
                 logger.debug("cannot use %s", path, exc_info=True)
-                self.remove(path)
+                if not (path / INDEX).exists():  # nothing was ever saved in it
+                    self.remove(path)
 
     def prune(self) -> None:
         """Remove the sessions that are too old, and the oldest beyond so many."""
