@@ -226,6 +226,7 @@ def test_a_failure_keeps_what_is_found(desk):
     desk.world.runner.run()
     assert desk.areas() == [0, 0, DISC, DISC, 0, 0]
     assert "Expected a plane that can be read, got none." in desk.world.messages
+    assert "Stopped: object 1 in 2 planes." in desk.world.status
 
 
 def test_a_deleted_layer_stops_it(desk):

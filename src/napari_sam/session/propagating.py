@@ -212,7 +212,7 @@ class Propagating:
                 priority=LONG,
                 on_progress=lambda progress: self._on_progress(run, progress),
                 on_done=lambda _: self._end(run),
-                on_failed=lambda message: self._end(run, message),
+                on_failed=lambda message: self._end(run, "Stopped", message),
                 on_cancelled=lambda _: self._end(run, "Cancelled"),
             )
         )
@@ -275,7 +275,7 @@ class Propagating:
         self.progressed.emit(progress)
         self.changed.emit()
 
-    def _end(self, run: Run, ending: str = "") -> None:
+    def _end(self, run: Run, ending: str = "", failure: str = "") -> None:
         self._run = None
         self.progressed.emit(None)
         if run.dropped:
@@ -286,8 +286,8 @@ class Propagating:
             except SamError as error:
                 self.said.emit(str(error))
                 self.warned.emit(str(error))
-            if ending not in ("", "Cancelled"):
-                self.failed.emit(ending)
+            if failure:
+                self.failed.emit(failure)
         self.changed.emit()
 
     def _write(self, run: Run, ending: str) -> str:
