@@ -202,9 +202,13 @@ def test_objects_of_a_stack_lie_on_their_plane(index: tuple[int | None, ...], wh
 )
 def test_targets_that_cannot_be_written_are_refused(layer: Any, words: str) -> None:
     desk = Desk(layer())
-    with pytest.raises(ImageError, match=words):
+
+    def accept() -> None:
         desk.writer.check(desk.viewer.layers[0], SHAPE)
         desk.write(square(0, 0), keep="overwrite")
+
+    with pytest.raises(ImageError, match=words):
+        accept()
 
 
 def test_close_disconnects() -> None:
