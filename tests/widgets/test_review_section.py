@@ -137,6 +137,15 @@ def test_a_lasso_changes_many_as_one_step(
     assert not getattr(review.panel, button).isEnabled()
 
 
+def test_frame_and_lasso_are_nothing_to_choose(desk: Desk, review: ReviewSection) -> None:
+    review.next()
+    review.draw_lasso()
+    panel = desk.widget._prompt_panel
+    for combo in (desk.widget._auto_panel.region, panel.shapes, panel.points):
+        listed = {combo.itemText(i) for i in range(combo.count())}
+        assert not listed & {FRAME_NAME, LASSO_NAME}
+
+
 def test_only_the_current_object_is_shown_on_request(desk: Desk, review: ReviewSection) -> None:
     labels = desk.layer("mine")
     review.panel.alone.click()

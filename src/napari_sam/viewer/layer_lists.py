@@ -42,7 +42,7 @@ class LayerLists:
         return (
             layer
             for layer in self.viewer.layers
-            if layer in labels or (isinstance(layer, Shapes) and not self.owns(layer))
+            if layer in labels or (isinstance(layer, Shapes) and OWN not in layer.metadata)
         )
 
     def owns(self, layer: Any) -> bool:
