@@ -40,7 +40,7 @@ examples:
   napari-sam batch "day*/**/*.tif" --out labels --formats tiff,rois,csv
   napari-sam batch plate.zarr --out labels --channels 0 --dry-run
   napari-sam batch volumes/ --out labels --link z --formats ome-zarr
-  napari-sam batch scans/ --out /shared/labels --scheduler tcp://node1:8786
+  napari-sam batch scans/ --out /data/labels --scheduler tcp://node1:8786
   napari-sam replay labels/manifest.jsonl
 
 The same command goes on where it was stopped, whatever stopped it: what manifest.jsonl vouches for is not
