@@ -12,24 +12,20 @@ from psygnal import Signal
 
 from napari_sam.errors import SamError
 from napari_sam.session.accepting import AcceptStep, without_prompts
-from napari_sam.session.auto_objects import AutoFill, AutoObjects
-from napari_sam.session.auto_requests import AutoRequest
 from napari_sam.session.editing import Editing
 from napari_sam.session.edits import Edits
-from napari_sam.session.history import FillStep, History, HistoryStep, Step
+from napari_sam.session.history import History, HistoryStep, Step
 from napari_sam.session.hovering import Hovering
+from napari_sam.session.long_work import LongWork
 from napari_sam.session.models import Models
-from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.predictors import PredictorPool
 from napari_sam.session.prompting import Prompting
-from napari_sam.session.propagating import Propagating
 from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.rapid import Rapid
 from napari_sam.session.reports import Reports
-from napari_sam.session.settings import Settings, encode_settings_of
-from napari_sam.session.stack_segmenting import Axis, StackRequest, StackSegmenting, find_stack
+from napari_sam.session.settings import Settings
 from napari_sam.session.warming import Aim, Rectangle, Warming
-from napari_sam.types import Progress, Prompts
+from napari_sam.types import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -38,6 +34,7 @@ if TYPE_CHECKING:
     from napari_sam.session.drawing import Drawing
     from napari_sam.session.jobs import JobRunner
     from napari_sam.session.requests import Engine, ModelChoice, ObjectSink, Plane, Preview
+    from napari_sam.session.stack_segmenting import Axis
 
 __all__ = ["Session"]
 
@@ -123,28 +120,19 @@ class Session:
         self.rapid.failed.connect(self._on_failed)
         self.hovering = Hovering(runner, pool, self._models)
         self.warming = Warming(runner, pool)
-        self.precomputing = Precomputing(engine, runner, pool)
-        self.precomputing.progressed.connect(lambda _: self.state_changed.emit())
-        self.precomputing.failed.connect(self._on_failed)
+        self.work = work = LongWork(engine, runner, pool, self._models, self.edits, self.history, self.book)
+        self.precomputing, self.propagating = work.precomputing, work.propagating
+        self.stacks, self.auto = work.stacks, work.auto
+        for heard, told in (
+            (work.said, self.status_changed),
+            (work.warned, self.warned),
+            (work.progressed, self.progressed),
+            (work.state_changed, self.state_changed),
+        ):
+            heard.connect(told.emit)
+        work.failed.connect(self._on_failed)
         self._reports = Reports(self._models, prompting, self.warming, self.precomputing)
         self._reports.said.connect(self.status_changed.emit)
-        self.propagating = Propagating(engine, runner, pool, self.edits, self.history)
-        self.propagating.said.connect(self._say)
-        self.propagating.warned.connect(self.warned.emit)
-        self.propagating.failed.connect(self._on_failed)
-        self.propagating.progressed.connect(self._on_propagating_progressed)
-        self.stacks = StackSegmenting(engine, runner, pool, self.history)
-        self.stacks.progressed.connect(self._on_auto_progressed)
-        for said, told in ((self.stacks.said, self.status_changed), (self.stacks.warned, self.warned)):
-            said.connect(told.emit)
-        self.stacks.failed.connect(self._on_failed)
-        self.auto = AutoObjects(engine, runner, pool)
-        self.auto.progressed.connect(self._on_auto_progressed)
-        self.auto.said.connect(self._say)
-        self.auto.warned.connect(self.warned.emit)
-        self.auto.failed.connect(self._on_failed)
-        self.auto.filled.connect(self._on_auto_filled)
-        self.auto.recorded.connect(self.book.change_many)
 
     # ---------------------------------------------------------------- what is
     @property
@@ -201,7 +189,7 @@ class Session:
     @property
     def is_segmenting(self) -> bool:
         """True while everything is being segmented."""
-        return self.auto.is_running or self.stacks.is_running
+        return self.work.is_segmenting
 
     @property
     def is_busy(self) -> bool:
@@ -237,16 +225,7 @@ class Session:
 
     def encode_all(self, whole_stack: bool = False) -> None:
         """Encode the plane that is shown, or all planes of its stack, so that no click has to wait."""
-        plane = self.plane
-        if plane is None:
-            self.warned.emit("Nothing to encode: choose an image layer that is shown in 2-D.")
-        elif self.precomputing.is_running:
-            self.warned.emit("Encoding is running already: cancel it first.")
-        elif self._models.failure is not None:
-            self.warned.emit(f"Nothing was encoded: {self._models.failure}")
-        else:
-            self.precomputing.start(plane.planes if whole_stack else (plane,), self.model)
-            self.state_changed.emit()
+        self.work.encode(self.plane, whole_stack)
 
     def _aim(self) -> None:
         """Have what is in view encoded, unless the model cannot be loaded."""
@@ -294,9 +273,7 @@ class Session:
         """Another image: steps of the prompts end; what was done to objects can still be undone."""
         self.history.revise(without_prompts)
         self.history.drop(lambda step: isinstance(step, Step | AcceptStep))
-        self.auto.forget()
-        self.stacks.forget()
-        self.propagating.forget()
+        self.work.forget()
         self._view = None
         self.rapid.forget()
         self.prompting.forget()
@@ -338,47 +315,17 @@ class Session:
     # ---------------------------------------------------------------- everything
     def segment_everything(self, method: str = "auto", region: RegionChoice | None = None) -> None:
         """Segment every object of the plane that is shown, or of a region of it; ``auto`` shows them."""
-        plane, settings = self.plane, self.settings
-        if plane is None:
-            self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
-        elif self.is_segmenting:
-            self.warned.emit("Segmentation is running already: cancel it first.")
-        elif self._models.failure is not None:
-            self.warned.emit(f"Nothing was segmented: {self._models.failure}")
-        else:
-            seen = encode_settings_of(settings, plane, None), settings.scope
-            try:
-                self.auto.start(AutoRequest(plane, self.model, method, region, seen))
-            except SamError as error:
-                self.warned.emit(str(error))
-            self.state_changed.emit()
+        self.work.segment_plane(self.plane, method, region)
 
     def segment_stack(
         self, axis: Axis = "z", method: str = "auto", region: RegionChoice | None = None
     ) -> None:
         """Segment all planes of the stack that is shown, and link them to objects along z or t."""
-        plane = self.plane
-        if plane is None:
-            self.warned.emit("Nothing to segment: choose an image layer that is shown in 2-D.")
-        elif self.is_segmenting:
-            self.warned.emit("Segmentation is running already: cancel it first.")
-        elif self._models.failure is not None:
-            self.warned.emit(f"Nothing was segmented: {self._models.failure}")
-        else:
-            thresholds = self.auto.thresholds_of(self.model.name, method)
-            try:
-                stack = find_stack(plane, axis)
-                self.stacks.start(StackRequest(stack, axis, self.model, method, region, thresholds))
-            except SamError as error:
-                self.warned.emit(str(error))
-            self.state_changed.emit()
+        self.work.segment_stack(self.plane, axis, method, region)
 
     def cancel(self) -> None:
         """Cancel what runs, at its next step; prompts stay."""
-        self.auto.cancel()
-        self.stacks.cancel()
-        self.precomputing.cancel()
-        self.propagating.cancel()
+        self.work.cancel()
         self.prompting.decoding.cancel()
         self.rapid.cancel()
         self._models.cancel()
@@ -405,22 +352,6 @@ class Session:
         if name == self.model.name:
             self.prompting.answer_anew()
             self.warm_up()
-
-    def _on_propagating_progressed(self, progress: Progress | None) -> None:
-        self.state_changed.emit()
-        if progress is not None:
-            self._say(f"{progress.description} {progress.done}/{progress.total or '?'} …")
-
-    def _on_auto_progressed(self, progress: Progress | None) -> None:
-        self.progressed.emit(progress)
-        if progress is None:
-            self.state_changed.emit()
-        else:
-            self._say(f"{progress.description or 'Segmenting'} {progress.done}/{progress.total or '?'} …")
-
-    def _on_auto_filled(self, fill: AutoFill) -> None:
-        self.history.push(FillStep(fill))
-        self.state_changed.emit()
 
     def _say(self, text: str) -> None:
         self.status_changed.emit(text)
