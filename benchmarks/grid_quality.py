@@ -78,9 +78,8 @@ def main() -> None:
         rows.append(
             [mode, asked / len(held), seconds / len(held), scores.ap[0.5], scores.ap[0.75], scores.msa]
         )
-    print(
-        f"{len(held)} {args.split or 'held-out'} images, {sum(int(image.labels.max()) for image in held)} objects, model {args.model}"
-    )
+    count = sum(int(image.labels.max()) for image in held)
+    print(f"{len(held)} {args.split or 'held-out'} images, {count} objects, model {args.model}")
     print_table(["mode", "decodes", "CPU s", "AP@0.5", "AP@0.75", "mSA"], rows)
     if args.tune:
         _tune(held, found["fast"], filter_defaults(predictor, "grid"))

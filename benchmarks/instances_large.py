@@ -4,8 +4,8 @@
     python benchmarks/instances_large.py --full     # and 8192 x 8192
 
 Each size runs in a process of its own, on a memory-mapped file of made nuclei, of which only tiles are read.
-Prints CPU-seconds per megapixel, each as a ratio to the first size, and how much the resident memory grew over
-what the process held with the model loaded and one tile encoded.
+Prints CPU-seconds per megapixel, each as a ratio to the first size, and how much the resident memory grew
+over what the process held with the model loaded and one tile encoded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How long the dock widget takes to open in an empty viewer: import, construction, first show.
 
-Each repetition is a process of its own, in which napari's window is up before the clock starts, as it is when
-a user chooses the widget from the menu. CPU is the main thread's alone: on a busy machine it is what the clock
-would say on a quiet one. ``python benchmarks/widget_open.py --repeat 5``; without a screen prefix it with
-``bash scripts/headless.sh``.
+Each repetition is a process of its own, in which napari's window is up before the clock starts, as it is
+when a user chooses the widget from the menu. CPU is the main thread's alone: on a busy machine it is what the
+clock would say on a quiet one. ``python benchmarks/widget_open.py --repeat 5``; without a screen prefix it
+with ``bash scripts/headless.sh``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Guide", "GuidePanel"]
 
+
 class GuidePanel(QWidget):
     """The lines, each done, to be done now, or later; and the button that opens a sample."""
 
