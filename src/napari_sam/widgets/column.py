@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-__all__ = ["Column", "make_line"]
+__all__ = ["Column", "make_line", "pile"]
 
 
 class Column(QScrollArea):
@@ -36,6 +36,16 @@ class Column(QScrollArea):
         if content is None or bar is None:
             return least
         return QSize(content.minimumSizeHint().width() + bar.sizeHint().width(), least.height())
+
+
+def pile(*widgets: QWidget) -> QWidget:
+    """Widgets one under the other, as one."""
+    piled = QWidget()
+    layout = QVBoxLayout(piled)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return piled
 
 
 def make_line() -> QFrame:

@@ -23,7 +23,7 @@ from napari_sam.viewer.stack_sink import StackSink
 from napari_sam.widgets.accept_panel import AcceptControls
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.auto_panel import AutoPanel
-from napari_sam.widgets.column import Column
+from napari_sam.widgets.column import Column, pile
 from napari_sam.widgets.edit_panel import EditSection
 from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.export_buttons import ExportButtons
@@ -40,6 +40,7 @@ from napari_sam.widgets.prompt_panel import PromptPanel
 from napari_sam.widgets.recovery_section import RecoverySection
 from napari_sam.widgets.review_section import ReviewSection
 from napari_sam.widgets.scripting import ScriptableWidget
+from napari_sam.widgets.section import Section
 from napari_sam.widgets.stack_panel import StackSection
 from napari_sam.widgets.status_line import StatusLine
 
@@ -189,13 +190,18 @@ class SamWidget(ScriptableWidget):
 
     def _lay_out(self) -> None:
         column = Column()
+        self._options = Section(
+            "Ids and prompt layers",
+            pile(self._accept_controls.panel, self._prompt_panel.sources),
+            "Under which id objects are accepted, what becomes of others, and which layers are prompts.",
+        )
         # one line for each feature, where it belongs: from the image over one object to many
         column.add(
             (self._recovery_section.strip, self._guide.panel, self._model_panel),
             (self._image_section,),
-            (self._prompt_panel, self._accept_controls.panel, self._edit.section, self._review.section),
-            (self._stack_section,),
+            (self._prompt_panel, self._options),
             (self._auto_panel,),
+            (self._edit.section, self._review.section, self._stack_section),
             (self._recovery_section, self._keys.section),
         )
         outer = QVBoxLayout(self)
