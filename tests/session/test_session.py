@@ -524,3 +524,20 @@ def test_an_object_accepted_before_its_answer_has_a_record_too(lazy_world):
     lazy_world.runner.run()
     (record,) = lazy_world.session.book.get("layer", 1)
     assert (record.digest, record.earlier) == ("fa4e", ())
+
+
+def test_an_accept_that_was_refused_is_not_tried_again_by_redo(lazy_world):
+    session = lazy_world.session
+    lazy_world.engine.radius = -1  # no pixel
+    session.set_prompts(Prompts([(20, 20)]))
+    session.accept()
+    lazy_world.runner.run()
+    assert lazy_world.messages
+    lazy_world.engine.radius = 3
+    while session.history.can_undo:
+        session.undo()
+        lazy_world.runner.run()
+    while session.history.can_redo:
+        session.redo()
+        lazy_world.runner.run()
+    assert session.book.layers() == ()

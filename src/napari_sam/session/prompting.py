@@ -272,6 +272,7 @@ class Prompting:
         """Write an object that was accepted before its mask was there."""
         step = self._written(self._step(state))
         if step is None:
+            self._give_up(state)
             return
         edit, known = step.edit, False
 
@@ -286,6 +287,16 @@ class Prompting:
         if not known and edit is not None:  # the history was emptied meanwhile
             self._edits.push(edit)
         self.state_changed.emit()
+
+    def _give_up(self, state: PromptState) -> None:
+        """An accept that was refused stays so: redo repeats what happened, not what was wanted."""
+
+        def refuse(old: HistoryStep) -> HistoryStep:
+            if isinstance(old, AcceptStep) and old.before is state and old.edit is None:
+                return replace(old, accept=_refused)
+            return old
+
+        self._history.revise(refuse)
 
     def _accept_again(self, state: PromptState) -> None:
         """Repeat an accept whose object was never written."""
@@ -347,6 +358,7 @@ class Prompting:
         if self._state is old:
             self._become(state)
         if accept and mask.area == 0:
+            self._give_up(state)
             self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
         elif accept:
             self._accept_late(state)
@@ -379,3 +391,7 @@ def describe_answer(state: PromptState) -> str:
 
 def _say_nothing(_: PromptState) -> str:
     return ""
+
+
+def _refused(_: PromptState) -> None:
+    """Accepts nothing."""
