@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_sam.errors import ImageError, SamError
+from napari_sam.errors import ImageError, PromptError, SamError
 from napari_sam.session.requests import ModelChoice, Plane, check_plane, check_prompts, same_prompts
 from napari_sam.types import ObjectMask, Prompts
 
@@ -526,18 +526,19 @@ def test_an_object_accepted_before_its_answer_has_a_record_too(lazy_world):
     assert (record.digest, record.earlier) == ("fa4e", ())
 
 
-def test_an_accept_that_was_refused_is_not_tried_again_by_redo(lazy_world):
-    session = lazy_world.session
-    lazy_world.engine.radius = -1  # no pixel
+def test_an_accept_that_was_refused_is_not_tried_again_by_redo(lazy_world, monkeypatch):
+    session, accepting = lazy_world.session, lazy_world.session.prompting.accepting
+
+    def refuse(*_):
+        raise PromptError("no room")
+
+    monkeypatch.setattr(accepting, "write", refuse)
     session.set_prompts(Prompts([(20, 20)]))
     session.accept()
     lazy_world.runner.run()
-    assert lazy_world.messages
-    lazy_world.engine.radius = 3
-    while session.history.can_undo:
-        session.undo()
-        lazy_world.runner.run()
-    while session.history.can_redo:
-        session.redo()
+    assert lazy_world.messages == ["no room"]
+    monkeypatch.undo()
+    for travel in (session.undo, session.undo, session.redo, session.redo):
+        travel()
         lazy_world.runner.run()
     assert session.book.layers() == ()
