@@ -8,6 +8,7 @@ import pytest
 from napari_sam.inference import grid_segmenter
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.candidates import FilterParams, draw_candidates, filter_candidates
+from napari_sam.inference.foreground import Foreground
 from napari_sam.inference.grid_segmenter import GridParams, iter_grid_candidates
 from napari_sam.inference.region import Region
 from napari_sam.types import Prompts
@@ -131,8 +132,15 @@ def test_a_region_restricts_points_and_objects(conv_model: LoadedModel, decoder:
 def test_an_empty_region_is_not_encoded(
     conv_model: LoadedModel, decoder: DiscDecoder, encode_calls: list[Any]
 ) -> None:
-    found, labels = find(conv_model, (120, 480), region=Region.from_box((0, 0, 5, 5), (120, 480)))
+    found, labels = find(conv_model, (120, 480), region=Region.from_box((300, 0, 305, 5), (120, 480)))
     assert (len(found), labels.any(), encode_calls, decoder.points) == (0, False, [], [])
+
+
+def test_a_region_between_the_points_is_asked_in_its_middle(
+    conv_model: LoadedModel, decoder: DiscDecoder
+) -> None:
+    find(conv_model, (120, 480), region=Region.from_box((0, 0, 5, 5), (120, 480)))
+    np.testing.assert_array_equal(decoder.points, [(2, 2)])
 
 
 def test_memory_of_pending_masks_is_bounded(
@@ -215,3 +223,28 @@ def test_levels_hold_every_point_once_from_coarse_to_fine() -> None:
     assert [len(level) for level in levels] == [16, 48, 192]
     assert sorted(np.concatenate(levels).tolist()) == list(range(256))
     assert np.diff(np.unique(points[levels[0]][:, 0])).tolist() == [40] * 3
+
+
+@pytest.mark.parametrize(
+    ("params", "region", "found"),
+    [
+        pytest.param({}, None, 9, id="all"),
+        pytest.param({}, Region.from_box((0, 0, 40, 120), (120, 120)), 3, id="in a region"),
+        pytest.param({"skip": False}, None, 1, id="not without skipping"),
+    ],
+)
+def test_foreground_between_the_points_is_asked_too(
+    conv_model: LoadedModel,
+    decoder: DiscDecoder,
+    monkeypatch: pytest.MonkeyPatch,
+    params: dict[str, Any],
+    region: Region | None,
+    found: int,
+) -> None:
+    """The only point of the grid hits the disc in the middle."""
+    known = Foreground((draw_discs(120, 120) > 0).astype(np.float32), (0, 0, 120, 120))
+    monkeypatch.setattr(Foreground, "of", lambda *_: known)
+    candidates, _ = find(
+        conv_model, (120, 120), GridParams(points_per_side=1, background=0.0, **params), region
+    )
+    assert len(filter_candidates(candidates, SURE)) == found

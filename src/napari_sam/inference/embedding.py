@@ -46,6 +46,12 @@ class Frame:
         moved: NDArray[np.float32] = ((points - origin + 0.5) * self.scale - 0.5)[..., ::-1]
         return moved
 
+    def to_plane(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The inverse: frame (x, y) to plane (row, col)."""
+        origin = np.array(self.crop[:2], np.float32)
+        moved: NDArray[np.float32] = (points[..., ::-1] + 0.5) / self.scale - 0.5 + origin
+        return moved
+
     def edges_to_plane(self, edges: Box) -> Box:
         """A rectangle of frame pixel edges (top, left, bottom, right) in plane pixel edges."""
         r0, c0 = self.crop[:2]

@@ -42,6 +42,11 @@ class Foreground:
             maps = decode_maps(model, embedding)
         return cls(None if maps is None else maps[0], embedding.frame.crop)
 
+    @property
+    def is_known(self) -> bool:
+        """True where the model has a map of it."""
+        return self.values is not None
+
     def at(self, points: NDArray[Any]) -> NDArray[np.float32]:
         """At (N, 2) plane points (row, col); NaN where it is not known."""
         if self.values is None:

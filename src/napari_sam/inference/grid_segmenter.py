@@ -1,16 +1,20 @@
 """Candidates from a grid of point prompts (Kirillov et al. 2023, Sec. 5 and App. B), in fewer decodes.
 
 The grid is gone through from coarse to fine, and a point is skipped where an accepted mask or certain
-background already lies. Masks are judged and compared at the decoder's resolution; only survivors are
+background already lies. Foreground that no mask covers then, as of objects between the points, is asked
+once more. Masks are judged and compared at the decoder's resolution; only survivors are
 upscaled, each inside its box.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.ndimage import label as label_components
+from scipy.ndimage import maximum_position
 
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import Candidates
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Most points decoded at once: those of a batch cannot be skipped for each other's masks."""
+FOREGROUND = 0.5
+"""Probability from which uncovered foreground is asked once more ..."""
+LEAST_CELLS = 3
+"""... where it is at least so many cells of the low-resolution masks."""
 PENDING = 512
 """Low-resolution masks held before duplicates are dropped: bounds the memory of a tile."""
 
@@ -109,7 +117,7 @@ def iter_grid_candidates(
     tiles = predictor.list_tiles((height, width))
     grids = [_make_grid(crop, core, params.points_per_side) for crop, core in tiles]
     if region is not None:
-        grids = [points[region.holds(points)] for points in grids]
+        grids = [_restrict(points, core, region) for points, (_, core) in zip(grids, tiles, strict=True)]
     total = sum(len(points) for points in grids)
     stitcher = Stitcher((height, width), tiles)
     done = 0
@@ -120,7 +128,8 @@ def iter_grid_candidates(
             continue
         yield Progress(done, total, "encoding")
         embedding = predictor.encode(image, crop)
-        part = yield from _advance(_generate(predictor, embedding, points, params), done, total)
+        job = _generate(predictor, embedding, points, params, _Within(core, region))
+        part = yield from _advance(job, done, total)
         done += len(points)
         part = stitcher.add(part, crop, core)
         parts.append(part if region is None else part.take(region.holds(part.centers)))
@@ -147,6 +156,7 @@ def _generate(
     embedding: ImageEmbedding,
     points: NDArray[np.float32],
     params: GridParams,
+    within: _Within,
 ) -> Generator[int, None, Candidates]:
     """The candidates of one tile; yields the number of points done."""
     config, frame = predictor.model.config, embedding.frame
@@ -157,26 +167,41 @@ def _generate(
     size = choose_batch(predictor.model.device, tokens, BATCH)
     found: list[LowResMask] = []
     done, held = 0, PENDING
-    for level in _order(points, params.skip):
+    levels = (points[level] for level in _order(points, params.skip))
+    for level in itertools.chain(levels, covered.iter_left(within)):
         rest = level
         while len(rest):
-            asked = ~covered.at(points[rest])
+            asked = ~covered.at(rest)
             done += int(np.count_nonzero(~asked))
             rest, batch = rest[asked][size:], rest[asked][:size]
-            prompts = [Prompts(points=[p]) for p in points[batch]]
+            prompts = [Prompts(points=[p]) for p in batch]
             for i, window, logits, iou in predictor.predictor.iter_logits(embedding, prompts):
-                row, col = points[batch[i]].tolist()
+                row, col = batch[i].tolist()
                 masks = read_alternatives(logits, iou, window, frame, config.stride, (row, col), params.floor)
                 covered.add(masks)
                 found += masks
             if len(found) > held:
                 found = drop_duplicates(found, shape, params.duplicates)
                 held = len(found) + PENDING
-            done += len(batch)
+            done = min(done + len(batch), len(points))
             yield done
     found = drop_duplicates(found, shape, params.duplicates)
     objects = [obj for obj in (mask.upscale(frame) for mask in found) if obj.mask.size]
     return Candidates.from_objects(objects, embedding.plane_shape, foreground.inside(objects))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Within:
+    """Where a tile may ask points: in its core, and in the region."""
+
+    core: Crop
+    region: Region | None
+
+    def holds(self, points: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which of the (N, 2) points are there."""
+        low, high = np.array(self.core[:2]) - 0.5, np.array(self.core[2:]) - 0.5
+        inside: NDArray[np.bool_] = ((points >= low) & (points < high)).all(axis=1)
+        return inside if self.region is None else inside & self.region.holds(points)
 
 
 class _Covered:
@@ -201,6 +226,22 @@ class _Covered:
         background = self._foreground.at(points) < self._params.background
         return np.asarray(background | self._mask[cells[:, 0], cells[:, 1]])
 
+    def iter_left(self, within: _Within) -> Iterator[NDArray[np.float32]]:
+        """When everything was asked: the surest point of each part of the foreground that nothing covers."""
+        if not self._params.skip or not self._foreground.is_known:
+            return
+        places = np.indices(self._mask.shape).reshape(2, -1).T
+        centers = self._frame.to_plane(((places[:, ::-1] + 0.5) * self._cell - 0.5).astype(np.float32))
+        sure = self._foreground.at(centers).reshape(self._mask.shape)
+        parts, count = label_components((sure > FOREGROUND) & ~self._mask)
+        if count == 0:
+            return
+        best = maximum_position(sure, parts, np.arange(1, count + 1))
+        areas = np.bincount(parts.ravel())[1:]
+        numbers = np.ravel_multi_index(np.array(best)[areas >= LEAST_CELLS].T, self._mask.shape)
+        points = centers[numbers]
+        yield points[within.holds(points)]
+
     def add(self, masks: list[LowResMask]) -> None:
         """Of one point's alternatives the smallest that is good enough: what else a point on it would say."""
         p = self._params
@@ -222,6 +263,17 @@ def _make_grid(crop: Crop, core: Crop, per_side: int) -> NDArray[np.float32]:
     rows = rows if rows.size else np.array([(core[0] + core[2] - 1) / 2])
     cols = cols if cols.size else np.array([(core[1] + core[3] - 1) / 2])
     return np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def _restrict(points: NDArray[np.float32], core: Crop, region: Region) -> NDArray[np.float32]:
+    """Those inside a region; of a region between the points the pixel that is nearest to its middle."""
+    inside = points[region.holds(points)]
+    if len(inside) or not region.covers(core):
+        return inside
+    low, high = np.maximum(core[:2], region.box[:2]), np.minimum(core[2:], region.box[2:])
+    pixels = np.argwhere(region.mask((int(low[0]), int(low[1]), int(high[0]), int(high[1])))) + low
+    nearest = np.square(pixels - pixels.mean(axis=0)).sum(axis=1).argmin()
+    return pixels[nearest : nearest + 1].astype(np.float32)
 
 
 def _order(points: NDArray[np.float32], coarse_first: bool) -> Iterator[NDArray[np.int64]]:
