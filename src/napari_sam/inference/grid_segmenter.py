@@ -200,8 +200,8 @@ class _Within:
     def holds(self, points: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of the (N, 2) points are there."""
         low, high = np.array(self.core[:2]) - 0.5, np.array(self.core[2:]) - 0.5
-        inside: NDArray[np.bool_] = ((points >= low) & (points < high)).all(axis=1)
-        return inside if self.region is None else inside & self.region.holds(points)
+        inside = np.all((points >= low) & (points < high), axis=1)
+        return np.asarray(inside if self.region is None else inside & self.region.holds(points))
 
 
 class _Covered:
