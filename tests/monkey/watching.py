@@ -102,6 +102,13 @@ def camera_of(viewer: Any) -> Any:
     return getattr(viewer, "scene", viewer).camera
 
 
+def _is_overlay(callback: Any) -> bool:
+    """True for a listener of napari's overlays, such as the brush's circle, made when first needed."""
+    owner = callback[0]() if isinstance(callback, tuple) else callback
+    module = getattr(owner, "__module__", None) or type(owner).__module__
+    return str(module).startswith("napari._vispy.overlays")
+
+
 def count_callbacks(viewer: Any) -> dict[str, int]:
     """How many listeners everything in an (empty) viewer has."""
     groups = {
@@ -113,7 +120,7 @@ def count_callbacks(viewer: Any) -> dict[str, int]:
         "cursor": viewer.cursor.events,
     }
     counts = {
-        f"{name}.{event}": len(emitter.callbacks)
+        f"{name}.{event}": sum(not _is_overlay(callback) for callback in emitter.callbacks)
         for name, group in groups.items()
         if hasattr(group, "emitters")
         for event, emitter in group.emitters.items()
