@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -69,3 +69,49 @@ def test_a_late_answer_is_put_into_both_neighbouring_steps() -> None:
     history.substitute(b, answered)
     assert history.undo().after is answered
     assert history.undo().before is answered
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A step of so many bytes, which counts how often it is weighed."""
+
+    size: int
+    weighed: list[int] = field(default_factory=list, compare=False)
+    title: str = "weigh"
+
+    @property
+    def nbytes(self) -> int:
+        self.weighed.append(self.size)
+        return self.size
+
+    def inverse(self) -> Weight:
+        return self
+
+    def apply(self) -> str:
+        return ""
+
+
+def test_bytes_are_counted_once_a_step_and_never_drift() -> None:
+    rng, weighed = np.random.default_rng(0), []
+    history = History(limit=30, budget=2000)
+    for _ in range(40):
+        for kind in rng.integers(5, size=10):
+            size = int(rng.integers(1, 200))
+            if kind < 2:
+                history.push(Weight(size, weighed))
+            elif kind == 2:
+                history.undo()
+            elif kind == 3:
+                history.redo()
+            else:
+                history.revise(lambda step, s=size: Weight(step.size + 1, weighed) if step.size > s else step)
+        while history.undo() is not None:
+            pass
+        steps = []
+        while (step := history.redo()) is not None:
+            steps.append(step)
+        assert history.nbytes == sum(step.size for step in steps)
+        assert history.nbytes <= 2000 or len(steps) == 1
+    before = len(weighed)
+    history.push(Weight(5, weighed))
+    assert len(weighed) == before + 1

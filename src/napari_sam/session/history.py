@@ -168,8 +168,9 @@ class History:
     def __init__(self, limit: int = 3000, budget: int = BUDGET) -> None:
         self.budget = budget
         self._limit = limit
-        self._done: list[HistoryStep] = []
-        self._undone: list[HistoryStep] = []
+        self._done: list[_Kept] = []
+        self._undone: list[_Kept] = []
+        self._nbytes = 0
 
     @property
     def can_undo(self) -> bool:
@@ -184,12 +185,12 @@ class History:
     @property
     def undo_title(self) -> str:
         """What undo would take back; empty when nothing."""
-        return self._done[-1].title if self._done else ""
+        return self._done[-1].step.title if self._done else ""
 
     @property
     def redo_title(self) -> str:
         """What redo would repeat; empty when nothing."""
-        return self._undone[-1].title if self._undone else ""
+        return self._undone[-1].step.title if self._undone else ""
 
     @property
     def depth(self) -> int:
@@ -198,36 +199,40 @@ class History:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all steps."""
-        return sum(step.nbytes for step in (*self._done, *self._undone))
+        """Bytes of all steps, as they were when they were pushed or revised."""
+        return self._nbytes
 
     def push(self, step: HistoryStep) -> None:
         """Record a step that was just done; what was undone before is forgotten."""
-        self._done.append(step)
-        self._undone.clear()
-        del self._done[: -self._limit]
+        self._forget(self._undone, len(self._undone))
+        self._done.append(self._keep(step))
+        self._forget(self._done, len(self._done) - self._limit)
         self._trim()
 
     def undo(self) -> HistoryStep | None:
         """Move back by one step and return its inverse, or None at the beginning."""
         if not self._done:
             return None
-        step = self._done.pop()
-        self._undone.append(step)
-        return step.inverse()
+        kept = self._done.pop()
+        self._undone.append(kept)
+        return kept.step.inverse()
 
     def redo(self) -> HistoryStep | None:
         """Move forward by one step and return it, or None at the end."""
         if not self._undone:
             return None
-        step = self._undone.pop()
-        self._done.append(step)
-        return step
+        kept = self._undone.pop()
+        self._done.append(kept)
+        return kept.step
 
     def revise(self, change: Callable[[HistoryStep], HistoryStep]) -> None:
         """Put ``change(step)`` in the place of every step, for what is known only later."""
-        self._done = [change(step) for step in self._done]
-        self._undone = [change(step) for step in self._undone]
+        for steps in (self._done, self._undone):
+            for position, kept in enumerate(steps):
+                changed = change(kept.step)
+                if changed is not kept.step:
+                    self._nbytes -= kept.nbytes
+                    steps[position] = self._keep(changed)
         self._trim()
 
     def substitute(self, old: PromptState, new: PromptState) -> None:
@@ -241,22 +246,43 @@ class History:
 
     def drop(self, unwanted: Callable[[HistoryStep], bool]) -> None:
         """Forget the steps that can never be applied again."""
-        self._done = [step for step in self._done if not unwanted(step)]
-        self._undone = [step for step in self._undone if not unwanted(step)]
+        self._done = [kept for kept in self._done if not unwanted(kept.step)]
+        self._undone = [kept for kept in self._undone if not unwanted(kept.step)]
+        self._nbytes = sum(kept.nbytes for kept in (*self._done, *self._undone))
 
     def clear(self) -> None:
         """Forget everything."""
         self._done.clear()
         self._undone.clear()
+        self._nbytes = 0
+
+    def _keep(self, step: HistoryStep) -> _Kept:
+        """A step with what it costs, counted once: a click must not count all of them again."""
+        kept = _Kept(step, step.nbytes)
+        self._nbytes += kept.nbytes
+        return kept
+
+    def _forget(self, steps: list[_Kept], count: int) -> None:
+        """Forget the oldest of some steps."""
+        if count > 0:
+            self._nbytes -= sum(kept.nbytes for kept in steps[:count])
+            del steps[:count]
 
     def _trim(self) -> None:
         """Drop the oldest until the rest is within the budget."""
-        spare = self.budget - sum(step.nbytes for step in self._undone)
-        for position in range(len(self._done) - 1, -1, -1):
-            spare -= self._done[position].nbytes
-            if spare < 0:
-                del self._done[: min(position + 1, len(self._done) - 1)]
-                return
+        over, count = self._nbytes - self.budget, 0
+        while over > 0 and count < len(self._done) - 1:
+            over -= self._done[count].nbytes
+            count += 1
+        self._forget(self._done, count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A step and its bytes."""
+
+    step: HistoryStep
+    nbytes: int
 
 
 def _mask_bytes(mask: ObjectMask | None) -> int:
