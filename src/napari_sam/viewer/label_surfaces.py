@@ -139,7 +139,44 @@ class LabelSurfaces:
             self._indices[layer][1].forget()
 
 
-class LayerSurface:
+class _IndexedSurface:
+    """What every layer answers from its index.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+    index : LabelIndex
+        Where its objects are.
+    """
+
+    def __init__(self, layer: Any, index: LabelIndex) -> None:
+        self.index = index
+        self._layer = layer
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return str(self._layer.name)
+
+    def look_again(self, index: Index) -> None:
+        """Look through a plane before the next answer."""
+        self.index.forget_plane(index)
+
+    def find(self, label: int, index: Index) -> Box | None:
+        """The box of an object in a plane."""
+        return self.index.find(label, index)
+
+    def planes_of(self, label: int, like: Index) -> Sequence[Index]:
+        """The planes that hold an object."""
+        return self.index.planes_of(label, like)
+
+    def areas_in(self, index: Index) -> dict[int, int]:
+        """Pixels of each object of a plane."""
+        return self.index.areas_in(index)
+
+
+class LayerSurface(_IndexedSurface):
     """A single-scale Labels layer.
 
     Parameters
@@ -155,15 +192,9 @@ class LayerSurface:
     """
 
     def __init__(self, layer: Any, data: Any, writer: LabelWriter, index: LabelIndex) -> None:
-        self.index = index
-        self._layer = layer
+        super().__init__(layer, index)
         self._data = data
         self._writer = writer
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return str(self._layer.name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -191,24 +222,8 @@ class LayerSurface:
         """These ids are free again."""
         self._writer.release(self._layer, first, last)
 
-    def look_again(self, index: Index) -> None:
-        """Look through a plane before the next answer."""
-        self.index.forget_plane(index)
 
-    def find(self, label: int, index: Index) -> Box | None:
-        """The box of an object in a plane."""
-        return self.index.find(label, index)
-
-    def planes_of(self, label: int, like: Index) -> Sequence[Index]:
-        """The planes that hold an object."""
-        return self.index.planes_of(label, like)
-
-    def areas_in(self, index: Index) -> dict[int, int]:
-        """Pixels of each object of a plane."""
-        return self.index.areas_in(index)
-
-
-class StoreSurface:
+class StoreSurface(_IndexedSurface):
     """A pyramid on disk, which napari shows but has no undo for.
 
     Parameters
@@ -222,14 +237,8 @@ class StoreSurface:
     """
 
     def __init__(self, layer: Any, store: LabelStore, index: LabelIndex) -> None:
-        self.index = index
-        self._layer = layer
+        super().__init__(layer, index)
         self._store = store
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return str(self._layer.name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -269,22 +278,6 @@ class StoreSurface:
         """These ids are free again."""
         if self._store.largest == last:
             self._store.largest = first - 1
-
-    def look_again(self, index: Index) -> None:
-        """Look through a plane before the next answer."""
-        self.index.forget_plane(index)
-
-    def find(self, label: int, index: Index) -> Box | None:
-        """The box of an object in a plane."""
-        return self.index.find(label, index)
-
-    def planes_of(self, label: int, like: Index) -> Sequence[Index]:
-        """The planes that hold an object."""
-        return self.index.planes_of(label, like)
-
-    def areas_in(self, index: Index) -> dict[int, int]:
-        """Pixels of each object of a plane."""
-        return self.index.areas_in(index)
 
 
 def read_box(data: Any, index: Index, box: Box) -> NDArray[np.integer]:
