@@ -6,8 +6,6 @@ ome-zarr's. An image that is there already keeps its version (0.4 in zarr 2, 0.5
 
 from __future__ import annotations
 
-import shutil
-import uuid
 import warnings
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +14,7 @@ import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.stacks.image_io.units import LENGTHS
+from napari_sam.stacks.outputs.replacing import replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,20 +101,16 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
     version = int(root.metadata.zarr_format)
     fmt = modern if version == 3 else old
     holder = root["labels"] if "labels" in root else root.create_group("labels")
-    target, temporary = image / "labels" / name, image / "labels" / f".{name}-{uuid.uuid4().hex}"
-    if target.exists() and not overwrite:
-        raise FileExistsError(17, "exists already; add --overwrite to replace it", str(target))
-    try:
-        group = zarr.open_group(temporary, mode="w-", zarr_format=version)
+
+    def write(folder: Path) -> None:
+        group = zarr.open_group(folder, mode="w-", zarr_format=version)
         datasets = _write_levels(group, content.labels, shapes)
         writer.write_multiscales_metadata(
             group, datasets, fmt=fmt, axes=_describe_axes(content.labels), name=name
         )
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    target = image / "labels" / name
+    replace_folder(target, write, overwrite=overwrite)
     attributes = dict(holder.attrs)
     listed = attributes.get("ome", attributes).get("labels", [])
     if name in listed:  # ome-zarr would list it twice

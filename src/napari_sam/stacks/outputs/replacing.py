@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["replace_file"]
+__all__ = ["replace_file", "replace_folder"]
 
 
 def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool) -> None:
@@ -47,3 +49,31 @@ def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(folder: Path, write: Callable[[Path], object], *, overwrite: bool) -> None:
+    """Let ``write`` make a folder beside ``folder``, then move it there.
+
+    What was there is moved aside first and comes back if the new one cannot take its place.
+
+    Raises
+    ------
+    FileExistsError
+        When it exists and may not be replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not overwrite:
+        raise FileExistsError(17, "exists already; add --overwrite to replace it", str(folder))
+    mark = uuid.uuid4().hex[:8]
+    temporary = folder.with_name(f".{folder.stem}-{mark}{folder.suffix}")
+    old = folder.with_name(f".{folder.stem}-{mark}-old{folder.suffix}")
+    try:
+        write(temporary)
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +17,7 @@ from napari_sam.stacks.outputs.imagej_rois import write_rois
 from napari_sam.stacks.outputs.label_objects import check_labels
 from napari_sam.stacks.outputs.measurements import write_measurements
 from napari_sam.stacks.outputs.ome_zarr_labels import write_ome_zarr
-from napari_sam.stacks.outputs.replacing import replace_file
+from napari_sam.stacks.outputs.replacing import replace_file, replace_folder
 from napari_sam.stacks.outputs.tiff import fits_imagej, write_tiff
 
 if TYPE_CHECKING:
@@ -208,7 +206,7 @@ def write_format(name: str, path: Path, content: Content, *, overwrite: bool = F
     """
     form = _check_format(name)
     if name == "ome-zarr":
-        _replace_folder(path, lambda folder: form.write(folder, content), overwrite=overwrite)
+        replace_folder(path, lambda folder: form.write(folder, content), overwrite=overwrite)
     else:
         replace_file(path, lambda temporary: form.write(temporary, content), overwrite=overwrite)
 
@@ -225,23 +223,3 @@ def _check_format(name: str) -> Format:
             "install it with: pip install 'napari-sam-workbench[formats]'"
         )
     return form
-
-
-def _replace_folder(folder: Path, write: Callable[[Path], object], *, overwrite: bool) -> None:
-    """Let ``write`` make a folder beside ``folder``, then move it there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists() and not overwrite:
-        raise FileExistsError(17, "exists already; add --overwrite to replace it", str(folder))
-    mark = uuid.uuid4().hex[:8]
-    temporary = folder.with_name(f".{folder.stem}-{mark}{folder.suffix}")
-    old = folder.with_name(f".{folder.stem}-{mark}-old{folder.suffix}")
-    try:
-        write(temporary)
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for rest in (temporary, old):
-            shutil.rmtree(rest, ignore_errors=True)
