@@ -40,11 +40,14 @@ def test_options_reach_the_loop(
     command = ["train", "--data", str(tmp_path), "--config", "nuclei", "--out", str(tmp_path / "run")]
     command += ["--device", "cpu"]
     assert main(command) == 0
-    assert main([*command, "--resume", "--processes", "2", "--seed", "3", "--steps-scale", "0.5"]) == 0
+    assert (
+        main([*command, "--resume", "--processes", "2", "--seed", "3", "--steps-scale", "0.5", "--init", "m"])
+        == 0
+    )
     common = {"data": tmp_path, "config": "nuclei", "out": tmp_path / "run"}
     assert calls == [
-        {**common, "resume": False, "processes": 1, "seed": 0, "device": "cpu", "scale": 1},
-        {**common, "resume": True, "processes": 2, "seed": 3, "device": "cpu", "scale": 0.5},
+        {**common, "resume": False, "processes": 1, "seed": 0, "device": "cpu", "scale": 1, "init": None},
+        {**common, "resume": True, "processes": 2, "seed": 3, "device": "cpu", "scale": 0.5, "init": "m"},
     ]
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "run" / "nuclei.safetensors")] * 2
 

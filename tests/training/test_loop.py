@@ -9,12 +9,19 @@ import pytest
 import torch
 
 from napari_sam.errors import CheckpointError, SamError
-from napari_sam.inference.checkpoints import load_model
+from napari_sam.inference.checkpoints import load_model, write_checkpoint
 from napari_sam.inference.segment_image import segment_image
+from napari_sam.modeling import ConvConfig, build_sam
 from napari_sam.training import loop
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
 from napari_sam.training.dataset import read_labelled_images
-from napari_sam.training.loop import Trainer, measure_iou, train
+from napari_sam.training.loop import (
+    Trainer,
+    choose_training_precision,
+    measure_iou,
+    read_initial_weights,
+    train,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +119,47 @@ def test_two_processes(data_folder: Path, tmp_path: Path) -> None:
     assert load_model(path, "cpu").record["processes"] == 2
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
+
+
+def test_a_run_can_start_from_another_model(finished: Path, data_folder: Path, tmp_path: Path) -> None:
+    config = replace(SHORT, phases=(Phase("joint", 1, True, True, images=1),))  # learning rates of 0
+    path = train(data_folder, config, tmp_path, init=finished / "smoke.safetensors")
+    source, model = load_model(finished / "smoke.safetensors", "cpu"), load_model(path, "cpu")
+    assert model.record["init"] == {"name": "smoke", "sha256": source.sha256}
+    theirs = source.module.state_dict()
+    trained = dict(model.module.named_parameters())
+    assert trained
+    assert all(torch.equal(value, theirs[key]) for key, value in trained.items())
+
+
+def test_a_deeper_model_starts_as_the_one_it_grew_from() -> None:
+    small, frames = build_sam("conv_test").eval(), torch.randn(1, 3, 64, 64)
+    config = replace(small.config, encoder=ConvConfig((8, 8, 16, 16, 16), (0, 1, 1, 2, 3)))
+    deep = build_sam(config).eval()
+    deep.load_state_dict(small.state_dict(), strict=False)
+    torch.testing.assert_close(deep.encode(frames).embedding, small.encode(frames).embedding)
+
+
+@pytest.mark.parametrize("init", ["nuclei", "vit_test", "no such model"])
+def test_what_does_not_fit_is_no_start(init: str, tmp_path: Path) -> None:
+    model = build_sam("conv_test")
+    start = init
+    if init == "vit_test":
+        start = str(tmp_path / "other.safetensors")
+        write_checkpoint(build_sam("vit_test"), tmp_path / "other.safetensors", name="other", record={})
+    with pytest.raises(CheckpointError, match="Expected"):
+        read_initial_weights(model, start)
+
+
+@pytest.mark.parametrize(
+    ("device", "capable", "expected"),
+    [("cpu", True, torch.bfloat16), ("cpu", False, torch.float32), ("mps", True, torch.float32)],
+)
+def test_training_precision(
+    device: str, capable: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": capable}, raising=False)
+    assert choose_training_precision(torch.device(device)) == expected
 
 
 # ---- stopping and going on --------------------------------------------------------------------------------

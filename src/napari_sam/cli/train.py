@@ -18,6 +18,7 @@ _EPILOG = """\
 examples:
   napari-sam train --data nuclei/ --config nuclei --out runs/nuclei
   napari-sam train --data nuclei/ --config nuclei --out runs/nuclei --resume --processes 2
+  napari-sam train --data cells/ --config nuclei --init nuclei --steps-scale 0.1 --out runs/cells
 
 The data folder holds images/NAME.png and labels/NAME.png (or .tif), and may hold index.csv with the columns
 id and split: then only rows of split "train" are used. A run that was stopped goes on with --resume. Several
@@ -39,6 +40,9 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, metavar="NAME", help="name of a training configuration")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder for checkpoints and log"
+    )
+    parser.add_argument(
+        "--init", metavar="MODEL", help="start from this model (name or file) instead of random weights"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument(
@@ -78,6 +82,7 @@ def run_train(options: argparse.Namespace) -> int:
             seed=options.seed,
             device=str(choose_device(options.device)),
             scale=options.steps_scale,
+            init=options.init,
         )
     except ProcessRaisedException as error:
         # The message is the traceback of the child; its last line is the error itself.

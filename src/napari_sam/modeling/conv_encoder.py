@@ -25,6 +25,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = ConvBlock(channels, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm2.weight)  # starts as the identity (Goyal et al. 2017)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.relu(x + self.norm2(self.conv2(self.conv1(x))))
