@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel, load_model
-from napari_sam.inference.predictor import TINY, Predictor, choose_enlargement
+from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.object_scale import MOST, SMALL, expected_object_size, measure_enlargement
+from napari_sam.inference.predictor import Predictor, choose_enlargement
 from napari_sam.inference.transforms import measure_normalization
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ def test_nothing_found_is_nothing_enlarged(nuclei: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image_size", "expected"), [(1024, 2.5), (512, 2.5), (384, 2.0), (192, 1.0), (100, 1.0)], ids=str
+    ("image_size", "expected"), [(1024, 3.0), (512, 3.0), (256, 2.0), (128, 1.0), (100, 1.0)], ids=str
 )
 def test_a_frame_stays_within_the_largest_image(
     nuclei: LoadedModel, image_size: int, expected: float
@@ -63,6 +66,28 @@ def test_a_frame_stays_within_the_largest_image(
     embedding = encode(nuclei, draw_disks(192, 7), adapt=False)
     got = choose_enlargement(embedding, image_size)
     assert got <= expected
-    assert got * 192 <= max(image_size, 192)
+    assert got * 192 <= max(1.5 * image_size, 192)
     assert (got > 1) == (expected > 1)
-    assert TINY > 7
+    assert SMALL > 7
+
+
+def test_clicks_are_answered_from_the_enlarged_frame(nuclei: LoadedModel) -> None:
+    image = draw_disks(192, 8)
+    predictor = CachedPredictor(nuclei)
+    first = predictor.encode(image)
+    assert first.frame.scale >= 2
+    assert predictor.encode(image) is first  # known by the frame that was asked for
+
+
+def test_a_size_that_is_set_is_kept(nuclei: LoadedModel) -> None:
+    size = expected_object_size(nuclei)  # so that nothing is scaled
+    predictor = CachedPredictor(nuclei, settings=EncodeSettings(object_size=size))
+    assert predictor.encode(draw_disks(192, 8)).frame.scale == 1
+
+
+@pytest.mark.parametrize("diameter", [1.0, 5.0, 9.0, 13.0, 19.9, 20.0, 80.0])
+def test_enlargement_never_shrinks_and_has_an_end(diameter: float) -> None:
+    found = measure_enlargement(diameter)
+    assert 1 <= found <= MOST
+    assert 4 * found == int(4 * found)
+    assert measure_enlargement(diameter, room=0.5) == 1

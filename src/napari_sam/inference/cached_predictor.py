@@ -310,7 +310,13 @@ class CachedPredictor:
                 found = self.cache.get(made.key, partial)
                 if found is None:
                     pixels = made.read(source, frame)
-                    found = self.predictor.encode(pixels, made.normalization, frame, source.shape)
+                    found = self.predictor.encode(
+                        pixels,
+                        made.normalization,
+                        frame,
+                        source.shape,
+                        adapt=self.settings.object_size is None,  # a size that was set is kept
+                    )
                     self.cache.put(made.key, found)
         if found.frame.crop == frame.crop and found.plane_shape == source.shape:
             return found

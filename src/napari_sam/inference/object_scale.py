@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.tiling import Crop
 
-__all__ = ["choose_scale", "expected_object_size", "field_size"]
+__all__ = ["SMALL", "WANTED", "choose_scale", "expected_object_size", "field_size", "measure_enlargement"]
 
 OBJECT_SIZE: Final = 20.0
 """Pixels; what a model with frames of any size expects unless its record says otherwise ..."""
 OBJECTS_PER_FRAME: Final = 16
 """... and how many objects fit side by side into a frame of fixed size."""
+SMALL: Final = 20.0
+"""Objects of a smaller median diameter, in frame pixels, are shown enlarged ..."""
+WANTED: Final = 28.0
+"""... to about this diameter, by quarters ..."""
+MOST: Final = 3.0
+"""... and at most by this factor."""
 LARGEST: Final = 16.0
 """Pixels are enlarged by no more: there is nothing more to be seen in them."""
 
@@ -28,6 +35,26 @@ def expected_object_size(model: LoadedModel) -> float:
 
 def _wanted_scale(model: LoadedModel, object_size: float) -> float:
     return min(expected_object_size(model) / object_size, LARGEST)
+
+
+def measure_enlargement(diameter: float, room: float = MOST) -> float:
+    """By how much objects are enlarged that are too small to be outlined well; 1 for not at all.
+
+    Parameters
+    ----------
+    diameter : float
+        Their median, in frame pixels.
+    room : float
+        By how much the frame may grow.
+
+    Examples
+    --------
+    >>> [measure_enlargement(d) for d in (5, 10, 19, 20, 60)]
+    [3.0, 2.75, 1.25, 1.0, 1.0]
+    """
+    if diameter >= SMALL:
+        return 1.0
+    return max(1.0, math.floor(4 * min(WANTED / diameter, MOST, room)) / 4)
 
 
 def field_size(model: LoadedModel, object_size: float | None) -> int:

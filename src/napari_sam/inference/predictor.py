@@ -23,6 +23,7 @@ from napari_sam.inference.mask_ops import (
     stability_score,
     upscale_logits,
 )
+from napari_sam.inference.object_scale import measure_enlargement
 from napari_sam.inference.shared_work import SharedWork, choose_batch
 from napari_sam.modeling.instance_decoder import activate
 from napari_sam.modeling.prompt_encoder import (
@@ -284,18 +285,14 @@ class Predictor:
         return found
 
 
-TINY = 14.0
-"""Objects of a smaller median diameter, in frame pixels, are shown enlarged ..."""
-WANTED = 20.0
-"""... to about this diameter, by quarters ..."""
-MOST = 2.5
-"""... and at most by this factor."""
+ROOM = 1.5
+"""How many times larger than ``image_size`` a frame may get by enlarging what is small in it."""
 
 
 def choose_enlargement(embedding: ImageEmbedding, image_size: int) -> float:
     """By how much a crop should be enlarged for its automatic objects to be outlined well; 1 for not at all.
 
-    A frame never grows beyond ``image_size``.
+    A frame never grows beyond ``ROOM`` times ``image_size``.
     """
     maps, instances = embedding.maps, embedding.instances
     if maps is None or instances is None:
@@ -306,10 +303,7 @@ def choose_enlargement(embedding: ImageEmbedding, image_size: int) -> float:
     if len(areas) < 3:  # chance
         return 1.0
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi))
-    if diameter >= TINY:
-        return 1.0
-    room = image_size / max(embedding.frame.inner)
-    return max(1.0, float(np.floor(4 * min(WANTED / diameter, MOST, room)) / 4))
+    return measure_enlargement(diameter, ROOM * image_size / max(embedding.frame.inner))
 
 
 def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:

@@ -45,7 +45,7 @@ class ConvConfig:
     """Residual convolutions at strides 1, 2, 4, 8 and 16, fused to an embedding at stride 8."""
 
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    blocks: tuple[int, ...] = (0, 1, 1, 2, 3)
+    blocks: tuple[int, ...] = (0, 1, 1, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from scipy.ndimage import gaussian_filter, zoom
 from skimage.measure import label as relabel
 from torch.nn.functional import affine_grid, grid_sample
 
+from napari_sam.inference.object_scale import WANTED, measure_enlargement
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -56,21 +58,21 @@ def augment_geometry(
 
 
 def _draw_scale(labels: NDArray[np.int32], rng: np.random.Generator) -> float:
-    """Frame pixels per image pixel: often native, often about it, often so that objects get any size.
+    """Frame pixels per image pixel: mostly as in use, or about it, else so that objects get any size.
 
-    Small objects are enlarged when a model is used (see ``inference.object_size``), so it has to learn how
-    enlarged pixels look.
+    In use, small objects are enlarged (``inference.object_scale``) after a first look at them as they are.
     """
     choice = rng.random()
-    if choice < 0.2:
+    if choice < 0.15:
         return 1.0
-    if choice < 0.55:
-        return float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
     areas = np.bincount(labels.ravel())[1:]
     areas = areas[areas > 0]
-    diameter = 2 * np.sqrt(np.median(areas) / np.pi) if len(areas) else 20.0
-    wanted = np.exp(rng.uniform(np.log(12), np.log(60)))
-    return float(np.clip(wanted / diameter, 0.4, 3.0))
+    diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if len(areas) else WANTED
+    if choice < 0.75:
+        about = 1.0 if choice < 0.5 else float(np.exp(rng.uniform(np.log(0.65), np.log(1.5))))
+        return measure_enlargement(diameter) * about
+    wanted = np.exp(rng.uniform(np.log(12), np.log(64)))
+    return float(np.clip(wanted / diameter, 0.4, 4.0))
 
 
 def augment_intensity(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

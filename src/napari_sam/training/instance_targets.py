@@ -12,8 +12,8 @@ from napari_sam.modeling.instance_decoder import MAPS, OFFSET_UNIT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CONTACT_WEIGHT = 3.0
-SMALL_AREA = 150.0
+CONTACT_WEIGHT = 5.0
+SMALL_AREA = 300.0
 """Objects with fewer pixels weigh more, up to threefold."""
 
 
