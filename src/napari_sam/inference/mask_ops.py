@@ -112,6 +112,20 @@ def _weights_at(position: NDArray[np.float64], count: int) -> NDArray[np.float32
     return weights
 
 
+def interpolate_logits(values: NDArray[np.floating], row: float, col: float) -> float:
+    """The bilinear value at a place in cells, as ``upscale_logits`` sees it; the edge's beyond the edge.
+
+    Examples
+    --------
+    >>> interpolate_logits(np.array([[0.0, 2.0], [4.0, 6.0]]), 0.5, 0.5)
+    3.0
+    """
+    rows, cols = (
+        _weights_at(np.array([place]), count) for place, count in zip((row, col), values.shape, strict=True)
+    )
+    return float((rows @ values @ cols.T)[0, 0])
+
+
 def average_mask(obj: ObjectMask, frame: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Fraction of each cell of a grid that a mask covers, by point samples four to a cell side."""
     fine = 4
@@ -128,7 +142,12 @@ def average_mask(obj: ObjectMask, frame: Box, shape: tuple[int, int]) -> NDArray
     return mean
 
 
-def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32) -> NDArray[np.bool_]:
+def clean_mask(
+    mask: NDArray[np.bool_],
+    keep: NDArray[np.int64],
+    hole: int = 32,
+    open_at: NDArray[np.int64] | None = None,
+) -> NDArray[np.bool_]:
     """Keep the parts that hold a ``keep`` pixel (else the largest) and fill small holes.
 
     Parameters
@@ -138,6 +157,8 @@ def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32)
         Pixels (row, col) that were clicked; those off the mask are ignored.
     hole : int
         Holes of at most this many pixels are filled.
+    open_at : (K, 2) int, optional
+        Pixels whose holes stay open: background clicks.
     """
     parts, count = label_components(mask, np.ones((3, 3), bool))
     if count > 1:
@@ -155,6 +176,9 @@ def clean_mask(mask: NDArray[np.bool_], keep: NDArray[np.int64], hole: int = 32)
         small[0] = False  # the mask itself; and what touches the border is no hole
         for edge in (outside[0], outside[-1], outside[:, 0], outside[:, -1]):
             small[edge] = False
+        if open_at is not None and len(open_at):
+            r, c = open_at[((open_at >= 0) & (open_at < mask.shape)).all(axis=1)].T
+            small[outside[r, c]] = False
         if small.any():
             mask = mask | small[outside]
     return mask

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate, pad
 
 from napari_sam.errors import PromptError
 from napari_sam.inference.ambiguity import choose_index
+from napari_sam.inference.corrections import honour_clicks
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
@@ -267,13 +268,15 @@ class Predictor:
         iou: NDArray[np.float32],
     ) -> list[ObjectMask]:
         edges = window.edges(embedding.frame, self.config.stride)
-        clicks = prompts.points[prompts.labels == 1]
+        corrects = prompts.mask is not None or len(prompts.points) + (prompts.box is not None) > 1
         found = []
         for values, score in zip(logits, iou, strict=True):
+            if corrects:
+                values = honour_clicks(values, edges, prompts.points, prompts.labels)
             mask, origin = upscale_logits(values, edges, embedding.frame.crop)
             if mask.any():
-                keep = np.round(clicks - np.array(origin, np.float32)).astype(np.int64)
-                mask = clean_mask(mask, keep)
+                clicked = np.round(prompts.points - np.array(origin, np.float32)).astype(np.int64)
+                mask = clean_mask(mask, clicked[prompts.labels == 1], open_at=clicked[prompts.labels == 0])
             obj = ObjectMask.from_plane(
                 mask,
                 origin,
