@@ -16,10 +16,9 @@ ALIKE: Final = 0.97
 
 
 def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMask:
-    """The alternative of highest predicted IoU for one click or a box; the single mask for clearer prompts.
+    """The alternative of highest predicted IoU for one click; the single mask for clearer prompts.
 
-    As in Kirillov et al. 2023, Sec. 3 ("Resolving ambiguity"), but for boxes: where nuclei touch they are
-    ambiguous too.
+    As in Kirillov et al. 2023, Sec. 3 ("Resolving ambiguity").
     """
     return candidates[
         choose_index([c.predicted_iou for c in candidates], [c.area > 0 for c in candidates], prompts)
@@ -28,7 +27,7 @@ def choose_best(candidates: Sequence[ObjectMask], prompts: Prompts) -> ObjectMas
 
 def choose_index(scores: Sequence[float], filled: Sequence[bool], prompts: Prompts) -> int:
     """Which of the masks ``choose_best`` chooses, by predicted IoU and whether there is anything in it."""
-    ambiguous = prompts.mask is None and len(prompts.points) + (prompts.box is not None) == 1
+    ambiguous = prompts.mask is None and prompts.box is None and len(prompts.points) == 1
     every = range(len(scores))
     choice = every[1:] if ambiguous and len(scores) > 1 else every[:1]
     nonempty = [i for i in choice if filled[i]] or [i for i in every if filled[i]] or list(choice)
