@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from skimage.io import imsave
 
 from napari_sam.errors import SamError
+from napari_sam.training.config import CONFIGS, TrainConfig
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+CONFIG = replace(CONFIGS["smoke"], crop=64)
 
 
 def labelled(name: str, group: str = "", side: int = 8) -> LabelledImage:
@@ -148,19 +153,19 @@ def test_split_holdout(sizes: dict[str, int], fraction: float, held: dict[str, i
 
 @pytest.fixture
 def dataset(data_folder: Path) -> CropDataset:
-    return CropDataset(read_labelled_images(data_folder), 64, 20, seed=3)
+    return CropDataset(read_labelled_images(data_folder), CONFIG, 20, seed=3)
 
 
 def test_a_crop_depends_on_seed_and_index_alone(dataset: CropDataset, data_folder: Path) -> None:
     forward = [dataset[i] for i in range(6)]
     backward = [dataset[i] for i in reversed(range(6))][::-1]
-    anew = CropDataset(read_labelled_images(data_folder), 64, 999, seed=3)
+    anew = CropDataset(read_labelled_images(data_folder), CONFIG, 999, seed=3)
     for i, (one, two) in enumerate(zip(forward, backward, strict=True)):
         for key, value in one.items():
             assert torch.equal(value, two[key]), key
             assert torch.equal(value, anew[i][key]), key
     assert not torch.equal(forward[0]["pixels"], forward[1]["pixels"])
-    other = CropDataset(dataset.images, 64, 20, seed=4)
+    other = CropDataset(dataset.images, CONFIG, 20, seed=4)
     assert not torch.equal(forward[0]["pixels"], other[0]["pixels"])
 
 
@@ -177,11 +182,29 @@ def test_what_a_crop_holds(dataset: CropDataset) -> None:
     assert torch.equal(item["targets"][0] > 0, item["labels"] > 0)
 
 
+@pytest.mark.parametrize("option", ["rescale", "recolour"])
+def test_a_part_of_the_augmentation_can_be_left_out(option: str) -> None:
+    """A square of 12 pixels and 0.6 keeps its area, or its brightness, and does not where it is varied."""
+    labels = np.zeros((64, 64), np.int32)
+    labels[26:38, 26:38] = 1
+    image = LabelledImage("square", "", np.repeat(0.6 * labels[..., None], 3, 2).astype(np.float16), labels)
+
+    def look(config: TrainConfig) -> list[float]:
+        items = [CropDataset([image], config, 20, seed=0)[i] for i in range(12)]
+        if option == "recolour":
+            return [float(item["pixels"].max()) / 0.6 for item in items]
+        return [float((item["labels"] == item["labels"].max()).sum()) / 144 for item in items]
+
+    kept = look(replace(CONFIG, **{option: False}))
+    assert np.abs(np.array(kept) - 1).max() < 0.2
+    assert np.abs(np.array(look(CONFIG)) - 1).max() > 0.2
+
+
 def test_groups_are_balanced() -> None:
     """16 of one kind and 4 of another: by the square root, 2 to 1; within a group larger images more."""
     images = [labelled(f"a{i}", "a") for i in range(16)] + [labelled(f"b{i}", "b") for i in range(3)]
     images.append(labelled("large", "b", side=16))
-    chance = CropDataset(images, 8, 1, 0).probabilities
+    chance = CropDataset(images, replace(CONFIG, crop=8), 1, 0).probabilities
     np.testing.assert_allclose(chance.sum(), 1)
     np.testing.assert_allclose(chance[:16], 2 / 3 / 16)
     np.testing.assert_allclose(chance[16:], np.array([1, 1, 1, 2]) / 5 / 3)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def augment_geometry(
-    pixels: NDArray[Any], labels: NDArray[np.int32], crop: int, rng: np.random.Generator
+    pixels: NDArray[Any],
+    labels: NDArray[np.int32],
+    crop: int,
+    rng: np.random.Generator,
+    *,
+    rescale: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Cut a randomly placed, scaled, rotated and flipped crop; beyond the image it is mirrored.
 
@@ -28,6 +33,8 @@ def augment_geometry(
     crop : int
         Side of the result.
     rng : numpy Generator
+    rescale : bool
+        False for crops at the image's own scale.
 
     Returns
     -------
@@ -36,7 +43,7 @@ def augment_geometry(
         Relabelled, since a mirrored object is another object.
     """
     height, width = labels.shape
-    scale = _draw_scale(labels, rng)
+    scale = _draw_scale(labels, rng) if rescale else 1.0
     angle = rng.integers(4) * np.pi / 2 + (rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0)
     stretch = float(np.exp(rng.normal(0, 0.1))) if rng.random() < 0.3 else 1.0
     flip = rng.choice([-1.0, 1.0])

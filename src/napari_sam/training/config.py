@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from napari_sam.errors import SamError
+
+if TYPE_CHECKING:
+    from napari_sam.modeling import SamConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class TrainConfig:
 
     Attributes
     ----------
-    architecture : str
+    architecture : str or SamConfig
         For ``modeling.build_sam``.
     phases : tuple of Phase
         Dense first, prompts on the good encoder second, both together last: with a cold encoder
@@ -51,14 +54,20 @@ class TrainConfig:
         Prompts per crop.
     rounds : int
         At most this many rounds of prompt, prediction and correction per object.
+    proposed : float
+        Share of first prompts that come with the automatic instance under them, where there is one.
     synthetic : float
         Share of crops that are synthetic, 0 to 1.
+    rescale : bool
+        Whether crops are rescaled, and small objects enlarged, as in ``augment.augment_geometry``.
+    recolour : bool
+        Whether intensities are varied, as in ``augment.augment_intensity``.
     focal_weight, dice_weight, bce_weight : float
         Of the mask loss. The paper has focal : dice 20 : 1, which needs a pretrained encoder; from
         scratch, plain cross-entropy and dice learn sooner.
     """
 
-    architecture: str
+    architecture: str | SamConfig
     phases: tuple[Phase, ...]
     crop: int = 256
     objects: int = 16
@@ -71,7 +80,10 @@ class TrainConfig:
     warmup: int = 100
     clip: float = 1.0
     group_power: float = 0.5
+    proposed: float = 0.7
     synthetic: float = 0.0
+    rescale: bool = True
+    recolour: bool = True
     holdout: float = 0.1
 
     @property

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_sam.training.config import TrainConfig
+
 SYNTHETIC_WEIGHT = 0.3
 """Of synthetic crops in the dense loss: they are there for prompts; what is found without one stays real."""
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -130,33 +132,26 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     ``synthetic`` of them is drawn (``training.synthetic``) instead of cut from an image.
     """
 
-    def __init__(
-        self,
-        images: list[LabelledImage],
-        crop: int,
-        length: int,
-        seed: int,
-        group_power: float = 0.5,
-        synthetic: float = 0.0,
-    ) -> None:
+    def __init__(self, images: list[LabelledImage], config: TrainConfig, length: int, seed: int) -> None:
         self.images = images
-        self.crop = crop
+        self.config = config
         self.length = length
         self.seed = seed
-        self.synthetic = synthetic
-        self.probabilities = _balance(images, crop, group_power)
+        self.probabilities = _balance(images, config.crop, config.group_power)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        synthetic = bool(self.synthetic) and rng.random() < self.synthetic
+        share = self.config.synthetic
+        synthetic = bool(share) and rng.random() < share
         if synthetic:
-            pixels, labels = make_synthetic_image(rng, self.crop)
+            pixels, labels = make_synthetic_image(rng, self.config.crop)
         else:
             pixels, labels = self._cut_crop(rng)
-        pixels = augment_intensity(pixels, rng)
+        if self.config.recolour:
+            pixels = augment_intensity(pixels, rng)
         targets, weight = make_instance_targets(labels)
         if synthetic:
             weight = weight * SYNTHETIC_WEIGHT
@@ -170,7 +165,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     def _cut_crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         image = self.images[rng.choice(len(self.images), p=self.probabilities)]
         for _ in range(3):  # a crop without objects teaches little
-            pixels, labels = augment_geometry(image.pixels, image.labels, self.crop, rng)
+            pixels, labels = augment_geometry(
+                image.pixels, image.labels, self.config.crop, rng, rescale=self.config.rescale
+            )
             if labels.any():
                 break
         return pixels, labels

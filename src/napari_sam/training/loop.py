@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 100
 LOG_EVERY = 20
-PROPOSED = 0.7
-"""Share of first prompts that come with the automatic instance under them, where there is one."""
 
 
 def train(
@@ -225,10 +223,7 @@ class Trainer:
     def _make_loader(self, phase: Phase, start: int) -> DataLoader[dict[str, Tensor]]:
         seed = self.seed * 1000 + self.rank
         length = phase.steps * phase.images
-        config = self.config
-        dataset = CropDataset(
-            self.images, config.crop, length, seed + start, config.group_power, config.synthetic
-        )
+        dataset = CropDataset(self.images, self.config, length, seed + start)
         remaining = range((self.step - start) * phase.images, length)
         workers = 0 if self.device.type == "cpu" else min(8, (os.cpu_count() or 2) - 1)
         return DataLoader(dataset, phase.images, sampler=remaining, num_workers=workers, drop_last=True)
@@ -328,7 +323,7 @@ class Trainer:
         left_out = torch.from_numpy(
             np.random.default_rng((self.seed, self.rank, self.step, 9)).random(len(ids))
         )
-        keep = (left_out < PROPOSED)[:, None, None, None]
+        keep = (left_out < self.config.proposed)[:, None, None, None]
         return torch.where(keep, logits, torch.full_like(logits, -MASK_LOGIT)).to(self.device)
 
     def _decode(
@@ -440,8 +435,8 @@ class Trainer:
 
 
 def _widen(features: Features) -> Features:
-    values = (getattr(features, field.name) for field in fields(features))
-    return Features(*(None if value is None else value.float() for value in values))
+    detail, maps = (None if value is None else value.float() for value in (features.detail, features.maps))
+    return Features(features.embedding.float(), detail, maps)
 
 
 def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
@@ -480,8 +475,8 @@ def choose_training_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type == "cpu":
-        get = getattr(torch.cpu, "get_capabilities", dict)  # since PyTorch 2.10
-        return torch.bfloat16 if get().get("avx512_bf16", False) else torch.float32
+        get = getattr(torch.cpu, "get_capabilities", None)  # since PyTorch 2.10
+        return torch.bfloat16 if get is not None and get().get("avx512_bf16") else torch.float32
     return torch.float32
 
 
