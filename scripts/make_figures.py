@@ -3,10 +3,11 @@
     python scripts/make_figures.py [--model nuclei]
 
 writes docs/images/samples.png: each sample with the outlines of the automatic segmentation (left) and
-of single clicks (right, the click as a cross); and docs/images/synthetic.png: one row for each style of
+of single clicks (right, the click as a cross); docs/images/synthetic.png: one row for each style of
 synthetic images, as they are and with the outlines of single clicks (yellow) and of the truth (blue); no
-training run sees these. docs/images/window.png is made by
-``scripts/demo.py --screenshot docs/images/window.png``.
+training run sees these; docs/images/failures.png: single clicks that went wrong on such images; and
+docs/images/training.png: the losses that the checkpoint's record holds (needs matplotlib).
+docs/images/window.png is made by ``scripts/demo.py --screenshot docs/images/window.png``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from skimage.transform import resize
 
 import napari_sam as ns
 from napari_sam import sample_data
+from napari_sam.evaluation.simulated_user import first_click, read_objects
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.training.synthetic import STYLES, make_synthetic_image
 
@@ -59,6 +61,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     iio.imwrite(args.out / "samples.png", np.concatenate(rows))
     iio.imwrite(args.out / "synthetic.png", draw_styles(predictor))
+    iio.imwrite(args.out / "failures.png", draw_failures(predictor))
+    plot_curve(predictor.model, args.out / "training.png")
 
 
 def draw_styles(predictor: ns.CachedPredictor, side: int = 192, columns: int = 2) -> Any:
@@ -85,6 +89,50 @@ def draw_styles(predictor: ns.CachedPredictor, side: int = 192, columns: int = 2
             print(f"{style}: mean IoU of {len(ious)} single clicks {np.mean(ious):.2f}")
         rows.append(np.concatenate(row, axis=1))
     return (np.concatenate(rows) * 255).astype(np.uint8)
+
+
+def draw_failures(predictor: ns.CachedPredictor, images: int = 4, shown: int = 10, side: int = 96) -> Any:
+    """Two rows of objects whose single click was answered worst, at most two a style, each in its middle."""
+    found = []
+    for style in STYLES:
+        cases = []
+        for n in range(images):
+            pixels, labels = make_synthetic_image(np.random.default_rng((n, 192837465)), 256, style)
+            for obj in read_objects(labels):
+                (row, col), enough = first_click(obj), obj.area >= 150
+                if enough and all(side // 2 <= v < 256 - side // 2 for v in (row, col)):
+                    answer = predictor.predict(pixels, ns.Prompts(points=[(row, col)]))
+                    cases.append((answer.iou(obj), pixels, obj, answer, (row, col)))
+        found += sorted(cases, key=lambda case: case[0])[:2]
+    tiles = []
+    for iou, pixels, obj, answer, (row, col) in sorted(found, key=lambda case: case[0])[:shown]:
+        picture = pixels.copy()
+        for mask, colour in ((obj, (0.2, 0.5, 1.0)), (answer, (1.0, 0.85, 0.1))):
+            picture[find_boundaries(mask.paste(pixels.shape[:2]), mode="inner")] = colour
+        picture[row - 2 : row + 3, col] = picture[row, col - 2 : col + 3] = (1.0, 0.1, 0.1)
+        half = side // 2
+        crop = picture[row - half : row + half, col - half : col + half]
+        tiles.append(np.kron(crop, np.ones((2, 2, 1))))
+        print(f"failure: IoU {iou:.2f}")
+    rows = [np.concatenate(tiles[i : i + shown // 2], axis=1) for i in (0, shown // 2)]
+    return (np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8)
+
+
+def plot_curve(model: ns.LoadedModel, path: Path) -> None:
+    """Losses, and the IoU of the first and the last prompt, over the steps."""
+    import matplotlib.pyplot as plt
+
+    curve = model.record.get("curve", [])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    for axes, keys in ((left, ("dense", "prompts")), (right, ("iou1", "iou_last"))):
+        for key in keys:
+            points = [(line["step"], line[key]) for line in curve if key in line]
+            axes.plot(*zip(*points, strict=True), label=key)
+        axes.set_xlabel("step")
+        axes.legend(frameon=False)
+    left.set_title("loss", loc="left")
+    right.set_title("IoU of the first and the last round, training crops", loc="left")
+    figure.savefig(path, dpi=100)
 
 
 def choose_clicks(labels: Any, fractions: Any) -> list[tuple[float, float]]:

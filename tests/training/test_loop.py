@@ -19,6 +19,7 @@ from napari_sam.training.loop import (
     Trainer,
     choose_training_precision,
     measure_iou,
+    read_curve,
     read_initial_weights,
     train,
 )
@@ -76,6 +77,7 @@ def test_the_model_holds_its_record(finished: Path, data_folder: Path) -> None:
     assert record["config"] == json.loads(json.dumps(asdict(SMOKE)))
     assert (record["seed"], record["processes"], record["images"]) == (0, 1, 3)
     assert len(record["held_out"]) == 1
+    assert [line["step"] for line in record["curve"]] == [8, 12, 16]
     state = torch.load(finished / "last.pt", weights_only=True)
     assert state["step"] == SMOKE.steps
     for key, value in model.module.state_dict().items():
@@ -330,6 +332,16 @@ def test_it_learns(data_folder: Path, tmp_path: Path) -> None:
         trainer.step += 1
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < 0.5 * losses[0]
+
+
+def test_the_curve_has_each_step_once(tmp_path: Path) -> None:
+    lines = [{"step": 100, "dense": 0.5}, {"step": 200, "dense": 0.4}, {"step": 100, "dense": 0.31234567}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_curve(tmp_path / "log.jsonl") == [
+        {"step": 100, "dense": 0.3123},
+        {"step": 200, "dense": 0.4},
+    ]
+    assert read_curve(tmp_path / "none.jsonl") == []
 
 
 # ---- scores -----------------------------------------------------------------------------------------------

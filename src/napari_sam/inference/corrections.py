@@ -2,7 +2,7 @@
 
 The mask decoder takes clicks as advice, and may leave a pixel as it was although the user has clicked it.
 Then a bump about a cell wide is added to its logits, just high enough to turn that pixel: where the model is
-sure, nothing else turns. (BRS, Jang and Kim 2019, enforces clicks as well, by optimising the network's input.)
+sure, nothing else turns. (BRS, Jang and Kim 2019, enforces clicks too, by optimising the input.)
 """
 
 from __future__ import annotations

@@ -428,6 +428,7 @@ class Trainer:
             "images": len(self.images),
             "held_out": [image.name for image in self.held_out],
             "torch": torch.__version__,
+            "curve": read_curve(self.out / "log.jsonl"),
         }
         path = self.out / f"{self.name}.safetensors"
         write_checkpoint(self.averaged, path, name=self.name, record=record, half=True)
@@ -465,6 +466,15 @@ def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
         )
     model.load_state_dict(shared, strict=False)
     return {"name": source.name, "sha256": source.sha256}
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, rounded; of steps that were done twice, after a stop, the second time."""
+    lines: dict[int, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        found = json.loads(line)
+        lines[int(found["step"])] = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
+    return [lines[step] for step in sorted(lines)]
 
 
 def choose_training_precision(device: torch.device) -> torch.dtype:
