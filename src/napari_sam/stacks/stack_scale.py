@@ -1,6 +1,6 @@
-"""One scale for all planes of a stack whose objects are tiny.
+"""One scale for all planes of a stack whose objects are small.
 
-A plane by itself is shown to the model enlarged where its objects are tiny, and how much depends on what is
+A plane by itself is shown to the model enlarged where its objects are small, and how much depends on what is
 found in it first: from plane to plane the outlines then change. Looking at a few planes settles it for all.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.inference.candidates import filter_candidates
+from napari_sam.inference.object_scale import SMALL
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     Index = tuple[int, ...]
     Steps = Generator[Progress, None, Candidates]
 
-__all__ = ["TINY", "iter_settle_scale"]
+__all__ = ["iter_settle_scale"]
 
-TINY: Final = 13.5
-"""Median diameter in pixels; larger objects are seen well enough in each plane by itself."""
 LOOKS: Final = 3
 FEWEST: Final = 5
 """Objects from which on a median says something."""
@@ -40,7 +39,7 @@ def iter_settle_scale(
     find: Callable[[CachedPredictor, Any], Steps],
     filters: FilterParams,
 ) -> Generator[Progress, None, tuple[CachedPredictor, dict[Index, Candidates]]]:
-    """Look at three planes, and set the object size where objects are tiny; a job.
+    """Look at three planes, and set the object size where objects are small; a job.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def iter_settle_scale(
     Returns
     -------
     predictor : CachedPredictor
-        The same one where the size is known already, or objects are not tiny.
+        The same one where the size is known already, or objects are not small.
     found : dict of index to Candidates
         What was found, where it is good for use.
     """
@@ -78,7 +77,7 @@ def iter_settle_scale(
         areas = found[index].areas[filter_candidates(found[index], filters)]
         sizes.append(2 * np.sqrt(areas / np.pi))
     diameters = np.concatenate(sizes)
-    if len(diameters) < FEWEST or np.median(diameters) >= TINY:
+    if len(diameters) < FEWEST or np.median(diameters) >= SMALL:
         return predictor, found
     settings = replace(predictor.settings, object_size=float(np.median(diameters)))
     return predictor.with_settings(settings), {}
