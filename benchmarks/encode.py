@@ -24,7 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.device import choose_device
 from napari_sam.inference.engines import TorchEngine
-from napari_sam.inference.engines.openvino_engine import OpenVinoEngine, convert, has_openvino
+from napari_sam.inference.engines.openvino_engine import OpenVinoEngine
+from napari_sam.inference.engines.openvino_models import convert, has_openvino
 from napari_sam.modeling import build_sam
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def measure(
             and precision in OPENVINO
         ):
             place = convert(model, folder)
-            engines[f"openvino {precision}"] = OpenVinoEngine(model, place, OPENVINO[precision])
+            engines[f"openvino {precision}"] = OpenVinoEngine(model, place, OPENVINO[precision], None)
     package, reference = make_reference(name, model)
     with torch.inference_mode():
         functions: dict[str, Callable[[], object]] = {package: lambda: reference(frames)}
