@@ -49,6 +49,7 @@ def choose_batch(device: torch.device, tokens: int, most: int) -> int:
 
     Examples
     --------
+    >>> import torch
     >>> choose_batch(torch.device("cpu"), 64 * 64, most=64)
     4
     >>> choose_batch(torch.device("cuda"), 64 * 64, most=64)

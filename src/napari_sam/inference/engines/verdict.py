@@ -82,6 +82,22 @@ class Verdict:
     decoder: str
     trials: tuple[Trial, ...] = ()
 
+    def describe(self) -> str:
+        """In words, for people.
+
+        Examples
+        --------
+        >>> trial = Trial("encoder", "openvino f32", 0.1, 1.96, 1.0, 1.0, 0.0, True)
+        >>> Verdict("openvino f32", "torch float32", (trial,)).describe()
+        'encoder openvino f32 (2.0 times as fast as torch float32), decoder torch float32'
+        """
+        words = []
+        for part, engine in (("encoder", self.encoder), ("decoder", self.decoder)):
+            ratios = [trial.ratio for trial in self.trials if (trial.part, trial.engine) == (part, engine)]
+            gain = f" ({ratios[0]:.1f} times as fast as {PLAIN})" if ratios and engine != PLAIN else ""
+            words.append(f"{part} {engine}{gain}")
+        return ", ".join(words)
+
 
 def passes_guard(overlaps: Sequence[float]) -> bool:
     """Whether masks agree well enough with those of float32 PyTorch.
