@@ -42,7 +42,7 @@ def find_heavy() -> list[str]:
 
 
 def measure(repeats: int) -> dict[str, float]:
-    """Median CPU-milliseconds of each statement beyond those of an empty interpreter, whose own come first."""
+    """Median CPU-milliseconds of each statement beyond an empty interpreter, whose own come first."""
     times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for turn in range(repeats + 1):
         for name, statement in STATEMENTS.items():
