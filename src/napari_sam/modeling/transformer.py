@@ -77,7 +77,7 @@ class Attention(nn.Module):
         scores = torch.cat(
             [queries @ (many[:, part] + pe[:, part]).transpose(1, 2) for part in split_tokens(many)], dim=2
         )  # (B, nh * T, N)
-        gathered = (scores.softmax(-1) @ many).unflatten(1, (width, -1))  # (B, nh, T, C)
+        gathered = _weigh(scores, many).unflatten(1, (width, -1))  # (B, nh, T, C)
         values = gathered @ self.v_proj.weight.unflatten(0, (width, size)).transpose(1, 2)
         values = values + self.v_proj.bias.unflatten(0, (width, 1, size))
         out: Tensor = self.out_proj(values.transpose(1, 2).flatten(2))
@@ -130,6 +130,19 @@ class Attention(nn.Module):
         return add
 
 
+def _weigh(scores: Tensor, values: Tensor) -> Tensor:
+    """Softmax over the values, and their sum by these weights: (B, n, N) and (B, N, C) to (B, n, C)."""
+    if not _is_tracing():
+        return scores.softmax(-1) @ values
+    # OpenVINO fuses a softmax between two products to a kernel that is slower than three by themselves.
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return (weights @ values) / weights.sum(-1, keepdim=True)
+
+
+def _is_tracing() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 CACHED: Final = 2**18
 """Numbers that a core works on at once: 1 MB, which stays in its cache and in the allocator's hands."""
 
@@ -147,8 +160,7 @@ def split_tokens(image: Tensor, width: int = 1) -> list[slice]:
         How many times wider than the tokens the widest intermediate result is.
     """
     count, tokens, channels = image.shape
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if image.device.type != "cpu" or torch.is_grad_enabled() or tracing:
+    if image.device.type != "cpu" or torch.is_grad_enabled() or _is_tracing():
         return [slice(None)]
     size = max(64, CACHED // (count * channels * width))
     return [slice(start, start + size) for start in range(0, tokens, size)]
@@ -218,8 +230,8 @@ class TwoWayAttentionBlock(nn.Module):
         tokens = self.norm2(tokens + seen)
         tokens = self.norm3(tokens + self.mlp(tokens))
         spread = to_tokens.spread(tokens + tokens_pe, tokens, None if shared is None else shared.queries)
-        image = image.expand(tokens.shape[0], -1, -1)
-        parts = [self.norm4(spread(image[:, part], pe[:, part], part)) for part in split_tokens(image)]
+        places = split_tokens(image, width=tokens.shape[0] // image.shape[0])
+        parts = [self.norm4(spread(image[:, part], pe[:, part], part)) for part in places]
         return tokens, torch.cat(parts, dim=1)
 
 
