@@ -132,8 +132,8 @@ def write_verdict(model: LoadedModel, folder: Path, verdict: Verdict) -> Path:
     SamError
         When the folder cannot be written to.
     """
-    path = _path(model, folder)
-    found = {"key": _make_key(model), **dataclasses.asdict(verdict)}
+    key = _make_key(model)
+    path, found = _path(model, folder, key), {"key": key, **dataclasses.asdict(verdict)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
@@ -152,9 +152,10 @@ def read_verdict(model: LoadedModel, folder: Path) -> Verdict | None:
 
     A file that says anything else, or that chose what it says is not accurate, counts as none.
     """
+    key = _make_key(model)
     try:
-        found = json.loads(_path(model, folder).read_text(encoding="utf-8"))
-        if found["key"] != _make_key(model):
+        found = json.loads(_path(model, folder, key).read_text(encoding="utf-8"))
+        if found["key"] != key:
             return None
         trials = tuple(Trial(**trial) for trial in found["trials"])
         verdict = Verdict(found["encoder"], found["decoder"], trials)
@@ -179,9 +180,9 @@ def _make_key(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _path(model: LoadedModel, folder: Path) -> Path:
-    key = json.dumps(_make_key(model), sort_keys=True)
-    return folder / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+def _path(model: LoadedModel, folder: Path, key: dict[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return folder / f"{model.name}-{digest[:16]}.json"
 
 
 def _name_processor() -> str:
