@@ -68,9 +68,8 @@ manifest: env ## napari.yaml
 unit: env system ## the tests, on a virtual screen
 	bash scripts/headless.sh $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-bench: env ## speed of encoders and decoder against the reference packages, in turns
-	$(BIN)/python benchmarks/encode.py $(BENCH_FLAGS)
-	$(BIN)/python benchmarks/decode.py
+bench: env ## speed against the reference packages, in turns: encoders, decoder, clicks, import
+	$(BIN)/python benchmarks/bench.py $(BENCH_FLAGS)
 
 # ---- products --------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ All have the same random weights where they have the same architecture, and take
 part of the measured rate of large matrix products (of that precision) that is reached; ``ratio`` is how
 many times faster than the reference in float32: ``segment-anything`` for the ViTs, ``mobilesam-lite`` for
 TinyViT; for the bundled model's encoder it is the plain PyTorch module. OpenVINO converts first, which
-takes minutes, into a temporary folder.
+takes minutes, into a temporary folder. The peak of memory is that of a process that does nothing else.
 """
 
 from __future__ import annotations
@@ -15,117 +15,136 @@ import argparse
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from timing import describe_machine, measure_matmul, measure_peak_memory, print_table, time_in_turns
+from references import import_reference
+from timing import (
+    describe_machine,
+    measure_matmul,
+    measure_peak_alone,
+    measure_peak_memory,
+    print_table,
+    time_in_turns,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.device import choose_device
-from napari_sam.inference.engines import TorchEngine
-from napari_sam.inference.engines.openvino_engine import OpenVinoEngine, convert, has_openvino
+from napari_sam.inference.engines.choice import build_engine
+from napari_sam.inference.engines.openvino_models import convert, has_openvino
 from napari_sam.modeling import build_sam
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from torch import Tensor
-
-    from napari_sam.inference.engines import Engine
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OPENVINO = {"float32": "f32", "bfloat16": "bf16"}
+ENGINES = ("torch float32", "torch bfloat16", "openvino f32", "openvino bf16")
+HEAD = ["model", "px", "engine", "CPU-ms", "ratio", "GFLOP/s", "matmul", "rms error", "peak MiB"]
 
 
-def make_reference(name: str, model: LoadedModel) -> tuple[str, Callable[[Tensor], object]]:
-    if name.startswith("vit_") and name != "vit_t":
-        from segment_anything import sam_model_registry
-    elif name == "vit_t":
-        from mobilesam_lite.mobile_sam import sam_model_registry
-    else:
+def make_model(name: str, device: str) -> LoadedModel:
+    torch.manual_seed(0)
+    target = choose_device(device)
+    module = build_sam(name).eval().to(target)
+    return LoadedModel(name, "0" * 64, module.config, target, module)
+
+
+def make_reference(name: str, model: LoadedModel) -> tuple[str, Callable[[Any], object]]:
+    if not name.startswith("vit_"):
         return "plain module", model.module.encode
-    reference = sam_model_registry[name]()
-    reference.load_state_dict(model.module.state_dict())
     package = "mobilesam-lite" if name == "vit_t" else "segment-anything"
+    registry = import_reference(
+        "mobilesam_lite.mobile_sam" if name == "vit_t" else "segment_anything"
+    ).sam_model_registry
+    reference = registry[name]()
+    reference.load_state_dict(model.module.state_dict())
     return package, reference.eval().to(model.device).image_encoder
 
 
+def make_function(key: str, name: str, model: LoadedModel, folder: Path) -> Callable[[Any], object]:
+    """What encodes frames: an engine, or the reference."""
+    if key in ENGINES:
+        return build_engine(model, key, "torch float32", folder).encode
+    return make_reference(name, model)[1]
+
+
+def make_frames(model: LoadedModel, size: int) -> Any:
+    side = size if model.config.any_frame_size else model.config.image_size
+    return torch.randn(1, 3, side, side, device=model.device)
+
+
 def measure(
-    name: str, options: argparse.Namespace, rates: dict[str, float], folder: Path
+    name: str, engines: Iterable[str], options: argparse.Namespace, rates: dict[str, float], folder: Path
 ) -> list[list[object]]:
-    torch.manual_seed(0)
-    device = choose_device(options.device)
-    module = build_sam(name).eval().to(device)
-    model = LoadedModel(name, "0" * 64, module.config, device, module)
-    side = options.size if module.config.any_frame_size else module.config.image_size
-    frames = torch.randn(1, 3, side, side, device=device)
+    model = make_model(name, options.device)
+    engines = [e for e in engines if e.startswith("torch") or (has_openvino() and model.device.type == "cpu")]
+    if any(engine.startswith("openvino") for engine in engines):
+        convert(model, folder)
+    frames = make_frames(model, options.size)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        module.encode(frames)
+        expected = model.module.encode(frames).embedding
     work = counter.get_total_flops() / 1e9
-    engines: dict[str, Engine] = {}
-    for precision in options.precisions:
-        if "torch" in options.engines:
-            engines[f"torch {precision}"] = TorchEngine(module, PRECISIONS[precision])
-        if (
-            "openvino" in options.engines
-            and has_openvino()
-            and device.type == "cpu"
-            and precision in OPENVINO
-        ):
-            place = convert(model, folder)
-            engines[f"openvino {precision}"] = OpenVinoEngine(model, place, OPENVINO[precision])
     package, reference = make_reference(name, model)
+    run = {package: reference} | {key: make_function(key, name, model, folder) for key in engines}
     with torch.inference_mode():
-        functions: dict[str, Callable[[], object]] = {package: lambda: reference(frames)}
-        functions |= {key: lambda engine=engine: engine.encode(frames) for key, engine in engines.items()}
+        functions = {key: lambda function=function: function(frames) for key, function in run.items()}
         seconds = time_in_turns(functions, options.rounds)
-        expected = module.encode(frames).embedding
-        errors = {key: engine.encode(frames).embedding - expected for key, engine in engines.items()}
     rows: list[list[object]] = []
     for key, taken in seconds.items():
-        precision = key.split()[-1] if key in engines else "float32"
-        error = float(errors[key].norm() / expected.norm()) if key in errors else ""
+        error: object = ""
+        if key in engines:
+            found: Any = run[key](frames)
+            error = float((found.embedding - expected).norm() / expected.norm())
         rate = work / taken
-        share = rate / rates[precision]
+        share = rate / rates["bfloat16" if key.endswith("16") else "float32"]
+        peak = measure_peak_alone(__file__, name, key, options.size, options.device, folder)
         rows.append(
-            [
-                name,
-                side,
-                key,
-                1000 * taken,
-                seconds[package] / taken,
-                rate,
-                share,
-                error,
-                measure_peak_memory(),
-            ]
+            [name, frames.shape[-1], key, 1000 * taken, seconds[package] / taken, rate, share, error, peak]
         )
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--models", nargs="+", default=["conv_s", "vit_t", "vit_b"])
-    parser.add_argument("--engines", nargs="+", default=["torch"], choices=["torch", "openvino"])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], choices=list(PRECISIONS))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--size", type=int, default=256, help="edge of the frame where it is free")
-    parser.add_argument("--device", default="auto")
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore")  # of the reference packages
+def collect(options: argparse.Namespace) -> list[list[object]]:
+    """One row for each model and engine, see ``HEAD``."""
     device = choose_device(options.device).type
-    print(describe_machine())
-    rates = {p: measure_matmul(PRECISIONS[p], device) for p in {"float32", *options.precisions}}
+    rates = {name: measure_matmul(getattr(torch, name), device) for name in ("float32", "bfloat16")}
     print(", ".join(f"matrix products in {p}: {rate:.0f} GFLOP/s" for p, rate in rates.items()))
+    engines = [engine for engine in ENGINES if engine.split()[0] in options.engines]
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
-            rows += measure(name, options, rates, Path(folder))
-    head = ["model", "px", "engine", "CPU-ms", "ratio", "GFLOP/s", "matmul", "rms error", "peak MiB so far"]
-    print_table(head, rows)
+            rows += measure(name, engines, options, rates, Path(folder))
+    return rows
+
+
+def run_alone(name: str, key: str, size: str, device: str, folder: str) -> None:
+    """Encode one frame and print the largest memory of this process."""
+    model = make_model(name, device)
+    with torch.inference_mode():
+        make_function(key, name, model, Path(folder))(make_frames(model, int(size)))
+    print(measure_peak_memory())
+
+
+def make_parser(text: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["conv_s", "vit_t", "vit_b"])
+    parser.add_argument("--engines", nargs="+", default=["torch", "openvino"], choices=["torch", "openvino"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=256, help="edge of the frame where it is free")
+    parser.add_argument("--device", default="auto")
+    return parser
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--alone", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")  # of the reference packages
+    if options.alone:
+        run_alone(*options.alone)
+        return
+    print(describe_machine())
+    print_table(HEAD, collect(options))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ Ratios within one run, the parts in turns, so that a busy machine slows all alik
 first click    on an unseen tile of an 8192 x 8192 plane, against one tile's encode and decode alone
 later clicks   in a cached tile of planes of 1k, 8k and 100k a side
 overhead       of such a click beside its decode
-reference      with --reference: a later click of ours against one of segment-anything's SamPredictor, where
-               that is installed, both with a ViT-B of the same random weights
+reference      with --reference: a later click of ours against one of segment-anything's SamPredictor on
+               planes of 1k and 4k a side, both with a ViT-B of the same random weights
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from references import import_reference
 from scipy import ndimage
 
 from napari_sam.inference.cached_predictor import CachedPredictor
@@ -120,20 +121,20 @@ def time_later_clicks(
     return "\n".join(rows)
 
 
-def time_reference(planes: dict[int, Any], place: NDArray[np.int64], device: torch.device, **how: Any) -> str:
-    try:
-        from segment_anything import SamPredictor, sam_model_registry
-    except ImportError:
-        return "segment-anything is not installed"
+def compare_clicks(
+    planes: dict[int, Any], place: NDArray[np.int64], device: torch.device, **how: Any
+) -> dict[int, tuple[float, float]]:
+    """Milliseconds of a cached click with a ViT-B on each plane: of ``SamPredictor``, and ours."""
+    package = import_reference("segment_anything")
     torch.manual_seed(0)
-    theirs = sam_model_registry["vit_b"]().to(device).eval()
+    theirs = package.sam_model_registry["vit_b"]().to(device).eval()
     module = build_sam("vit_b")
     module.load_state_dict({k: v for k, v in theirs.state_dict().items() if k in module.state_dict()})
     model = LoadedModel("vit_b", "random", module.config, device, module.eval().to(device))
-    rows = []
-    for side in (1024, 8192):
-        plane = np.ascontiguousarray(planes[side])
-        reference, ours = SamPredictor(theirs), CachedPredictor(model)
+    clicks = {}
+    for side, view in planes.items():
+        plane = np.ascontiguousarray(view)
+        reference, ours = package.SamPredictor(theirs), CachedPredictor(model)
         reference.set_image(np.dstack([plane] * 3))
         point = place[None, ::-1].astype(np.float32)
         parts = {
@@ -141,10 +142,8 @@ def time_reference(planes: dict[int, Any], place: NDArray[np.int64], device: tor
             "ours": lambda _, o=ours, i=plane: o.predict(i, Prompts([place])),
         }
         found = in_turns(parts, **how)
-        rows.append(
-            line(f"click vit_b, {side // 1000}k", found["ours"], found["theirs"], "SamPredictor", 1.0)
-        )
-    return "\n".join(rows)
+        clicks[side] = found["theirs"], found["ours"]
+    return clicks
 
 
 def line(name: str, taken: float, against: float, what: str, goal: float) -> str:
@@ -168,7 +167,9 @@ def main() -> None:
     print(time_first_clicks(model, planes[8192], places[0], **how))
     print(time_later_clicks(model, planes, places, **how))
     if options.reference:
-        print(time_reference(planes, places[0], model.device, **how))
+        sides = make_planes((1024, 4096))[0]
+        for side, (theirs, ours) in compare_clicks(sides, places[0], model.device, **how).items():
+            print(line(f"click vit_b, {side // 1000}k", ours, theirs, "SamPredictor", 1.0))
 
 
 if __name__ == "__main__":

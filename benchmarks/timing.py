@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
-def time_in_turns(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def time_in_turns(
+    functions: Mapping[str, Callable[[], object]], rounds: int, warm: bool = True
+) -> dict[str, float]:
     """Median seconds of each function; they take turns, so that a busy machine slows all of them alike.
 
-    On a CPU these are CPU-seconds, of all threads together, which other programs disturb less than the clock;
-    where there is a GPU they are seconds.
+    They are called once before, unless ``warm`` is False. On a CPU these are CPU-seconds, of all threads
+    together, which other programs disturb less than the clock; where there is a GPU they are seconds.
     """
     gpu = torch.cuda.is_available()
 
@@ -26,7 +31,7 @@ def time_in_turns(functions: Mapping[str, Callable[[], object]], rounds: int) ->
             return time.perf_counter()
         return time.process_time()
 
-    for function in functions.values():
+    for function in functions.values() if warm else ():
         function()  # the first call allocates and compiles
     found: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
@@ -46,12 +51,24 @@ def measure_matmul(dtype: torch.dtype, device: str = "cpu", size: int = 2048) ->
 
 def measure_peak_memory() -> float:
     """Largest memory that the process has held so far, in MiB; 0 where the system does not say."""
+    try:  # what getrusage says includes the parent process, as it was when this one began
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    except (OSError, IndexError, ValueError):
+        pass
     try:
         import resource
     except ImportError:  # Windows
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if platform.system() == "Darwin" else peak / 2**10
+
+
+def measure_peak_alone(script: str, *arguments: object) -> float:
+    """Largest memory, in MiB, of a process of its own that runs a benchmark's ``--alone`` and prints it."""
+    command = [sys.executable, script, "--alone", *map(str, arguments)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(found.stdout.split()[-1])
 
 
 def describe_machine() -> str:

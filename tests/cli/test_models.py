@@ -11,11 +11,16 @@ import xxhash
 
 from napari_sam.cli.main import main
 from napari_sam.inference import registry, weight_files
+from napari_sam.inference.engines import tuning
+from napari_sam.inference.engines.verdict import Trial, Verdict
 from napari_sam.inference.registry import ModelCard, WeightFile
+from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from napari_sam.inference.checkpoints import LoadedModel
 
 DATA = bytes(range(256)) * 8
 
@@ -103,10 +108,20 @@ def test_a_bundled_model_needs_no_download(folder: Path, capsys: pytest.CaptureF
         (["models", "download", "smal"], "got 'smal'. Did you mean small?"),
         (["models", "download", "gone"], "the server answered 404"),
         (["models", "download"], "no model named"),
+        (["models", "tune"], "no model named"),
+        (["models", "tune", "smal"], "got 'smal'. Did you mean small?"),
         (["models", "upload"], "invalid choice"),
         (["segment", "x.png", "--out", "o", "--model", "gone"], "the server answered 404"),
     ],
-    ids=["near match", "404", "no name", "no such action", "segment with a model that cannot be had"],
+    ids=[
+        "near match",
+        "404",
+        "no name",
+        "nothing to tune",
+        "near match to tune",
+        "no such action",
+        "segment with a model that cannot be had",
+    ],
 )
 def test_what_goes_wrong(
     command: list[str], message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -140,3 +155,33 @@ def test_check_finds_what_was_damaged(folder: Path, capsys: pytest.CaptureFixtur
     assert "small.pt is not what it should be; delete it" in capsys.readouterr().err
     assert main(["models"]) == 0
     assert rows(capsys)[2][:2] == ["small", "no"]
+
+
+def test_tune_prints_what_was_tried(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Verdict(
+        "torch bfloat16",
+        "torch float32",
+        (
+            Trial("encoder", "torch float32", 0.2, 1.0, 1.0, 1.0, 0.0, True),
+            Trial("encoder", "torch bfloat16", 0.1, 2.0, 0.9951, 0.98, 0.01, True),
+            Trial("decoder", "torch bfloat16", 0.01, 1.5, 0.9, 0.8, 0.0, False),
+        ),
+    )
+
+    def iter_tune(model: LoadedModel) -> Generator[Progress, None, Verdict]:
+        assert model.name == "nuclei"
+        yield Progress(0, 1, "Trying")
+        return found
+
+    monkeypatch.setattr(tuning, "iter_tune", iter_tune)
+    assert main(["models", "tune", "nuclei", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("nuclei on cpu: ")
+    assert [line.split() for line in lines[1:]] == [
+        ["part", "engine", "ms", "faster", "IoU"],
+        ["encoder", "torch", "float32", "200", "1.00x", "1.000,", "1.000"],
+        ["encoder", "torch", "bfloat16", "100", "2.00x", "0.995,", "0.980", "chosen"],
+        ["decoder", "torch", "bfloat16", "10", "1.50x", "0.900,", "0.800", "not", "accurate", "enough"],
+    ]

@@ -1,27 +1,22 @@
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from napari_sam.errors import SamError
-from napari_sam.inference.engines import TorchEngine, choose_engine
-from napari_sam.inference.engines import openvino_engine as ov
-from napari_sam.inference.engines.choice import passes_guard, read_verdict, write_verdict
+from napari_sam.inference.engines import TorchEngine
 from napari_sam.inference.engines.engine import choose_precision, fold_encoder
 from napari_sam.inference.engines.folding import fold_norms
 from napari_sam.inference.predictor import Predictor
 from napari_sam.modeling import SamConfig, TinyViTConfig, build_sam
+from napari_sam.modeling.image_encoder import multiplies_bfloat16
 from napari_sam.modeling.unetr_decoder import UnetrDecoder
+from napari_sam.types import Prompts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_sam.inference.checkpoints import LoadedModel
 
 TINY = SamConfig(
@@ -88,20 +83,35 @@ def test_nothing_to_fold_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "amx", "convolutional", "expected"),
+    ("device", "bfloat16", "convolutional", "expected"),
     [
-        pytest.param("cpu", False, False, torch.float32, id="no tiles"),
-        pytest.param("cpu", True, False, torch.bfloat16, id="tiles"),
-        pytest.param("cpu", True, True, torch.float32, id="convolutions, with tiles"),
+        pytest.param("cpu", False, False, torch.float32, id="no bfloat16"),
+        pytest.param("cpu", True, False, torch.bfloat16, id="bfloat16"),
+        pytest.param("cpu", True, True, torch.float32, id="convolutions, with bfloat16"),
         pytest.param("cuda", False, True, torch.float32, id="convolutions on a GPU"),
         pytest.param("mps", False, False, torch.float16, id="mps"),
     ],
 )
 def test_precision(
-    device: str, amx: bool, convolutional: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    device: str, bfloat16: bool, convolutional: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_sam.inference.engines.engine.has_amx", lambda: amx)
+    monkeypatch.setattr("napari_sam.inference.engines.engine.multiplies_bfloat16", lambda: bfloat16)
     assert choose_precision(torch.device(device), convolutional) == expected
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        pytest.param({"amx_bf16": True, "avx512_bf16": True}, True, id="tiles"),
+        pytest.param({"amx_bf16": False, "avx512_bf16": True}, True, id="instructions"),
+        pytest.param({}, False, id="neither"),
+    ],
+)
+def test_what_the_processor_multiplies(
+    capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert multiplies_bfloat16.__wrapped__() is expected
 
 
 @torch.inference_mode()
@@ -114,91 +124,43 @@ def test_reduced_precision_is_near_and_comes_back_as_float32() -> None:
     assert 0 < (found - expected).norm() / expected.norm() < 0.03
 
 
-@pytest.mark.parametrize(
-    ("overlaps", "expected"),
-    [
-        pytest.param([], False, id="nothing compared"),
-        pytest.param([1.0] * 10, True, id="equal"),
-        pytest.param([0.5] + [1.0] * 99, True, id="one in a hundred"),
-        pytest.param([0.96] * 10 + [1.0] * 90, False, id="ten in a hundred"),
-        pytest.param([0.985] * 100, False, id="all a little"),
-    ],
-)
-def test_guard(overlaps: list[float], expected: bool) -> None:
-    assert passes_guard(overlaps) is expected
-
-
-@pytest.mark.parametrize(
-    ("overlaps", "seconds", "expected"),
-    [
-        pytest.param([1.0], 1.0, True, id="accurate and faster"),
-        pytest.param([1.0], 3.0, False, id="slower"),
-        pytest.param([0.9], 1.0, False, id="inaccurate"),
-    ],
-)
-def test_verdict(overlaps: list[float], seconds: float, expected: bool, tmp_path: Path) -> None:
-    assert write_verdict(tmp_path, overlaps, seconds, 2.0) is expected
-    assert read_verdict(tmp_path)["chosen"] is expected
-
-
-@pytest.mark.parametrize("text", [None, "", "{", "[1]"], ids=["none", "empty", "cut off", "a list"])
-def test_no_verdict(text: str | None, tmp_path: Path) -> None:
-    if text is not None:
-        (tmp_path / "verdict.json").write_text(text, encoding="utf-8")
-    assert read_verdict(tmp_path) == {}
-
-
-def test_pytorch_unless_something_is_prepared(vit_model: LoadedModel, tmp_path: Path) -> None:
-    assert choose_engine(vit_model, tmp_path).name.startswith("torch")
-
-
-def test_without_openvino_it_says_how_to_get_it(
-    vit_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ov, "has_openvino", lambda: False)
-    with pytest.raises(SamError, match=r"pip install napari-sam-workbench\[openvino\]"):
-        ov.convert(vit_model, tmp_path)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("masked", [False, True], ids=["points", "and a mask"])
+def test_decoding_in_reduced_precision_is_near(masked: bool) -> None:
+    model = build_sam("vit_test").eval()
+    torch.manual_seed(1)
+    embedding, coords = torch.randn(1, 32, 8, 8), torch.rand(3, 2, 2) * 128
+    labels = torch.tensor([[1, -1]] * 3)
+    masks = torch.randn(3, 1, 32, 32) if masked else None
+    with torch.inference_mode():
+        expected, _ = model.decode(embedding, coords, labels, masks)
+    engine = TorchEngine(model, torch.float32, torch.bfloat16)
+    found, _ = engine.decode(embedding, coords, labels, masks, None, engine.share(embedding))
+    assert engine.name == "torch float32, decoder torch bfloat16"
+    assert 0 < (found.float() - expected).norm() / expected.norm() < 0.1
 
 
 def test_the_predictor_takes_an_engine(vit_model: LoadedModel) -> None:
     class Marked(TorchEngine):
-        calls = 0
+        calls: ClassVar[list[str]] = []
 
         def encode(self, frames: torch.Tensor) -> Any:
-            Marked.calls += 1
+            self.calls.append("encode")
             return super().encode(frames)
+
+        def share(self, embedding: torch.Tensor) -> Any:
+            self.calls.append("share")
+            return super().share(embedding)
+
+        def decode(self, *args: Any) -> Any:
+            self.calls.append("decode")
+            return super().decode(*args)
 
     from napari_sam.inference.transforms import measure_normalization
 
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     predictor = Predictor(vit_model, Marked(vit_model.module))
-    predictor.encode(pixels, measure_normalization(pixels), predictor.make_frame((0, 0, 64, 64)), (64, 64))
-    assert Marked.calls == 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["conv_test", "vit_test"])
-def test_openvino_equals_the_model(architecture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
-    model: LoadedModel = request.getfixturevalue(architecture.replace("test", "model"))
-    place = ov.convert(model, tmp_path)
-    assert ov.find_converted(model, tmp_path) == place
-    assert ov.find_converted(replace(model, sha256="1" * 64), tmp_path) is None  # other weights
-    engine = ov.OpenVinoEngine(model, place, "f32")
-    sizes = [(128, 128)] if architecture == "vit_test" else [(128, 128), (160, 272)]
-    for height, width in sizes:
-        frames = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1))
-        found = engine.encode(frames)
-        with torch.inference_mode():
-            expected = model.module.encode(frames)
-        for part in ("embedding", "detail", "maps"):
-            theirs = getattr(expected, part)
-            if theirs is not None:
-                torch.testing.assert_close(getattr(found, part), theirs, atol=1e-3, rtol=1e-3)
-
-    assert choose_engine(model, tmp_path).name.startswith("torch")  # not compared yet
-    write_verdict(place, [1.0], 1.0, 2.0)
-    assert choose_engine(model, tmp_path).name.startswith("openvino")
-    (place / ov.MODEL_FILE).write_text(json.dumps("damaged"), encoding="utf-8")
-    assert choose_engine(model, tmp_path).name.startswith("torch")
+    frame = predictor.make_frame((0, 0, 64, 64))
+    embedding = predictor.encode(pixels, measure_normalization(pixels), frame, (64, 64))
+    for _ in range(2):
+        predictor.decode(embedding, Prompts(points=np.array([[30, 30]], np.float32)))
+    assert Marked.calls == ["encode", "share", "decode", "decode"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_sam.inference.cached_predictor import CachedPredictor
+from napari_sam.inference.engines import TorchEngine
 from napari_sam.inference.shared_work import KEPT, SharedWork, choose_batch
 from napari_sam.types import Prompts
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_it_is_computed_once_for_the_embeddings_in_use(vit_model: LoadedModel) -> None:
-    work = SharedWork(vit_model.module)
+    work = SharedWork(TorchEngine(vit_model.module))
     embeddings = [torch.randn(1, 32, 8, 8) for _ in range(KEPT + 1)]
     first = work.of(embeddings[0])
     assert work.of(embeddings[0]) is first

@@ -204,6 +204,17 @@ class FakeEngine:
                 raise self.fetch_error
         self.fetched = True
 
+    def iter_tune(self, predictor: FakePredictor) -> Generator[Progress, None, str]:
+        for step in range(self.steps):
+            self.log.append(f"try {step}")
+            yield Progress(step, self.steps, "Trying abacus")
+            if self.fetch_gate is not None:
+                self.fetch_gate.wait(20)
+            if self.segment_error is not None:
+                raise self.segment_error
+            time.sleep(self.step_delay)
+        return "encoder abacus"
+
     def list_devices(self) -> list[str]:
         return ["auto", "cpu"]
 

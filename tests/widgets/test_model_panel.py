@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QPushButton
 
-from napari_sam.errors import DownloadError
+from napari_sam.errors import DownloadError, SamError
 from napari_sam.session.models import Download, ModelInfo
 from napari_sam.session.recent_files import RecentFiles
 from napari_sam.session.requests import ModelChoice
 from napari_sam.types import Progress
+from napari_sam.widgets import fastest_engine
 from napari_sam.widgets.model_panel import ModelPanel
 
 if TYPE_CHECKING:
@@ -225,3 +226,44 @@ def test_a_file_put_there_by_hand_is_found(desk: Desk) -> None:
     assert desk.widget.wait(20)
     assert desk.engine.loads[-1].name == "vit_h"
     assert desk.widget._model_panel.strip.isHidden()
+
+
+def test_the_fastest_engine_is_found_while_clicks_are_answered(desk: Desk) -> None:
+    widget, button = desk.widget, desk.widget._model_panel.tune
+    assert button.text() == "Find fastest engine"
+    desk.engine.step_delay = 0.05
+    button.click()
+    assert button.text() == "Cancel finding"
+    desk.click(10, 10)
+    desk.wait_for(lambda: desk.covered > 0)
+    assert "try 4" not in desk.engine.log
+    assert widget.wait(20)
+    assert button.text() == "Find fastest engine"
+    assert "try 4" in desk.engine.log
+    desk.engine.log.clear()
+    button.click()
+    button.click()
+    assert widget.wait(20)
+    assert "cancelled" in widget.status
+    assert "try 4" not in desk.engine.log
+    assert desk.messages == []
+
+
+def test_that_no_engine_can_be_tried_is_a_message(desk: Desk) -> None:
+    desk.engine.segment_error = SamError("Cannot note the fastest engine.")
+    desk.widget._model_panel.tune.click()
+    assert desk.widget.wait(20)
+    assert desk.messages == ["Cannot note the fastest engine."]
+    assert desk.widget._model_panel.tune.text() == "Find fastest engine"
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_openvino_is_recommended_where_it_is_missing(
+    installed: bool, qtbot: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastest_engine, "find_spec", lambda _: object() if installed else None)
+    button = QPushButton()
+    qtbot.addWidget(button)
+    feature = fastest_engine.FastestEngine(button, desk.widget._session)
+    feature.close()
+    assert ("pip install napari-sam-workbench[openvino]" in button.toolTip()) is not installed

@@ -58,23 +58,31 @@ class Predictor:
     ----------
     model : LoadedModel
     engine : Engine, optional
-        What runs the encoder; by default the best that is ready, chosen when it is first needed.
+        What runs it; by default the best that is ready, chosen when it is first needed.
     """
 
     def __init__(self, model: LoadedModel, engine: Engine | None = None) -> None:
         self.model = model
         self.config: SamConfig = model.config
-        self._shared = SharedWork(model.module)
-        self._engine = engine
+        self._chosen = None if engine is None else (engine, SharedWork(engine))
 
     # -- encode -----------------------------------------------------------------------------------
 
     @property
     def engine(self) -> Engine:
-        """What runs the encoder."""
-        if self._engine is None:
-            self._engine = choose_engine(self.model)
-        return self._engine
+        """What runs the model."""
+        return self._choose()[0]
+
+    def choose_again(self) -> None:
+        """Take what is the best engine now, after one was found or the model was moved."""
+        self._chosen = None
+
+    def _choose(self) -> tuple[Engine, SharedWork]:
+        chosen = self._chosen
+        if chosen is None:
+            engine = choose_engine(self.model)
+            self._chosen = chosen = engine, SharedWork(engine)
+        return chosen
 
     def make_frame(self, crop: tuple[int, int, int, int], scale: float | None = None) -> Frame:
         """The model's input frame for a crop; ``scale`` defaults to what the model expects."""
@@ -222,6 +230,7 @@ class Predictor:
         height, width = windows[0].height, windows[0].width
         coords, labels = _read_sparse(prompts, windows, embedding.frame, stride)
         masks = self._read_dense(prompts, windows, embedding.frame)
+        engine, shared = self._choose()
         with torch.inference_mode():
             features = _cut(embedding.features, [(w.row, w.col) for w in windows], height, width)
             detail = embedding.detail
@@ -230,13 +239,13 @@ class Predictor:
             whole = (
                 masks is None and isinstance(embedding.features, Tensor) and features is embedding.features
             )
-            logits, iou = self.model.module.decode(
+            logits, iou = engine.decode(
                 features,
                 torch.from_numpy(coords).to(device),
                 torch.from_numpy(labels).to(device),
                 None if masks is None else torch.from_numpy(masks).to(device),
                 detail,
-                self._shared.of(features) if whole else None,
+                shared.of(features) if whole else None,
             )
             values, scores = logits.float().cpu().numpy(), iou.float().cpu().numpy()
         return list(zip(values, scores, strict=True))

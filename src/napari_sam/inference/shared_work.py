@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-import torch
-
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from napari_sam.modeling import Sam
+    from napari_sam.inference.engines import Engine
     from napari_sam.modeling.transformer import SharedImage
 
 KEPT: Final = 2
@@ -20,15 +19,15 @@ TOKENS_PER_BATCH: Final = 16384
 
 
 class SharedWork:
-    """Computes ``Sam.share`` once for each embedding in use. Thread-safe.
+    """Computes ``Engine.share`` once for each embedding in use. Thread-safe.
 
     Parameters
     ----------
-    module : Sam
+    engine : Engine
     """
 
-    def __init__(self, module: Sam) -> None:
-        self._module = module
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._kept: list[tuple[Tensor, SharedImage | None]] = []
         self._lock = threading.Lock()
 
@@ -39,8 +38,7 @@ class SharedWork:
                 if known is embedding:
                     self._kept.append(self._kept.pop(i))
                     return shared
-        with torch.inference_mode():
-            shared = self._module.share(embedding)
+        shared = self._engine.share(embedding)
         with self._lock:
             self._kept = [*self._kept[1 - KEPT :], (embedding, shared)]
         return shared
@@ -51,6 +49,7 @@ def choose_batch(device: torch.device, tokens: int, most: int) -> int:
 
     Examples
     --------
+    >>> import torch
     >>> choose_batch(torch.device("cpu"), 64 * 64, most=64)
     4
     >>> choose_batch(torch.device("cuda"), 64 * 64, most=64)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.shared_work import SharedWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +48,7 @@ class SteadyPredictor(Predictor):
 
     @property
     def engine(self) -> Engine:
-        """What runs the encoder, on the device where the model is now."""
+        """What runs the model, on the device where the model is now."""
         self._follow()
         return super().engine
 
@@ -89,8 +88,7 @@ class SteadyPredictor(Predictor):
         """Notice that the model was moved, by this predictor or by another one of the same model."""
         device = self.model.device
         if getattr(self, "_seen", device) != device:
-            self._engine = None
-            self._shared = SharedWork(self.model.module)
+            self.choose_again()
         self._seen = device
 
     def _bring(self, embedding: ImageEmbedding) -> ImageEmbedding:
@@ -107,8 +105,7 @@ class SteadyPredictor(Predictor):
         before = self.model.device
         if before.type == "cpu":
             raise error
-        self._engine = None
-        self._shared = SharedWork(self.model.module)
+        self.choose_again()
         self.model.move_to(torch.device("cpu"))
         if before.type == "cuda":
             torch.cuda.empty_cache()

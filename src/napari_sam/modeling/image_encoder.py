@@ -240,10 +240,20 @@ def _attend_by_rows(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tens
 @cache
 def has_amx() -> bool:
     """Whether this CPU has tiles for bfloat16 (Intel AMX), and this PyTorch uses them."""
+    return _has("amx_bf16", "_is_amx_tile_supported")
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16, in tiles or by instructions of AVX-512, faster than float32."""
+    return has_amx() or _has("avx512_bf16", "_is_avx512_bf16_supported")
+
+
+def _has(capability: str, function: str) -> bool:
     try:
-        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+        return bool(torch.cpu.get_capabilities().get(capability, False))
     except AttributeError:  # before PyTorch 2.10
-        supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+        supported = getattr(torch.cpu, function, None)
         return bool(supported and supported())
 
 

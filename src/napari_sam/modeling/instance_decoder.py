@@ -76,7 +76,9 @@ class InstanceDecoder(nn.Module):
             x = block(x)
             if i == 1:
                 detail = x  # (B, D, 4 h, 4 w)
-        out: Tensor = self.head(x)
+        # Offsets of tens of pixels are read to the pixel: bfloat16 has too few digits for them.
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = self.head(x.to(self.head.weight.dtype))
         return out, detail
 
 

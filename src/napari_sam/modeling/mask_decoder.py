@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from napari_sam.modeling.layers import MLP, LayerNorm2d
 from napari_sam.modeling.prompt_maps import CHANNELS
-from napari_sam.modeling.transformer import TwoWayTransformer
+from napari_sam.modeling.transformer import TwoWayTransformer, split_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam.modeling.config import SamConfig
     from napari_sam.modeling.transformer import SharedImage
 
@@ -101,18 +103,23 @@ class MaskDecoder(nn.Module):
         if shared is None:
             shared = self.share(image, image_pe, dense, placed)
         tokens, source = self.transformer(shared, tokens)
-        upscaled = self._upscale(source).transpose(1, 2)  # (N, C / 8, h * w * 16)
-        if detail is not None:  # it comes row by row
-            upscaled = _unnest(upscaled, height, width).flatten(2) + detail.flatten(2)
-        upscaled = nn.functional.gelu(upscaled)
-        if maps is not None:
-            upscaled = torch.cat([upscaled, maps.flatten(2)], dim=1)
         hyper = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )  # (N, M, C / 8 and the maps' channels)
-        logits = hyper @ upscaled
+        upscale = self._make_upscaling()
         if detail is None:
-            logits = _unnest(logits, height, width)
+            parts = [
+                hyper @ nn.functional.gelu(upscale(source[:, part])).transpose(1, 2)
+                for part in split_tokens(source, width=4)
+            ]
+            logits = _unnest(torch.cat(parts, dim=2), height, width)
+        else:
+            upscaled = upscale(source).transpose(1, 2)  # (N, C / 8, h * w * 16)
+            # The detail comes row by row.
+            upscaled = nn.functional.gelu(_unnest(upscaled, height, width).flatten(2) + detail.flatten(2))
+            if maps is not None:
+                upscaled = torch.cat([upscaled, maps.flatten(2)], dim=1)
+            logits = hyper @ upscaled
         logits = logits.reshape(*logits.shape[:2], 4 * height, 4 * width)
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         if self.refines:
@@ -135,25 +142,33 @@ class MaskDecoder(nn.Module):
         source = image + dense
         return self.transformer.share(source if placed is None else source + placed, image_pe)
 
-    def _upscale(self, source: Tensor) -> Tensor:
-        """Tokens (N, h * w, C) to cells (N, h * w * 16, C / 8), token by token, before the last GELU."""
+    def _make_upscaling(self) -> Callable[[Tensor], Tensor]:
+        """What makes tokens (N, n, C) to cells (N, n * 16, C / 8), token by token, before the last GELU."""
         first, norm, _, second, _ = self.output_upscaling
         assert isinstance(norm, LayerNorm2d)  # a Sequential forgets what it holds
-        shape = (norm.weight.numel(),)
-        source = nn.functional.layer_norm(_double(source, first), shape, norm.weight, norm.bias, norm.eps)
-        return _double(nn.functional.gelu(source), second)
+        shape, weight, bias, eps = (norm.weight.numel(),), norm.weight, norm.bias, norm.eps
+        once, twice = _as_product(first), _as_product(second)
+
+        def upscale(source: Tensor) -> Tensor:
+            source = nn.functional.layer_norm(_double(source, *once), shape, weight, bias, eps)
+            return _double(nn.functional.gelu(source), *twice)
+
+        return upscale
 
 
-def _double(x: Tensor, conv: nn.Module) -> Tensor:
-    """A transposed convolution of 2 x 2 by 2: each token (N, L, C) becomes four (N, 4 L, D), row by row.
+def _as_product(conv: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (2 * 2 * D, C) and bias of a transposed convolution of 2 x 2 by 2 as one matrix product.
 
-    As one matrix product, which takes a quarter of the convolution's time on a CPU.
+    It takes a quarter of the convolution's time on a CPU.
     """
     assert isinstance(conv, nn.ConvTranspose2d)
     assert conv.bias is not None
-    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2 * 2 * D, C)
-    doubled = nn.functional.linear(x, weight, conv.bias.repeat(4))
-    tokens: Tensor = doubled.unflatten(2, (4, -1)).flatten(1, 2)
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
+
+
+def _double(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Each token (N, L, C) becomes four (N, 4 L, D), row by row."""
+    tokens: Tensor = nn.functional.linear(x, weight, bias).unflatten(2, (4, -1)).flatten(1, 2)
     return tokens
 
 

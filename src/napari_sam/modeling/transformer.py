@@ -8,12 +8,16 @@ there the projections of the image are folded into those of the prompt, the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from napari_sam.modeling.layers import MLPBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Attention(nn.Module):
@@ -57,8 +61,8 @@ class Attention(nn.Module):
         out: Tensor = self.out_proj(attended)
         return out
 
-    def gather(self, few: Tensor, placed: Tensor, many: Tensor) -> Tensor:
-        """Attention of few queries (B, T, C) to many keys ``placed`` and values ``many`` (B, N, C).
+    def gather(self, few: Tensor, pe: Tensor, many: Tensor) -> Tensor:
+        """Attention of few queries (B, T, C) to many values ``many`` (B, N, C), keys with positions added.
 
         Where there are few enough, their queries are taken back through the projection of the keys, and
         what they gather is projected afterwards: none of the many is projected. The bias of the keys adds the
@@ -66,44 +70,100 @@ class Attention(nn.Module):
         """
         inner = self.q_proj.out_features
         if few.shape[1] * self.num_heads >= inner:
-            return self.attend(self.queries(few), self.keys(placed), self.values(many))
+            return self.attend(self.queries(few), self.keys(many + pe), self.values(many))
         width, size = self.num_heads, inner // self.num_heads
         queries = (self.queries(few) * size**-0.5) @ self.k_proj.weight.unflatten(0, (width, size))
-        scores = queries.flatten(1, 2) @ placed.transpose(1, 2)  # (B, nh * T, N)
-        gathered = (scores.softmax(-1) @ many).unflatten(1, (width, -1))  # (B, nh, T, C)
+        queries = queries.flatten(1, 2)  # (B, nh * T, C)
+        scores = torch.cat(
+            [queries @ (many[:, part] + pe[:, part]).transpose(1, 2) for part in split_tokens(many)], dim=2
+        )  # (B, nh * T, N)
+        gathered = _weigh(scores, many).unflatten(1, (width, -1))  # (B, nh, T, C)
         values = gathered @ self.v_proj.weight.unflatten(0, (width, size)).transpose(1, 2)
         values = values + self.v_proj.bias.unflatten(0, (width, 1, size))
         out: Tensor = self.out_proj(values.transpose(1, 2).flatten(2))
         return out
 
-    def spread(self, placed: Tensor, keys: Tensor, values: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Attention of many queries (B, N, C) to few keys and values (B, T, C).
+    def spread(
+        self, keys: Tensor, values: Tensor, known: Tensor | None = None
+    ) -> Callable[[Tensor, Tensor, slice], Tensor]:
+        """Attention of many queries to few keys and values (B, T, C), part by part of the many.
 
         As in ``gather``, with the projection of the output folded into the values.
 
         Parameters
         ----------
-        placed : (B, N, C)
-            What asks.
         keys, values : (B, T, C)
-        queries : (B or 1, nh, N, hs) or None
-            ``placed`` as ``queries`` projects it, where that is known already.
+        known : (B or 1, nh, N, hs) or None
+            The many with their positions as ``queries`` projects them, where that is done already.
+
+        Returns
+        -------
+        callable
+            Takes some of the many (B or 1, n, C), their positions, and which they are of all; gives them with
+            what they attend to added.
         """
         inner = self.q_proj.out_features
-        if keys.shape[1] * self.num_heads >= inner:
-            known = self.queries(placed) if queries is None else queries
-            return self.attend(known, self.keys(keys), self.values(values))
         width, size = self.num_heads, inner // self.num_heads
+        if keys.shape[1] * width >= inner:
+            k, v = self.keys(keys), self.values(values)
+
+            def attend(image: Tensor, pe: Tensor, part: slice) -> Tensor:
+                queries = self.queries(image + pe) if known is None else known[:, :, part]
+                return image + self.attend(queries, k, v)
+
+            return attend
         k = self.keys(keys) * size**-0.5  # (B, nh, T, hs)
-        if queries is not None:
-            scores = k @ queries.transpose(2, 3)  # (B, nh, T, N)
-        else:
-            back = (k @ self.q_proj.weight.unflatten(0, (width, size))).flatten(1, 2)  # (B, nh * T, C)
-            shift = (k @ self.q_proj.bias.unflatten(0, (width, size, 1))).flatten(1, 2)  # (B, nh * T, 1)
-            scores = torch.baddbmm(shift, back, placed.transpose(1, 2)).unflatten(1, (width, -1))
-        weights = scores.softmax(2).flatten(1, 2).transpose(1, 2)  # (B, N, nh * T)
-        ahead = self.values(values) @ self.out_proj.weight.T.unflatten(0, (width, size))
-        return torch.baddbmm(self.out_proj.bias, weights, ahead.flatten(1, 2))
+        back = (k @ self.q_proj.weight.unflatten(0, (width, size))).flatten(1, 2)  # (B, nh * T, C)
+        shift = (k @ self.q_proj.bias.unflatten(0, (width, size, 1))).flatten(1, 2)  # (B, nh * T, 1)
+        ahead = self.values(values) @ self.out_proj.weight.T.unflatten(0, (width, size))  # (B, nh, T, C)
+        # The weights of a head add up to 1, so the output's bias can be carried by the heads' values.
+        ahead = (ahead + self.out_proj.bias / width).flatten(1, 2)
+
+        def add(image: Tensor, pe: Tensor, part: slice) -> Tensor:
+            if known is not None:
+                scores = k @ known[:, :, part].transpose(2, 3)  # (B, nh, T, n)
+            else:
+                scores = torch.baddbmm(shift, back, (image + pe).transpose(1, 2)).unflatten(1, (width, -1))
+            weights = scores.softmax(2).flatten(1, 2).transpose(1, 2)  # (B, n, nh * T)
+            return torch.baddbmm(image, weights, ahead)
+
+        return add
+
+
+def _weigh(scores: Tensor, values: Tensor) -> Tensor:
+    """Softmax over the values, and their sum by these weights: (B, n, N) and (B, N, C) to (B, n, C)."""
+    if not _is_tracing():
+        return scores.softmax(-1) @ values
+    # OpenVINO fuses a softmax between two products to a kernel that is slower than three by themselves.
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return (weights @ values) / weights.sum(-1, keepdim=True)
+
+
+def _is_tracing() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+CACHED: Final = 2**18
+"""Numbers that a core works on at once: 1 MB, which stays in its cache and in the allocator's hands."""
+
+
+def split_tokens(image: Tensor, width: int = 1) -> list[slice]:
+    """Parts of the tokens (B, N, C) that are worked on one after the other.
+
+    Whole images of thousands of tokens, in one step after the other, are taken from memory and given back to
+    the system each time; on a CPU that takes longer than all that is computed.
+
+    Parameters
+    ----------
+    image : (B, N, C)
+    width : int
+        How many times wider than the tokens the widest intermediate result is.
+    """
+    count, tokens, channels = image.shape
+    if image.device.type != "cpu" or torch.is_grad_enabled() or _is_tracing():
+        return [slice(None)]
+    size = max(64, CACHED // (count * channels * width))
+    return [slice(start, start + size) for start in range(0, tokens, size)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,15 +223,16 @@ class TwoWayAttentionBlock(nn.Module):
             tokens = tokens + self.self_attn(q, q, tokens)
         tokens = self.norm1(tokens)
         to_image, to_tokens = self.cross_attn_token_to_image, self.cross_attn_image_to_token
-        placed = image if shared is not None else image + pe
         if shared is not None:
             seen = to_image.attend(to_image.queries(tokens + tokens_pe), shared.keys, shared.values)
         else:
-            seen = to_image.gather(tokens + tokens_pe, placed, image)
+            seen = to_image.gather(tokens + tokens_pe, pe, image)
         tokens = self.norm2(tokens + seen)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        known = None if shared is None else shared.queries
-        return tokens, self.norm4(image + to_tokens.spread(placed, tokens + tokens_pe, tokens, known))
+        spread = to_tokens.spread(tokens + tokens_pe, tokens, None if shared is None else shared.queries)
+        places = split_tokens(image, width=tokens.shape[0] // image.shape[0])
+        parts = [self.norm4(spread(image[:, part], pe[:, part], part)) for part in places]
+        return tokens, torch.cat(parts, dim=1)
 
 
 class TwoWayTransformer(nn.Module):
@@ -199,5 +260,5 @@ class TwoWayTransformer(nn.Module):
         tokens_pe, source = tokens, image.tokens
         for i, block in enumerate(self.layers):
             tokens, source = block(tokens, source, tokens_pe, image.pe, None if i else image)
-        attended = self.final_attn_token_to_image.gather(tokens + tokens_pe, source + image.pe, source)
+        attended = self.final_attn_token_to_image.gather(tokens + tokens_pe, image.pe, source)
         return self.norm_final_attn(tokens + attended), source

@@ -1,4 +1,4 @@
-"""What takes long: encoding ahead, segmenting everything, following objects through a stack."""
+"""What takes long: encoding ahead, segmenting everything, following objects, finding the fastest engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.session.auto_objects import AutoFill, AutoObjects
 from napari_sam.session.auto_requests import AutoRequest
+from napari_sam.session.engine_tuning import EngineTuning
 from napari_sam.session.history import FillStep, History
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.propagating import Propagating
@@ -52,6 +53,8 @@ class LongWork:
     ----------
     precomputing, propagating, stacks, auto
         See ``Session``.
+    tuning : EngineTuning
+        Finds what runs the model fastest.
     """
 
     said = Signal(str)
@@ -84,6 +87,9 @@ class LongWork:
         self.auto.progressed.connect(self._on_segmenting_progressed)
         self.auto.filled.connect(self._on_auto_filled)
         self.auto.recorded.connect(book.change_many)
+        self.tuning = EngineTuning(engine, runner, pool)
+        self.tuning.said.connect(self.said.emit)
+        self.tuning.failed.connect(self.failed.emit)
         for part in (self.propagating, self.stacks, self.auto):
             part.said.connect(self.said.emit)
             part.warned.connect(self.warned.emit)
@@ -128,9 +134,16 @@ class LongWork:
             self.warned.emit(str(error))
         self.state_changed.emit()
 
+    def tune(self) -> None:
+        """Find what runs the chosen model fastest on this computer, and use it."""
+        if self._models.failure is not None:
+            self.warned.emit(f"No engine was tried: {self._models.failure}")
+        elif not self.tuning.is_running:
+            self.tuning.start(self._models.choice)
+
     def cancel(self) -> None:
         """Cancel all of it, at its next step."""
-        for part in (self.auto, self.stacks, self.precomputing, self.propagating):
+        for part in (self.auto, self.stacks, self.precomputing, self.propagating, self.tuning):
             part.cancel()
 
     def forget(self) -> None:

@@ -206,6 +206,9 @@ class Engine(Protocol):
     def load(self, choice: ModelChoice, cache: CacheChoice) -> MaskPredictor:
         """Load a model, and open its cache."""
 
+    def iter_tune(self, predictor: MaskPredictor) -> Generator[Progress, None, str]:
+        """Find what runs a model fastest here and use it, as a job; what that is, in words."""
+
     def measure_limits(
         self, images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
     ) -> tuple[tuple[float, float], ...]:

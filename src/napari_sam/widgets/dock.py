@@ -27,6 +27,7 @@ from napari_sam.widgets.column import Column, pile
 from napari_sam.widgets.edit_panel import EditSection
 from napari_sam.widgets.engine import InferenceEngine
 from napari_sam.widgets.export_buttons import ExportButtons
+from napari_sam.widgets.fastest_engine import FastestEngine
 from napari_sam.widgets.feature import Feature, take_apart
 from napari_sam.widgets.guide import Guide
 from napari_sam.widgets.image_section import ImageSection
@@ -172,6 +173,7 @@ class SamWidget(ScriptableWidget):
         self._review = self._feature(ReviewSection(controller, self._runner))
         self._bindings.add(self._review.actions)
         self._guide = self._feature(Guide(controller, self._image_section.set_settings))
+        self._feature(FastestEngine(self._model_panel.tune, self._session))
         self._keys = self._feature(KeysSection(self._bindings, self))
         self._feature(StackSink(controller, self._session.stacks))
         self._stack = self._feature(StackDesk(self._session, controller))

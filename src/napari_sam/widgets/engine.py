@@ -74,6 +74,15 @@ class InferenceEngine:
         )
         return cast("MaskPredictor", predictor)
 
+    def iter_tune(self, predictor: MaskPredictor) -> Generator[Progress, None, str]:
+        """Find what runs a model fastest here and use it, as a job; what that is, in words."""
+        from napari_sam.inference.engines.tuning import iter_tune
+
+        runs = cast("Any", predictor).predictor
+        verdict = yield from iter_tune(runs.model)
+        runs.choose_again()
+        return verdict.describe()
+
     def measure_limits(
         self, images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
     ) -> tuple[tuple[float, float], ...]:

@@ -10,6 +10,7 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
+    QPushButton,
     QStyle,
     QStyleOptionComboBox,
     QStylePainter,
@@ -59,6 +60,7 @@ class ModelPanel(QWidget):
         self.model.setToolTip("The model. The list is filled in the background when the widget opens.")
         self.device = narrow(QComboBox())
         self.device.setToolTip("Where the model runs; 'auto' takes the fastest device there is.")
+        self.tune = QPushButton()  # see ``FastestEngine``
         self.strip = DownloadStrip()
         self.model.addItem(model.name, model.name)
         self.device.addItem(model.device)
@@ -68,6 +70,7 @@ class ModelPanel(QWidget):
         form.addRow(form_label("Model"), self.model)
         form.addRow(self.strip)
         form.addRow(form_label("Device"), self.device)
+        form.addRow(self.tune)
         self.setLayout(form)
 
         self.model.activated.connect(self._on_choice_activated)

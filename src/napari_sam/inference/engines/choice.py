@@ -1,97 +1,75 @@
-"""Which engine runs a model: PyTorch, unless another one was prepared, passed the guard and is faster."""
+"""Which engine runs a model: PyTorch, unless another one was found to be accurate and faster on a machine."""
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import platformdirs
+import torch
 
+from napari_sam.errors import SamError
 from napari_sam.inference.engines.engine import Engine, TorchEngine
-from napari_sam.inference.engines.openvino_engine import OpenVinoEngine, find_converted, has_openvino
+from napari_sam.inference.engines.openvino_engine import OpenVinoEngine
+from napari_sam.inference.engines.openvino_models import find_converted
+from napari_sam.inference.engines.verdict import read_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_sam.inference.checkpoints import LoadedModel
 
-VERDICT_FILE: Final = "verdict.json"
-LEAST_MEDIAN: Final = 0.99
-LEAST_LOW: Final = 0.97
-"""IoU that masks must reach against float32 PyTorch: at the median, and at the 5th percentile."""
 _log = logging.getLogger(__name__)
 
 
 def default_engine_dir() -> Path:
-    """Where converted models lie: ``engines`` in the platform's cache directory."""
+    """Where converted models and verdicts lie: ``engines`` in the platform's cache directory."""
     return platformdirs.user_cache_path("napari-sam", appauthor=False) / "engines"
 
 
 def choose_engine(model: LoadedModel, folder: Path | None = None) -> Engine:
-    """The fastest engine that is ready for a model on its device.
+    """The engine that ``tuning.iter_tune`` found to be best for a model on this machine.
 
-    OpenVINO is taken when the model was converted before, compared with PyTorch on this machine, and noted to
-    be accurate and faster (``benchmarks/engine_accuracy.py --keep`` does it): nobody waits for a conversion.
+    Where it was not asked, that is PyTorch in the precision that suits the device: nobody waits for a
+    conversion.
 
     Parameters
     ----------
     model : LoadedModel
     folder : Path, optional
-        Of the converted models, by default ``default_engine_dir()``.
+        Of converted models and verdicts, by default ``default_engine_dir()``.
     """
-    if model.device.type == "cpu" and has_openvino():
-        place = find_converted(model, folder or default_engine_dir())
-        if place is not None and read_verdict(place).get("chosen") is True:
-            try:
-                return OpenVinoEngine(model, place)
-            except RuntimeError as error:  # what OpenVINO raises for files that it cannot read
-                _log.warning("The converted model in %s does not load (%s); PyTorch is used.", place, error)
-    return TorchEngine(model.module)
-
-
-def passes_guard(overlaps: Sequence[float]) -> bool:
-    """Whether masks agree well enough with those of float32 PyTorch.
-
-    Parameters
-    ----------
-    overlaps : sequence of float
-        IoU of the masks of the same prompts.
-
-    Examples
-    --------
-    >>> passes_guard([0.98] + 19 * [1.0]), passes_guard(20 * [0.98]), passes_guard([])
-    (True, False, False)
-    """
-    if not overlaps:
-        return False
-    ordered = sorted(overlaps)
-    return ordered[len(ordered) // 2] >= LEAST_MEDIAN and ordered[int(0.05 * len(ordered))] >= LEAST_LOW
-
-
-def write_verdict(place: Path, overlaps: Sequence[float], seconds: float, torch_seconds: float) -> bool:
-    """Note next to a converted model whether it is to be used on this machine; returns the answer.
-
-    Parameters
-    ----------
-    place : Path
-        From ``convert``.
-    overlaps : sequence of float
-        See ``passes_guard``.
-    seconds, torch_seconds : float
-        For one frame.
-    """
-    chosen = passes_guard(overlaps) and seconds < torch_seconds
-    found = {"chosen": chosen, "seconds": seconds, "torch_seconds": torch_seconds, "masks": len(overlaps)}
-    (place / VERDICT_FILE).write_text(json.dumps(found), encoding="utf-8")
-    return chosen
-
-
-def read_verdict(place: Path) -> dict[str, Any]:
-    """What ``write_verdict`` wrote; empty where it did not."""
+    folder = folder or default_engine_dir()
+    verdict = read_verdict(model, folder)
+    if verdict is None:
+        return TorchEngine(model.module)
     try:
-        found = json.loads((place / VERDICT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return build_engine(model, verdict.encoder, verdict.decoder, folder)
+    except (RuntimeError, SamError) as error:  # the first is what OpenVINO raises for files it cannot read
+        _log.warning("%s in %s does not load (%s); PyTorch is used.", verdict.encoder, folder, error)
+        return TorchEngine(model.module, torch.float32)
+
+
+def build_engine(model: LoadedModel, encoder: str, decoder: str, folder: Path) -> Engine:
+    """An engine by the names of its parts, which are among ``verdict.ENGINES``.
+
+    Raises
+    ------
+    SamError
+        When OpenVINO is not installed, or the model was not converted for it.
+    RuntimeError
+        When what was converted cannot be read.
+    """
+    kinds = [name.split() for name in (encoder, decoder)]
+    precisions = [getattr(torch, p) if kind == "torch" else torch.float32 for kind, p in kinds]
+    engine = TorchEngine(model.module, *precisions)
+    if all(kind == "torch" for kind, _ in kinds):
+        return engine
+    place = find_converted(model, folder)
+    if place is None:
+        raise SamError(
+            f"Expected the model {model.name} converted for OpenVINO in {folder}, got none; run "
+            f"`napari-sam models tune {model.name}`."
+        )
+    converted = [p if kind == "openvino" else None for kind, p in kinds]
+    return OpenVinoEngine(model, place, encoder=converted[0], decoder=converted[1], otherwise=engine)

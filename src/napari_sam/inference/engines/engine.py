@@ -1,4 +1,4 @@
-"""What runs a model's encoder: one small protocol, so that a device gets what is fastest on it."""
+"""What runs a model: one small protocol, so that a device gets what is fastest on it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from torch import nn
 
 from napari_sam.inference.engines.folding import fold_norms
 from napari_sam.modeling import ConvConfig
-from napari_sam.modeling.image_encoder import has_amx
+from napari_sam.modeling.image_encoder import multiplies_bfloat16
 from napari_sam.modeling.sam import Features
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_sam.modeling import Sam
+    from napari_sam.modeling.transformer import SharedImage
 
 
 class Engine(Protocol):
-    """Encodes frames, as ``Sam.encode`` does.
+    """Encodes frames and decodes prompts, as ``Sam`` does; float32 in, floating point out. Thread-safe.
 
     Attributes
     ----------
     name : str
-        Of the software and the precision, e.g. ``"torch bfloat16"``.
+        Of the software and the precision, e.g. ``"torch bfloat16"``, and of the decoder's where that is
+        another one, see ``describe``.
     """
 
     @property
@@ -35,13 +37,42 @@ class Engine(Protocol):
         """Encode normalised frames (B, 3, H, W); float32 in and out."""
         ...
 
+    def share(self, embedding: Tensor) -> SharedImage | None:
+        """What decoding computes of an embedding (1, C, h, w) whatever the prompts, for ``decode``."""
+        ...
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        detail: Tensor | None = None,
+        shared: SharedImage | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, 4 h, 4 w) and predicted IoU (N, M); everything is as in ``Sam.decode``."""
+        ...
+
+
+def describe(encoder: str, decoder: str) -> str:
+    """Name of an engine by those of its parts.
+
+    Examples
+    --------
+    >>> describe("torch bfloat16", "torch float32"), describe("openvino f32", "openvino f32")
+    ('torch bfloat16', 'openvino f32')
+    >>> describe("torch float32", "openvino bf16")
+    'torch float32, decoder openvino bf16'
+    """
+    return encoder if decoder in (encoder, "torch float32") else f"{encoder}, decoder {decoder}"
+
 
 def choose_precision(device: torch.device, convolutional: bool) -> torch.dtype:
-    """The type that matrices are multiplied in on a device, where it is faster and accurate enough.
+    """The type that matrices are multiplied in on a device that nothing was measured on yet.
 
-    On CPUs bfloat16 pays only where it is multiplied in tiles (AMX); with the AVX-512 instructions alone it
-    was measured to be slower than float32. The bundled model's masks fail the guard in bfloat16: its offsets
-    to the centre need more digits.
+    CPUs that multiply bfloat16, in tiles or by AVX-512 alone, encode with ViTs in half the time. Masks of the
+    bundled model may need more digits: its offsets to the centre are read to the pixel. What is really
+    fastest and accurate on a machine is found by ``tuning.iter_tune``.
 
     Parameters
     ----------
@@ -55,7 +86,7 @@ def choose_precision(device: torch.device, convolutional: bool) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "mps":
         return torch.float16
-    return torch.bfloat16 if has_amx() else torch.float32
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 def fold_encoder(module: Sam) -> Sam:
@@ -82,26 +113,57 @@ class TorchEngine:
         In evaluation mode and on its device. Weights are copied where norms are folded: a change of the
         module later is not seen.
     precision : torch.dtype or None
-        float32, bfloat16 or float16; None for what suits the device.
+        Of the encoder: float32, bfloat16 or float16; None for what suits the device.
+    decoder_precision : torch.dtype
+        Of the decoder, the same.
     """
 
-    def __init__(self, module: Sam, precision: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        module: Sam,
+        precision: torch.dtype | None = None,
+        decoder_precision: torch.dtype = torch.float32,
+    ) -> None:
         self._device = module.pixel_mean.device
         convolutional = isinstance(module.config.encoder, ConvConfig)
         self.precision = precision or choose_precision(self._device, convolutional)
+        self.decoder_precision = decoder_precision
         self._module = fold_encoder(module)
 
     @property
     def name(self) -> str:
         """E.g. "torch bfloat16"."""
-        return f"torch {str(self.precision).removeprefix('torch.')}"
+        names = [
+            f"torch {str(dtype).removeprefix('torch.')}" for dtype in (self.precision, self.decoder_precision)
+        ]
+        return describe(*names)
 
     def encode(self, frames: Tensor) -> Features:
         """Encode normalised frames (B, 3, H, W); float32 in and out."""
-        reduced = self.precision != torch.float32
-        with torch.inference_mode(), torch.autocast(self._device.type, self.precision, enabled=reduced):
+        with torch.inference_mode(), self._in(self.precision):
             found = self._module.encode(frames.contiguous(memory_format=torch.channels_last))
         return Features(*(_widen(part) for part in (found.embedding, found.detail, found.maps)))
+
+    def share(self, embedding: Tensor) -> SharedImage | None:
+        """What decoding computes of an embedding (1, C, h, w) whatever the prompts, for ``decode``."""
+        with torch.inference_mode(), self._in(self.decoder_precision):
+            return self._module.share(embedding)
+
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        detail: Tensor | None = None,
+        shared: SharedImage | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, 4 h, 4 w) and predicted IoU (N, M); everything is as in ``Sam.decode``."""
+        with torch.inference_mode(), self._in(self.decoder_precision):
+            return self._module.decode(embedding, coords, labels, masks, detail, shared)
+
+    def _in(self, precision: torch.dtype) -> torch.autocast:
+        return torch.autocast(self._device.type, precision, enabled=precision != torch.float32)
 
 
 def _widen(tensor: Tensor | None) -> Any:

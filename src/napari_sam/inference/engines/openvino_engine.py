@@ -1,137 +1,154 @@
-"""OpenVINO, which encodes faster than PyTorch on CPUs; the optional extra ``openvino``.
-
-A model is converted once, which takes up to minutes, and lies compiled in a folder after that.
-"""
+"""OpenVINO, which encodes and decodes faster than PyTorch on CPUs; the optional extra ``openvino``."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
-import warnings
-from importlib.util import find_spec
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from torch import Tensor, nn
 
-from napari_sam.errors import SamError
-from napari_sam.inference.engines.engine import fold_encoder
-from napari_sam.modeling import ConvConfig
-from napari_sam.modeling.image_encoder import Attention, has_amx
+from napari_sam.inference.engines.engine import Engine, TorchEngine, describe
+from napari_sam.inference.engines.openvino_models import (
+    DECODER,
+    ENCODER,
+    MASK_DECODER,
+    SHARED,
+    decodes,
+    import_openvino,
+)
 from napari_sam.modeling.sam import Features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.modeling import Sam
+    from napari_sam.modeling.transformer import SharedImage
 
-MODEL_FILE: Final = "encoder.xml"
-FORMAT: Final = 1
-"""Raised when what is converted changes, so that older folders are not used."""
-
-
-def has_openvino() -> bool:
-    """Whether the extra is installed; nothing is imported."""
-    return find_spec("openvino") is not None
-
-
-def find_converted(model: LoadedModel, folder: Path) -> Path | None:
-    """The folder of a model that was converted before, else None."""
-    place = _place(model, folder)
-    return place if (place / MODEL_FILE).is_file() else None
-
-
-def convert(model: LoadedModel, folder: Path) -> Path:
-    """Convert the encoder of a model; what is there already is left as it is.
-
-    Parameters
-    ----------
-    model : LoadedModel
-    folder : Path
-        Where converted models lie, each in a folder named after its weights.
-
-    Returns
-    -------
-    Path
-        The folder of this model.
-
-    Raises
-    ------
-    SamError
-        When OpenVINO is not installed, or nothing can be written to the folder.
-    """
-    found = find_converted(model, folder)
-    if found is not None:
-        return found
-    openvino = _import_openvino()
-    place = _place(model, folder)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent) as unfinished:
-            # Tracing holds the weights once, and the file is written from there: no second copy in between.
-            openvino.save_model(
-                _trace(openvino, model.module), Path(unfinished) / MODEL_FILE, compress_to_fp16=False
-            )
-            shutil.copytree(unfinished, place, dirs_exist_ok=True)
-    except OSError as error:
-        raise SamError(f"Cannot write the converted model to {place}: {error.strerror}.") from error
-    return place
+PRECISIONS: Final = ("f32", "bf16")
 
 
 class OpenVinoEngine:
-    """Runs what ``convert`` wrote.
+    """Runs what ``convert`` wrote, and leaves to another engine what is not converted.
 
     Parameters
     ----------
     model : LoadedModel
     place : Path
         From ``convert`` or ``find_converted``.
-    precision : {"f32", "bf16"} or None
-        None for what this CPU is fastest in.
+    encoder, decoder : {"f32", "bf16"} or None
+        Precisions; None leaves that part to ``otherwise``. The decoder of models that decode in windows is
+        not converted.
+    otherwise : Engine or None
+        By default PyTorch in float32.
 
     Raises
     ------
     SamError
         When OpenVINO is not installed.
+    RuntimeError
+        When it cannot read what was converted.
     """
 
-    def __init__(self, model: LoadedModel, place: Path, precision: str | None = None) -> None:
-        openvino = _import_openvino()
-        convolutional = isinstance(model.config.encoder, ConvConfig)  # see choose_precision
-        self.precision = precision or ("bf16" if has_amx() and not convolutional else "f32")
+    def __init__(
+        self,
+        model: LoadedModel,
+        place: Path,
+        encoder: str | None = "f32",
+        decoder: str | None = "f32",
+        otherwise: Engine | None = None,
+    ) -> None:
+        if not decodes(model.config):
+            decoder = None
+        self._module = model.module
+        self._otherwise = otherwise or TorchEngine(model.module, torch.float32)
         self._parts = _list_parts(model.module)
-        settings = {
-            "INFERENCE_PRECISION_HINT": self.precision,
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-            "CACHE_DIR": str(place / "compiled"),  # the second start is fast
-        }
-        self._compiled = openvino.Core().compile_model(str(place / MODEL_FILE), "CPU", settings)
+        self._encoder = None if encoder is None else _Compiled(place, ENCODER, encoder)
+        self._decoder = None if decoder is None else _Compiled(place, DECODER, decoder)
+        self._mask_decoder = None if decoder is None else _Compiled(place, MASK_DECODER, decoder)
+        names = [
+            self._otherwise.name.partition(",")[0] if encoder is None else f"openvino {encoder}",
+            "torch float32" if decoder is None else f"openvino {decoder}",
+        ]
+        self._name = describe(*names) if encoder or decoder else self._otherwise.name
 
     @property
     def name(self) -> str:
         """E.g. "openvino f32"."""
-        return f"openvino {self.precision}"
+        return self._name
 
     def encode(self, frames: Tensor) -> Features:
         """Encode normalised frames (B, 3, H, W); float32 in and out."""
-        # A request of its own for each call, so that threads do not wait for or overwrite each other.
-        found = self._compiled.create_infer_request().infer([frames.contiguous().numpy()])
-        tensors = [torch.from_numpy(found[i].copy()) for i in range(len(self._parts))]
+        if self._encoder is None:
+            return self._otherwise.encode(frames)
+        tensors = self._encoder.run([frames])
         return Features(**dict(zip(self._parts, tensors, strict=True)))
 
+    def share(self, embedding: Tensor) -> SharedImage | None:
+        """What decoding computes of an embedding (1, C, h, w) whatever the prompts, for ``decode``."""
+        if self._decoder is None:
+            return self._otherwise.share(embedding)
+        with torch.inference_mode():
+            shared = self._module.share(embedding)
+            if shared is None:
+                return None
+            # in the order of memory in which it is taken, once and not for every click
+            return replace(shared, **{name: getattr(shared, name).contiguous() for name in SHARED})
 
-class _Encoder(nn.Module):
-    """The encoder with its results as a tuple, which is all that a trace can hold."""
+    def decode(
+        self,
+        embedding: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+        masks: Tensor | None = None,
+        detail: Tensor | None = None,
+        shared: SharedImage | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, M, 4 h, 4 w) and predicted IoU (N, M); everything is as in ``Sam.decode``."""
+        if self._decoder is None or self._mask_decoder is None or len(embedding) > 1:
+            return self._otherwise.decode(embedding, coords, labels, masks, detail, shared)
+        if masks is not None:
+            with torch.inference_mode():
+                dense = self._module.prompt_encoder.encode_masks(masks, *embedding.shape[-2:])
+            logits, iou = self._mask_decoder.run([coords, labels, dense, embedding])
+        else:
+            shared = shared or self.share(embedding)
+            logits, iou = self._decoder.run([coords, labels, *(getattr(shared, name) for name in SHARED)])
+        return logits, iou
 
-    def __init__(self, module: Sam) -> None:
-        super().__init__()
-        self.module = module
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        found = self.module.encode(frames)
-        return tuple(t for t in (found.embedding, found.detail, found.maps) if t is not None)
+class _Compiled:
+    """A converted part, ready to run in any thread."""
+
+    def __init__(self, place: Path, name: str, precision: str) -> None:
+        openvino = import_openvino()
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "CACHE_DIR": str(place / "compiled"),  # the second start is fast
+        }
+        self._compiled = openvino.Core().compile_model(str(place / name), "CPU", settings)
+        self._keeps = name != ENCODER  # the encoder's memory is large, and making it anew costs nothing
+        self._idle: list[Any] = []
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """All results, as tensors of their own."""
+        # A request for each call under way, so that threads do not wait for or overwrite each other.
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        inputs: list[NDArray[Any]] = [tensor.contiguous().numpy() for tensor in tensors]
+        found = request.infer(inputs, share_inputs=True, share_outputs=True)
+        copies = [torch.from_numpy(found[i].copy()) for i in range(len(self._compiled.outputs))]
+        if self._keeps:
+            self._idle.append(request)
+        return copies
 
 
 def _list_parts(module: Sam) -> list[str]:
@@ -139,39 +156,3 @@ def _list_parts(module: Sam) -> list[str]:
     if not config.instance_decoder or config.reads_embedding_only:
         return ["embedding"]
     return ["embedding", "detail", "maps"] if config.detail_channels else ["embedding", "maps"]
-
-
-def _trace(openvino: Any, module: Sam) -> Any:
-    side = 256 if module.config.any_frame_size else module.config.image_size
-    encoder = _Encoder(fold_encoder(module)).eval()
-    attentions = [part for part in encoder.modules() if isinstance(part, Attention)]
-    shape = [1, 3, -1, -1] if module.config.any_frame_size else [1, 3, side, side]
-    for attention in attentions:
-        attention.folds = True
-    try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of branches on shapes, which are those of every frame
-            example = torch.zeros(1, 3, side, side)
-            traced = torch.jit.trace(encoder, example, check_trace=False)
-            return openvino.convert_model(traced, example_input=example, input=shape)
-    finally:
-        for attention in attentions:
-            del attention.folds
-
-
-def _place(model: LoadedModel, folder: Path) -> Path:
-    version = "none"
-    if has_openvino():
-        from importlib.metadata import version as version_of
-
-        version = version_of("openvino")
-    key = f"{FORMAT} {model.sha256} {model.config} {version}"
-    return folder / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _import_openvino() -> Any:
-    if not has_openvino():
-        raise SamError("OpenVINO is not installed; get it with: pip install napari-sam-workbench[openvino]")
-    import openvino
-
-    return openvino
