@@ -96,9 +96,9 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
     "nuclei": TrainConfig(
         "conv_s",
         (
-            Phase("dense", 1800, dense=True, prompts=False, encoder_lr=1.5e-3),
-            Phase("prompts", 80, dense=False, prompts=True, decoder_lr=6e-4),
-            Phase("joint", 1100, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
+            Phase("dense", 1300, dense=True, prompts=False, encoder_lr=1.5e-3),
+            Phase("prompts", 60, dense=False, prompts=True, decoder_lr=6e-4),
+            Phase("joint", 560, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
         ),
         objects=5,
         synthetic=0.15,
