@@ -10,10 +10,11 @@ import pytest
 from napari_sam.session.jobs import SynchronousRunner
 from napari_sam.session.requests import ModelChoice, Plane
 from napari_sam.session.session import Session
-from napari_sam.types import ObjectMask, Prompts
+from napari_sam.types import ObjectMask, Progress, Prompts
 from napari_sam.widgets.engine import InferenceEngine
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -37,6 +38,34 @@ def open_session(choice: ModelChoice) -> tuple[Session, list[str]]:
     image = np.random.default_rng(0).integers(0, 255, (48, 56), dtype=np.uint8)
     session.show_plane(Plane("image", (None, None), image.shape, lambda: image))
     return session, messages
+
+
+def test_the_engine_that_was_found_is_used_at_once(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_sam.inference.engines import choice, tuning, verdict
+
+    monkeypatch.setattr(choice, "default_engine_dir", lambda: tmp_path)
+
+    def iter_tune(model: Any) -> Generator[Progress, None, verdict.Verdict]:
+        yield Progress(0, 1, "Trying")
+        trial = verdict.Trial("encoder", "torch bfloat16", 0.1, 2.0, 1.0, 1.0, 0.0, True)
+        found = verdict.Verdict("torch bfloat16", "torch float32", (trial,))
+        verdict.write_verdict(model, tmp_path, found)
+        return found
+
+    monkeypatch.setattr(tuning, "iter_tune", iter_tune)
+    chosen = ModelChoice(str(checkpoint), "cpu")
+    session, messages = open_session(chosen)
+    runs = session._pool.predictor(chosen).predictor  # type: ignore[attr-defined]
+    assert runs.engine.name == "torch float32"
+    said: list[str] = []
+    session.status_changed.connect(lambda text: said.append(text))
+    session.work.tune()
+    words = "encoder torch bfloat16 (2.0 times as fast as torch float32), decoder torch float32."
+    assert said[-1].endswith(words)
+    assert runs.engine.name == "torch bfloat16"
+    assert messages == []
 
 
 def test_a_click_reaches_the_real_predictor(checkpoint: Path) -> None:
