@@ -126,9 +126,7 @@ def candidate(score: float, area: int = 1) -> ObjectMask:
     [
         pytest.param(Prompts([(1, 1)]), (0.9, 0.2, 0.6, 0.3), (1, 1, 1, 1), 2, id="one click: alternatives"),
         pytest.param(Prompts([(1, 1), (2, 2)]), (0.1, 0.2, 0.6, 0.3), (1, 1, 1, 1), 0, id="two: single"),
-        pytest.param(
-            Prompts(box=(0, 0, 2, 2)), (0.9, 0.2, 0.6, 0.3), (1, 1, 1, 1), 2, id="box: alternatives"
-        ),
+        pytest.param(Prompts(box=(0, 0, 2, 2)), (0.1, 0.2, 0.6, 0.3), (1, 1, 1, 1), 0, id="box: single"),
         pytest.param(
             Prompts([(1, 1)], box=(0, 0, 2, 2)), (0.1, 0.2, 0.6, 0.3), (1, 1, 1, 1), 0, id="both: single"
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
 from napari_sam.inference.instance_maps import InstanceParams, Instances, drop_doubtful
+from napari_sam.inference.iou_calibration import calibrate_iou, read_calibration
 from napari_sam.inference.mask_ops import (
     average_mask,
     clean_mask,
@@ -38,7 +40,7 @@ from napari_sam.modeling.prompt_encoder import (
 from napari_sam.types import LowResLogits, ObjectMask, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,6 +67,7 @@ class Predictor:
         self.model = model
         self.config: SamConfig = model.config
         self._chosen = None if engine is None else (engine, SharedWork(engine))
+        self._calibration = read_calibration(model.record)
 
     # -- encode -----------------------------------------------------------------------------------
 
@@ -179,11 +182,8 @@ class Predictor:
         results: list[list[ObjectMask]] = [[] for _ in prompts]
         for i, window, logits, iou in self.iter_logits(embedding, prompts):
             iou = np.clip(iou, 0, 1)
-            if only_best:
-                filled = [bool((values > 0).any()) for values in logits]
-                best = choose_index(iou.tolist(), filled, prompts[i])
-                logits, iou = logits[best : best + 1], iou[best : best + 1]
-            results[i] = self._read_answer(embedding, prompts[i], window, logits, iou)
+            answer = partial(self._read_answer, embedding, prompts[i], window)
+            results[i] = _find_best(prompts[i], logits, iou, answer) if only_best else answer(logits, iou)
         return results
 
     def iter_logits(
@@ -247,7 +247,8 @@ class Predictor:
                 detail,
                 shared.of(features) if whole else None,
             )
-            values, scores = logits.float().cpu().numpy(), iou.float().cpu().numpy()
+            values = logits.float().cpu().numpy()
+            scores = calibrate_iou(iou.float().cpu().numpy(), self._calibration)
         return list(zip(values, scores, strict=True))
 
     def _read_dense(
@@ -316,6 +317,22 @@ def choose_enlargement(embedding: ImageEmbedding, image_size: int) -> float:
         return 1.0
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi))
     return measure_enlargement(diameter, ROOM * image_size / max(embedding.frame.inner))
+
+
+def _find_best(
+    prompts: Prompts,
+    logits: NDArray[np.float32],
+    iou: NDArray[np.float32],
+    answer: Callable[[NDArray[np.float32], NDArray[np.float32]], list[ObjectMask]],
+) -> list[ObjectMask]:
+    """The mask that ``choose_best`` would choose; as a rule no other is upscaled."""
+    filled = [bool((values > 0).any()) for values in logits]
+    while True:
+        best = choose_index(iou.tolist(), filled, prompts)
+        found = answer(logits[best : best + 1], iou[best : best + 1])
+        if found[0].area or not filled[best]:
+            return found
+        filled[best] = False  # what was positive lies beyond the plane
 
 
 def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
