@@ -42,10 +42,10 @@ class InstanceParams:
         Smaller objects are dropped, in pixels.
     """
 
-    foreground: float = 0.65
-    vote_sigma: float = 1.5
-    vote_peak: float = 1.5
-    merge_distance: float = 0.9
+    foreground: float = 0.6
+    vote_sigma: float = 2.5
+    vote_peak: float = 1.25
+    merge_distance: float = 0.5
     score: float = 0.85
     min_area: int = 12
 
