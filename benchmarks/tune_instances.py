@@ -22,7 +22,7 @@ from napari_sam.training.dataset import read_labelled_images, split_holdout
 CHOICES: dict[str, tuple[float, ...]] = {
     "foreground": (0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
     "vote_sigma": (1.5, 2.0, 2.5, 3.0),
-    "vote_peak": (0.5, 0.75, 1.0, 1.25, 1.5),
+    "vote_peak": (0.5, 0.65, 0.75, 1.0),  # above, objects of 30 pixels would be lost in frames not enlarged
     "merge_distance": (0.3, 0.5, 0.7, 0.9),
     "score": (0.75, 0.8, 0.83, 0.86, 0.88),
     "min_area": (8, 12, 20),

@@ -116,9 +116,9 @@ def encode_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     calls: list[tuple[int, ...]] = []
     original = Predictor.encode
 
-    def encode(self: Predictor, pixels: NDArray[Any], *rest: Any) -> Any:
+    def encode(self: Predictor, pixels: NDArray[Any], *rest: Any, **options: Any) -> Any:
         calls.append(pixels.shape)
-        return original(self, pixels, *rest)
+        return original(self, pixels, *rest, **options)
 
     monkeypatch.setattr(Predictor, "encode", encode)
     return calls

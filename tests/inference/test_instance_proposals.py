@@ -76,8 +76,8 @@ def test_a_prompt_is_decoded_with_the_instance_under_it(conv_model, instances: I
     by_hand = replace(click, mask=instances.at(10, 10))
 
     def logits(embedding: ImageEmbedding, prompts: Prompts) -> np.ndarray:
-        answers = predictor.decode_candidates(embedding, [prompts])[0]
-        return np.stack([a.logits.values for a in answers if a.logits is not None])
+        ((_, _, values, _),) = predictor.iter_logits(embedding, [prompts])
+        return values
 
     np.testing.assert_allclose(logits(proposed, click), logits(without, by_hand), atol=1e-6)
     np.testing.assert_allclose(logits(proposed, by_hand), logits(without, by_hand), atol=1e-6)

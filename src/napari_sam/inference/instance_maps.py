@@ -33,7 +33,8 @@ class InstanceParams:
     vote_sigma : float
         Standard deviation in pixels by which votes are smoothed.
     vote_peak : float
-        Least height of a peak of smoothed votes, in votes per pixel.
+        Least height of a peak of smoothed votes, in votes per pixel. N pixels that agree make a peak of
+        N / (2 pi sigma^2): 0.65 lets objects of 26 pixels through.
     merge_distance : float
         Peaks closer than this to a stronger one, relative to its object's radius, are the same object.
     score : float
@@ -44,7 +45,7 @@ class InstanceParams:
 
     foreground: float = 0.6
     vote_sigma: float = 2.5
-    vote_peak: float = 1.25
+    vote_peak: float = 0.65
     merge_distance: float = 0.5
     score: float = 0.85
     min_area: int = 12
