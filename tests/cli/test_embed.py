@@ -52,9 +52,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = []
     original = Predictor.encode
 
-    def encode(self: Predictor, pixels: Any, *rest: Any) -> Any:
+    def encode(self: Predictor, pixels: Any, *rest: Any, **options: Any) -> Any:
         shapes.append(pixels.shape)
-        return original(self, pixels, *rest)
+        return original(self, pixels, *rest, **options)
 
     monkeypatch.setattr(Predictor, "encode", encode)
     return shapes
@@ -104,11 +104,11 @@ def test_ctrl_c_keeps_what_is_done(
     original = Predictor.encode
     calls = []
 
-    def encode(self: Predictor, *arguments: Any) -> Any:
+    def encode(self: Predictor, *arguments: Any, **options: Any) -> Any:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(arguments)
-        return original(self, *arguments)
+        return original(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "encode", encode)
