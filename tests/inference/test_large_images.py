@@ -16,6 +16,7 @@ from napari_sam.errors import ImageError
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import load_model
 from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.object_scale import expected_object_size
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.region import Region
 from napari_sam.types import ObjectMask, Prompts
@@ -99,8 +100,12 @@ def read_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[NDArray[np.bool_]], 
 
 
 def test_masks_agree_with_those_of_the_whole_image(nuclei: LoadedModel, plane: NDArray[np.uint16]) -> None:
-    whole = CachedPredictor(replace(nuclei, config=replace(nuclei.config, image_size=1024)))
-    tiled = CachedPredictor(nuclei)
+    # at one scale: of itself each tile would be enlarged by what is found in it
+    settings = EncodeSettings(object_size=expected_object_size(nuclei))
+    whole = CachedPredictor(
+        replace(nuclei, config=replace(nuclei.config, image_size=1024)), settings=settings
+    )
+    tiled = CachedPredictor(nuclei, settings=settings)
     # in the middle of a tile, near the seams at 168 and 264, in a corner, at the last border
     prompts = [
         Prompts([point]) for point in ((96, 96), (192, 192), (192, 336), (0, 0), (431, 336), (288, 528 - 1))
@@ -174,7 +179,7 @@ def test_the_size_of_objects_chooses_the_scale_and_the_level(
 ) -> None:
     small = disks(*np.mgrid[:160, :208])
     levels = [small.repeat(4, axis=0).repeat(4, axis=1), small.repeat(2, axis=0).repeat(2, axis=1), small]
-    settings = EncodeSettings(object_size=80)
+    settings = EncodeSettings(object_size=4 * expected_object_size(nuclei))
     click = Prompts([(4 * 96 + 2, 4 * 96 + 2)])
     flat = CachedPredictor(nuclei, settings=settings)
     pyramid = [recording(level) for level in levels]

@@ -26,7 +26,8 @@ def test_sizes_of_the_published_models(name: str) -> None:
 def test_the_bundled_model_is_small() -> None:
     with torch.device("meta"):
         state = build_sam("conv_s").state_dict()
-    assert sum(value.numel() * value.element_size() for value in state.values()) < 25e6
+    # matrices are written in half precision
+    assert sum(value.numel() * (2 if value.ndim > 1 else 4) for value in state.values()) < 25e6
 
 
 def test_a_configuration_can_be_built() -> None:
