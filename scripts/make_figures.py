@@ -131,7 +131,7 @@ def plot_curve(model: ns.LoadedModel, path: Path) -> None:
         axes.set_xlabel("step")
         axes.legend(frameon=False)
     left.set_title("loss", loc="left")
-    right.set_title("IoU of the first and the last round, training crops", loc="left")
+    right.set_title("IoU, first and last prompt of training crops", loc="left")
     figure.savefig(path, dpi=100)
 
 
