@@ -85,6 +85,16 @@ def test_a_size_that_is_set_is_kept(nuclei: LoadedModel) -> None:
     assert predictor.encode(draw_disks(192, 8)).frame.scale == 1
 
 
+def test_a_cache_tells_a_set_size_from_one_left_to_the_model(nuclei: LoadedModel) -> None:
+    image = draw_disks(192, 8)
+    first = CachedPredictor(nuclei)
+    second = first.with_settings(EncodeSettings(object_size=expected_object_size(nuclei)))
+    asked = [p.predictor.make_frame((0, 0, 192, 192), 1.0) for p in (first, second)]
+    assert asked[0] == asked[1]
+    assert first.encode(image).frame.scale >= 2
+    assert second.encode(image).frame.scale == 1
+
+
 @pytest.mark.parametrize("diameter", [1.0, 5.0, 9.0, 13.0, 19.9, 20.0, 80.0])
 def test_enlargement_never_shrinks_and_has_an_end(diameter: float) -> None:
     found = measure_enlargement(diameter)
