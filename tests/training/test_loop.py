@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_no_start(init: str, tmp_path: Path) -> None:
 def test_training_precision(
     device: str, capable: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": capable}, raising=False)
+    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda: capable)
     assert choose_training_precision(torch.device(device)) == expected
 
 

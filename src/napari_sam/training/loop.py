@@ -22,6 +22,7 @@ from napari_sam.errors import CheckpointError
 from napari_sam.inference.instance_maps import PROPOSALS, find_proposals, segment_maps
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.modeling import Features, build_sam
+from napari_sam.modeling.image_encoder import multiplies_bfloat16
 from napari_sam.modeling.instance_decoder import activate
 from napari_sam.modeling.prompt_encoder import MASK_LOGIT
 from napari_sam.training.config import Phase, TrainConfig, read_config
@@ -484,10 +485,7 @@ def choose_training_precision(device: torch.device) -> torch.dtype:
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu":
-        get = getattr(torch.cpu, "get_capabilities", None)  # since PyTorch 2.10
-        return torch.bfloat16 if get is not None and get().get("avx512_bf16") else torch.float32
-    return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else torch.float32
 
 
 @torch.no_grad()
