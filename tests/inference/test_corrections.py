@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import napari_sam as ns
-from napari_sam.inference.corrections import MARGIN, honour_clicks
+from napari_sam.inference.corrections import MARGIN, honour_clicks, is_correction
 from napari_sam.inference.mask_ops import clean_mask, upscale_logits
 
 if TYPE_CHECKING:
@@ -96,6 +96,34 @@ def test_the_hole_of_a_background_click_stays_open() -> None:
     cleaned = clean_mask(mask, np.array([[4, 4]]), open_at=np.array([[6, 6], [40, 2]]))
     assert cleaned[2, 2]
     assert not cleaned[6, 6]
+
+
+def test_a_part_that_was_turned_by_force_does_not_replace_the_object() -> None:
+    mask = np.zeros((9, 20), bool)
+    mask[2:7, 2:9] = mask[4, 16] = mask[0, 19] = True
+    keep = np.array([[4, 16]])
+    assert clean_mask(mask, keep).sum() == 1
+    kept = clean_mask(mask, keep, largest=True)
+    assert kept[4, 4]
+    assert kept[4, 16]
+    assert not kept[0, 19]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        pytest.param(ns.Prompts([(1, 1)]), False, id="a click"),
+        pytest.param(ns.Prompts(box=(0, 0, 3, 3)), False, id="a box"),
+        pytest.param(ns.Prompts([(1, 1), (3, 3)]), True, id="two clicks"),
+        pytest.param(ns.Prompts([(1, 1)], box=(0, 0, 3, 3)), True, id="a click in a box"),
+        pytest.param(ns.Prompts([(1, 1)], mask=np.ones((3, 3))), False, id="a guess in a mask"),
+        pytest.param(ns.Prompts([(5, 5)], mask=np.ones((3, 3))), True, id="beside a mask"),
+        pytest.param(ns.Prompts([(1, 1)], [0], mask=np.ones((3, 3))), True, id="not here"),
+        pytest.param(ns.Prompts(mask=np.ones((3, 3))), False, id="a mask"),
+    ],
+)
+def test_what_corrects(prompts: ns.Prompts, expected: bool) -> None:
+    assert is_correction(prompts) is expected
 
 
 # ---- with the model ---------------------------------------------------------------------------------------

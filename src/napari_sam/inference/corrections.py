@@ -18,14 +18,35 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_sam.types import Box
+    from napari_sam.types import Box, Prompts
 
-__all__ = ["honour_clicks"]
+__all__ = ["contains_any", "honour_clicks", "is_correction"]
 
 MARGIN: Final = 1.0
 """Logit that a contradicted click is given."""
 WIDTH: Final = 1.2
 """Standard deviation of the bump, in cells of the logits or in pixels, whichever are larger."""
+
+
+def is_correction(prompts: Prompts) -> bool:
+    """Whether prompts correct an answer, so that their clicks are to be respected whatever the model says.
+
+    One prompt by itself asks, and so does one click that agrees with the mask it comes with: following an
+    object through a stack, it is a guess of where the object may still be.
+
+    Examples
+    --------
+    >>> from napari_sam.types import Prompts
+    >>> mask = np.array([[True, False]])
+    >>> [is_correction(Prompts([(0, c)], mask=mask)) for c in (0, 1)]
+    [False, True]
+    """
+    count, mask = len(prompts.points) + (prompts.box is not None), prompts.mask
+    if count != 1 or mask is None or prompts.box is not None:
+        return count > 1
+    row, col = np.round(prompts.points[0]).astype(int) - mask.origin
+    inside = 0 <= row < mask.mask.shape[0] and 0 <= col < mask.mask.shape[1]
+    return bool(inside and mask.mask[row, col]) != bool(prompts.labels[0] == 1)
 
 
 def honour_clicks(
@@ -70,6 +91,12 @@ def honour_clicks(
         )
         values = (values + sign * missing / interpolate_logits(bump, row, col) * bump).astype(np.float32)
     return values
+
+
+def contains_any(values: NDArray[np.float32], frame: Box, points: NDArray[np.float32]) -> bool:
+    """Whether the mask of some logits, as for ``honour_clicks``, holds any of the points."""
+    places = _place_clicks(values, frame, points, np.ones(len(points), np.int8))
+    return any(interpolate_logits(values, row, col) > 0 for row, col, _ in places)
 
 
 def _cell_size(values: NDArray[np.float32], frame: Box) -> NDArray[np.float64]:

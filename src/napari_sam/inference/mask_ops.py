@@ -147,6 +147,7 @@ def clean_mask(
     keep: NDArray[np.int64],
     hole: int = 32,
     open_at: NDArray[np.int64] | None = None,
+    largest: bool = False,
 ) -> NDArray[np.bool_]:
     """Keep the parts that hold a ``keep`` pixel (else the largest) and fill small holes.
 
@@ -159,14 +160,16 @@ def clean_mask(
         Holes of at most this many pixels are filled.
     open_at : (K, 2) int, optional
         Pixels whose holes stay open: background clicks.
+    largest : bool
+        Whether the largest part is kept in any case.
     """
     parts, count = label_components(mask, np.ones((3, 3), bool))
     if count > 1:
         inside = ((keep >= 0) & (keep < mask.shape)).all(axis=1) if len(keep) else np.zeros(0, bool)
         clicked = parts[keep[inside, 0], keep[inside, 1]] if inside.any() else np.zeros(0, int)
         chosen = np.unique(clicked[clicked > 0])
-        if chosen.size == 0:
-            chosen = np.array([np.bincount(parts.ravel())[1:].argmax() + 1])
+        if largest or chosen.size == 0:
+            chosen = np.append(chosen, np.bincount(parts.ravel())[1:].argmax() + 1)
         kept = np.zeros(count + 1, bool)
         kept[chosen] = True
         mask = kept[parts]

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, pad
 
 from napari_sam.errors import PromptError
 from napari_sam.inference.ambiguity import choose_index
-from napari_sam.inference.corrections import honour_clicks
+from napari_sam.inference.corrections import contains_any, honour_clicks, is_correction
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
@@ -278,15 +278,19 @@ class Predictor:
         iou: NDArray[np.float32],
     ) -> list[ObjectMask]:
         edges = window.edges(embedding.frame, self.config.stride)
-        corrects = prompts.mask is not None or len(prompts.points) + (prompts.box is not None) > 1
+        corrects = is_correction(prompts)
         found = []
         for values, score in zip(logits, iou, strict=True):
+            plain = values
             if corrects:
                 values = honour_clicks(values, edges, prompts.points, prompts.labels)
             mask, origin = upscale_logits(values, edges, embedding.frame.crop)
             if mask.any():
                 clicked = np.round(prompts.points - np.array(origin, np.float32)).astype(np.int64)
-                mask = clean_mask(mask, clicked[prompts.labels == 1], open_at=clicked[prompts.labels == 0])
+                asked = prompts.labels == 1
+                # A pixel that was turned by force is no reason to drop the object beside it.
+                forced = values is not plain and not contains_any(plain, edges, prompts.points[asked])
+                mask = clean_mask(mask, clicked[asked], open_at=clicked[~asked], largest=forced)
             obj = ObjectMask.from_plane(
                 mask,
                 origin,
