@@ -16,10 +16,11 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from robustness import finish
 from timing import print_table
 
 import napari_sam as ns
@@ -90,15 +91,6 @@ def measure(path: Path, images: list[LabelledImage], enlarge: bool, prompts: boo
         return found | {"IoU error": pooled.iou_mae}
     matched = pool_scores(scores)
     return {"AP@0.5": matched.ap[0.5], "AP@0.75": matched.ap[0.75], "mSA": matched.msa}
-
-
-def finish(job: Any) -> Any:
-    """Run a job to its end."""
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            return end.value
 
 
 def keep_encoder(config: TrainConfig, path: Path) -> Path:
