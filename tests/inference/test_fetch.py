@@ -59,6 +59,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
+    def end_headers(self) -> None:
+        """Say that the connection ends here: clients may else send the next request into its closing."""
+        self.send_header("Connection", "close")
+        super().end_headers()
+
     def do_GET(self) -> None:
         wish = self.headers.get("Range")
         kind = self.path.strip("/")
