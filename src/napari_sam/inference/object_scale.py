@@ -9,7 +9,15 @@ if TYPE_CHECKING:
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.tiling import Crop
 
-__all__ = ["SMALL", "WANTED", "choose_scale", "expected_object_size", "field_size", "measure_enlargement"]
+__all__ = [
+    "LARGE",
+    "SMALL",
+    "WANTED",
+    "choose_scale",
+    "expected_object_size",
+    "field_size",
+    "measure_rescale",
+]
 
 OBJECT_SIZE: Final = 20.0
 """Pixels; what a model with frames of any size expects unless its record says otherwise ..."""
@@ -17,10 +25,12 @@ OBJECTS_PER_FRAME: Final = 16
 """... and how many objects fit side by side into a frame of fixed size."""
 SMALL: Final = 20.0
 """Objects of a smaller median diameter, in frame pixels, are shown enlarged ..."""
+LARGE: Final = 40.0
+"""... and those of a larger one shrunk ..."""
 WANTED: Final = 28.0
 """... to about this diameter, by quarters ..."""
 MOST: Final = 3.0
-"""... and at most by this factor."""
+"""... and enlarged at most by this factor."""
 LARGEST: Final = 16.0
 """Pixels are enlarged by no more: there is nothing more to be seen in them."""
 
@@ -37,8 +47,8 @@ def _wanted_scale(model: LoadedModel, object_size: float) -> float:
     return min(expected_object_size(model) / object_size, LARGEST)
 
 
-def measure_enlargement(diameter: float, room: float = MOST) -> float:
-    """By how much objects are enlarged that are too small to be outlined well; 1 for not at all.
+def measure_rescale(diameter: float, room: float = MOST) -> float:
+    """By how much a frame is enlarged, or shrunk, so that its objects are outlined well; 1 for not at all.
 
     Parameters
     ----------
@@ -49,12 +59,14 @@ def measure_enlargement(diameter: float, room: float = MOST) -> float:
 
     Examples
     --------
-    >>> [measure_enlargement(d) for d in (5, 10, 19, 20, 60)]
-    [3.0, 2.75, 1.25, 1.0, 1.0]
+    >>> [round(measure_rescale(d), 2) for d in (5, 10, 19, 20, 40, 60, 140)]
+    [3.0, 2.75, 1.25, 1.0, 1.0, 0.5, 0.2]
     """
-    if diameter >= SMALL:
-        return 1.0
-    return max(1.0, math.floor(4 * min(WANTED / diameter, MOST, room)) / 4)
+    if diameter < SMALL:
+        return max(1.0, math.floor(4 * min(WANTED / max(diameter, 1.0), MOST, room)) / 4)
+    if diameter > LARGE:
+        return 4 / math.floor(4 * diameter / WANTED)
+    return 1.0
 
 
 def field_size(model: LoadedModel, object_size: float | None) -> int:

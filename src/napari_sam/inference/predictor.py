@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from napari_sam.inference.corrections import contains_any, honour_clicks, is_cor
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
-from napari_sam.inference.instance_maps import InstanceParams, Instances, drop_doubtful
+from napari_sam.inference.instance_maps import Instances
 from napari_sam.inference.iou_calibration import calibrate_iou, read_calibration
 from napari_sam.inference.mask_ops import (
     average_mask,
@@ -26,7 +27,7 @@ from napari_sam.inference.mask_ops import (
     stability_score,
     upscale_logits,
 )
-from napari_sam.inference.object_scale import measure_enlargement
+from napari_sam.inference.scale_search import search_scale
 from napari_sam.inference.shared_work import SharedWork, choose_batch
 from napari_sam.modeling.instance_decoder import activate
 from napari_sam.modeling.prompt_encoder import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.paged_tensor import PagedTensor
+    from napari_sam.inference.tiling import Crop
     from napari_sam.inference.transforms import Normalization
     from napari_sam.modeling import SamConfig
 
@@ -120,17 +122,24 @@ class Predictor:
             From ``make_frame``.
         plane_shape : (H, W)
         adapt : bool
-            Encode it once more, enlarged, where what was found are objects too small to be outlined well;
-            the embedding's frame tells.
+            Encode it once more at another scale, where what was found are objects too small or too large to
+            be outlined well; the embedding's frame tells.
         """
         embedding = self._encode(pixels, normalization, frame, plane_shape)
         if not (adapt and self.config.any_frame_size) or embedding.maps is None:
             return embedding
-        enlargement = choose_enlargement(embedding, self.config.image_size)
-        if enlargement == 1:
-            return embedding
-        frame = self.make_frame(frame.crop, frame.scale * enlargement)
-        return self._encode(pixels, normalization, frame, plane_shape)
+        r0, c0, r1, c1 = frame.crop
+        rows, cols = pixels.shape[0] / (r1 - r0), pixels.shape[1] / (c1 - c0)  # 1 unless of a coarser level
+
+        def encode(crop: Crop, scale: float) -> ImageEmbedding:
+            top, left, bottom, right = crop
+            taken = pixels[
+                round((top - r0) * rows) : math.ceil((bottom - r0) * rows),
+                round((left - c0) * cols) : math.ceil((right - c0) * cols),
+            ]
+            return self._encode(taken, normalization, self.make_frame(crop, scale), plane_shape)
+
+        return search_scale(embedding, encode, self.config.image_size)
 
     def _encode(
         self, pixels: NDArray[Any], normalization: Normalization, frame: Frame, plane_shape: tuple[int, int]
@@ -300,27 +309,6 @@ class Predictor:
             )
             found.append(obj)
         return found
-
-
-ROOM = 1.5
-"""How many times larger than ``image_size`` a frame may get by enlarging what is small in it."""
-
-
-def choose_enlargement(embedding: ImageEmbedding, image_size: int) -> float:
-    """By how much a crop should be enlarged for its automatic objects to be outlined well; 1 for not at all.
-
-    A frame never grows beyond ``ROOM`` times ``image_size``.
-    """
-    maps, instances = embedding.maps, embedding.instances
-    if maps is None or instances is None:
-        return 1.0
-    labels = drop_doubtful(instances.labels, maps[0].astype(np.float32), InstanceParams().score)
-    areas = np.bincount(labels.ravel())[1:]
-    areas = areas[areas >= InstanceParams().min_area]
-    if len(areas) < 3:  # chance
-        return 1.0
-    diameter = 2 * float(np.sqrt(np.median(areas) / np.pi))
-    return measure_enlargement(diameter, ROOM * image_size / max(embedding.frame.inner))
 
 
 def _find_best(

@@ -1,7 +1,8 @@
-"""One scale for all planes of a stack whose objects are small.
+"""One scale for all planes of a stack whose objects are small or large.
 
-A plane by itself is shown to the model enlarged where its objects are small, and how much depends on what is
-found in it first: from plane to plane the outlines then change. Looking at a few planes settles it for all.
+A plane by itself is shown to the model enlarged where its objects are small and shrunk where they are large,
+and how much depends on what is found in it first: from plane to plane the outlines then change. Looking at a
+few planes settles it for all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.inference.candidates import filter_candidates
-from napari_sam.inference.object_scale import SMALL
+from napari_sam.inference.object_scale import LARGE, SMALL
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def iter_settle_scale(
     find: Callable[[CachedPredictor, Any], Steps],
     filters: FilterParams,
 ) -> Generator[Progress, None, tuple[CachedPredictor, dict[Index, Candidates]]]:
-    """Look at three planes, and set the object size where objects are small; a job.
+    """Look at three planes, and set the object size where objects are small or large; a job.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def iter_settle_scale(
     Returns
     -------
     predictor : CachedPredictor
-        The same one where the size is known already, or objects are not small.
+        The same one where the size is known already, or objects are neither small nor large.
     found : dict of index to Candidates
         What was found, where it is good for use.
     """
@@ -77,7 +78,7 @@ def iter_settle_scale(
         areas = found[index].areas[filter_candidates(found[index], filters)]
         sizes.append(2 * np.sqrt(areas / np.pi))
     diameters = np.concatenate(sizes)
-    if len(diameters) < FEWEST or np.median(diameters) >= SMALL:
+    if len(diameters) < FEWEST or SMALL <= np.median(diameters) <= LARGE:
         return predictor, found
     settings = replace(predictor.settings, object_size=float(np.median(diameters)))
     return predictor.with_settings(settings), {}

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from skimage.measure import label as relabel
 from torch.nn.functional import affine_grid, grid_sample
 
-from napari_sam.inference.object_scale import WANTED, measure_enlargement
+from napari_sam.inference.object_scale import WANTED, measure_rescale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,8 @@ def augment_geometry(
 def _draw_scale(labels: NDArray[np.int32], rng: np.random.Generator) -> float:
     """Frame pixels per image pixel: mostly as in use, or about it, else so that objects get any size.
 
-    In use, small objects are enlarged (``inference.object_scale``) after a first look at them as they are.
+    In use, small objects are enlarged and large ones shrunk (``inference.scale_search``), after a first look
+    at them as they are.
     """
     choice = rng.random()
     if choice < 0.15:
@@ -77,7 +78,7 @@ def _draw_scale(labels: NDArray[np.int32], rng: np.random.Generator) -> float:
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if len(areas) else WANTED
     if choice < 0.75:
         about = 1.0 if choice < 0.5 else float(np.exp(rng.uniform(np.log(0.65), np.log(1.5))))
-        return measure_enlargement(diameter) * about
+        return measure_rescale(diameter) * about
     wanted = np.exp(rng.uniform(np.log(12), np.log(64)))
     return float(np.clip(wanted / diameter, 0.4, 4.0))
 

@@ -1,0 +1,159 @@
+"""At which scale an image is shown to a model whose objects' size nobody has told.
+
+A first look is taken at the image as it is. Where its objects are not clear, one part of it is looked at from
+nearer and the whole from farther away, and the clearest look tells how large the objects are.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from napari_sam.inference.instance_maps import InstanceParams, drop_doubtful
+from napari_sam.inference.object_scale import measure_rescale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam.inference.embedding import ImageEmbedding
+    from napari_sam.inference.tiling import Crop
+
+__all__ = ["Look", "find_crowd", "measure_look", "search_scale"]
+
+CLEAR: Final = 0.85
+"""A look of this clarity needs no other, and ..."""
+CLEARER: Final = 0.03
+"""... another one tells more only if it is clearer by this."""
+HAZY: Final = 0.6
+"""A look of less clarity says nothing."""
+FULL: Final = 0.9
+"""Share of a frame from which on foreground is none: a texture, or objects far too small, run into one."""
+ROOM: Final = 2.0
+"""How many times larger than the largest image a frame may get by enlarging what is small in it."""
+LEAST: Final = 64
+"""Pixels of a frame's longest side below which nothing is looked at from farther away."""
+PART: Final = 128
+"""Frame pixels a side of what is looked at from nearer, or half of the frame's side if that is more."""
+FEWEST: Final = 3
+"""Objects from which on a frame is enlarged: fewer small ones may be chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the automatic instances of a frame say about the scale at which it is shown.
+
+    Attributes
+    ----------
+    count : int
+        Objects found, without the doubtful ones.
+    diameter : float
+        Their median, in frame pixels; 0 without any.
+    clarity : float
+        Share of the foreground that is in objects, times how sure the model is of these and of the whole
+        frame; 0 to 1. Objects too large or too small for the model leave foreground that is in no object.
+    """
+
+    count: int
+    diameter: float
+    clarity: float
+
+    def beats(self, other: Look) -> bool:
+        """Whether this look tells more than another one."""
+        return self.count > 0 and self.clarity > other.clarity + CLEARER
+
+
+def measure_look(embedding: ImageEmbedding, part: Crop | None = None) -> Look:
+    """Take stock of the instances of an embedding, or of a part of its crop (r0, c0, r1, c1)."""
+    maps, instances = embedding.maps, embedding.instances
+    if maps is None or instances is None:
+        return Look(0, 0.0, 0.0)
+    rows, cols = _find_pixels(embedding, part or embedding.frame.crop)
+    params = InstanceParams()
+    foreground = maps[0, rows, cols].astype(np.float32)
+    labels = drop_doubtful(instances.labels[rows, cols], foreground, params.score)
+    areas = [int(area) for area in np.bincount(labels.ravel())[1:] if area >= params.min_area]
+    if not areas:
+        return Look(0, 0.0, 0.0)
+    inside = labels > 0
+    if inside.mean() > FULL:
+        return Look(0, 0.0, 0.0)
+    share = float(inside.sum()) / max(1.0, float((foreground > 0.5).sum()))
+    sure = 2 * float(np.abs(foreground - 0.5).mean())
+    clarity = min(1.0, share) * float(foreground[inside].mean()) * sure
+    return Look(len(areas), 2 * math.sqrt(statistics.median(areas) / math.pi), clarity)
+
+
+def find_crowd(embedding: ImageEmbedding) -> Crop:
+    """The part of an embedding's crop that holds most foreground: of nine places, in pixels of the plane."""
+    r0, c0, r1, c1 = embedding.frame.crop
+    least = round(PART / embedding.frame.scale)
+    height, width = (min(n, max(least, n // 2)) for n in (r1 - r0, c1 - c0))
+    places = [
+        (row, col, row + height, col + width)
+        for row in np.linspace(r0, r1 - height, 3).astype(int).tolist()
+        for col in np.linspace(c0, c1 - width, 3).astype(int).tolist()
+    ]
+
+    def count(place: Crop) -> int:
+        if embedding.maps is None:
+            return 0
+        rows, cols = _find_pixels(embedding, place)
+        return int(np.count_nonzero(embedding.maps[0, rows, cols] > 0.5))
+
+    return max(places, key=count)
+
+
+def _find_pixels(embedding: ImageEmbedding, part: Crop) -> tuple[slice, slice]:
+    """Rows and columns of an embedding's maps that show a part of its crop."""
+    scale, (r0, c0, *_) = embedding.frame.scale, embedding.frame.crop
+    ends = [round((end - start) * scale) for end, start in zip(part, (r0, c0, r0, c0), strict=True)]
+    return slice(ends[0], max(ends[2], ends[0] + 1)), slice(ends[1], max(ends[3], ends[1] + 1))
+
+
+def search_scale(
+    first: ImageEmbedding, encode: Callable[[Crop, float], ImageEmbedding], image_size: int
+) -> ImageEmbedding:
+    """The embedding of the same crop at the scale at which its objects are outlined best.
+
+    Parameters
+    ----------
+    first : ImageEmbedding
+        With maps; it is returned where its scale is a good one.
+    encode : callable
+        Takes a crop (r0, c0, r1, c1) inside the one of ``first``, and frame pixels per plane pixel.
+    image_size : int
+        Largest side of a frame, which enlarging may exceed by ``ROOM``.
+    """
+    crop, scale = first.frame.crop, first.frame.scale
+    best, look = first, measure_look(first)
+    if look.clarity < CLEAR:
+        part = find_crowd(first)
+        same, nearer = measure_look(first, part), measure_look(encode(part, 2 * scale))
+        if nearer.count >= FEWEST and nearer.beats(same):
+            look = Look(nearer.count, nearer.diameter / 2, nearer.clarity)
+        elif nearer.clarity < HAZY or same.beats(nearer):  # from nearer, large objects fall to pieces
+            while max(best.frame.inner) >= 2 * LEAST:
+                farther = encode(crop, best.frame.scale / 2)
+                seen = measure_look(farther)
+                if not seen.beats(look):
+                    break
+                best, look = farther, seen
+    factor = choose_rescale(look, ROOM * image_size / max(best.frame.inner))
+    return best if factor == 1 else encode(crop, best.frame.scale * factor)
+
+
+def choose_rescale(look: Look, room: float) -> float:
+    """By how much a frame is to be enlarged or shrunk, after a look at it; 1 for not at all.
+
+    Parameters
+    ----------
+    look : Look
+    room : float
+        By how much it may grow.
+    """
+    factor = measure_rescale(look.diameter, room) if look.count else 1.0
+    return factor if factor < 1 or look.count >= FEWEST else 1.0
