@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from napari_sam.errors import CheckpointError
-from napari_sam.inference.iou_calibration import KEY, calibrate_iou, fit_calibration, read_calibration
+from napari_sam.inference.iou_calibration import (
+    KEY,
+    calibrate_iou,
+    fit_calibration,
+    read_calibration,
+    weigh_agreement,
+)
 
 
 def test_a_fitted_curve_brings_predictions_nearer_and_keeps_their_order() -> None:
@@ -26,10 +32,25 @@ def test_equal_predictions_make_no_curve_that_stands_still() -> None:
     assert np.all(np.diff(y) > 0)
 
 
-def test_without_a_curve_nothing_changes() -> None:
-    iou = np.array([-0.1, 0.5, 1.2], np.float32)
+def test_without_a_curve_there_is_none() -> None:
     assert read_calibration({}) is None
-    assert calibrate_iou(iou, None) is iou
+
+
+def test_the_mask_that_others_resemble_wins() -> None:
+    logits = np.full((2, 4, 6, 6), -3, np.float32)
+    logits[:, 0, :3] = logits[:, 1, :3] = logits[:, 2, :4] = logits[:, 3, 5:] = 3
+    iou = np.array([[0.6, 0.6, 0.6, 0.7], [0.0, 0.0, 0.0, 0.0]], np.float32)
+    found = weigh_agreement(logits, iou)
+    assert found.shape == iou.shape
+    assert found[0].argmax() in (0, 1)
+    assert found[0, 3] < found[0, 2] < found[0, 0]
+    assert (found[0] <= iou[0]).all()
+    assert (found[1] == 0).all()  # nothing is there, however alike the masks are
+
+
+def test_empty_masks_are_alike() -> None:
+    iou = np.array([[0.2, 0.4]], np.float32)
+    np.testing.assert_allclose(weigh_agreement(np.full((1, 2, 3, 3), -1, np.float32), iou), [[0.3, 0.3]])
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMOKE = CONFIGS["smoke"]
-STEPS = (2, 2, 2)
+STEPS = (2, 2, 2, 2)
 SHORT = replace(
     SMOKE, phases=tuple(replace(p, steps=n, images=1) for p, n in zip(SMOKE.phases, STEPS, strict=True))
 )
@@ -65,7 +65,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Pat
 def test_a_run_leaves_model_state_and_log(finished: Path) -> None:
     assert sorted(p.name for p in finished.iterdir()) == ["last.pt", "log.jsonl", "smoke.safetensors"]
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["phase"]) for line in lines] == [(8, "dense"), (12, "prompts"), (16, "joint")]
+    assert [(line["step"], line["phase"]) for line in lines] == [
+        (8, "dense"),
+        (12, "prompts"),
+        (16, "joint"),
+        (18, "scores"),
+    ]
     assert set(lines[0]) == {"step", "seconds", "dense", "phase"}
     assert {"prompts", "iou1", "iou_last"} <= set(lines[1])
     assert {"dense", "prompts"} <= set(lines[2])
@@ -77,7 +82,7 @@ def test_the_model_holds_its_record(finished: Path, data_folder: Path) -> None:
     assert record["config"] == json.loads(json.dumps(asdict(SMOKE)))
     assert (record["seed"], record["processes"], record["images"]) == (0, 1, 3)
     assert len(record["held_out"]) == 1
-    assert [line["step"] for line in record["curve"]] == [8, 12, 16]
+    assert [line["step"] for line in record["curve"]] == [8, 12, 16, 18]
     state = torch.load(finished / "last.pt", weights_only=True)
     assert state["step"] == SMOKE.steps
     for key, value in model.module.state_dict().items():
@@ -102,7 +107,7 @@ def test_resuming_a_finished_run_exports_again(finished: Path, data_folder: Path
 def test_scale_multiplies_the_steps(data_folder: Path, tmp_path: Path) -> None:
     path = train(data_folder, SMOKE, tmp_path / "new" / "folder", scale=0.1)
     steps = [phase["steps"] for phase in load_model(path, "cpu").record["config"]["phases"]]
-    assert (path.name, steps) == ("model.safetensors", [1, 1, 1])
+    assert (path.name, steps) == ("model.safetensors", [1, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +125,7 @@ def test_two_processes(data_folder: Path, tmp_path: Path) -> None:
     path = train(data_folder, SHORT, tmp_path, processes=2)
     assert load_model(path, "cpu").record["processes"] == 2
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
 
 
 def test_a_run_can_start_from_another_model(finished: Path, data_folder: Path, tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def uninterrupted(
     return states
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 5], ids=["in dense", "after dense", "in prompts", "in joint"])
+@pytest.mark.parametrize("stop", [1, 3, 5, 6, 7], ids=["dense", "prompts", "joint", "after joint", "scores"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(
     stop: int,
     uninterrupted: list[dict[str, torch.Tensor]],
@@ -281,6 +286,19 @@ def test_phases_train_their_part(uninterrupted: list[dict[str, torch.Tensor]]) -
     assert changed(0, 2) == encoder
     assert changed(2, 4) == decoder  # nor do the frozen encoder's running statistics change
     assert changed(4, 6) == encoder | decoder
+
+
+def test_the_last_phase_learns_scores_and_leaves_the_averaged_masks(
+    uninterrupted: list[dict[str, torch.Tensor]],
+) -> None:
+    before, after = uninterrupted[6], uninterrupted[8]
+    scores = ("mask_decoder.iou_prediction_head.", "mask_decoder.mask_quality.")
+    for key, value in after.items():
+        part, name = key.split(".", 1)
+        if name.startswith(scores):
+            assert part == "averaged" or not torch.equal(value, before[f"averaged.{name}"]), name
+        else:
+            assert torch.equal(value, before[f"averaged.{name}"]), name
 
 
 def test_the_learning_rate_warms_up_and_falls(data_folder: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""What a predicted IoU turns out to be: a curve measured on images that the model was not trained on.
+"""What a predicted IoU turns out to be: from the masks' agreement, and by a measured curve.
 
-A small model is surer of its masks than it should be. The curve is in the checkpoint's record, where
-``benchmarks/calibrate_iou.py`` puts it; it rises everywhere, so that the ranking of masks stays.
+A small model is surer of its masks than it should be, and ranks the masks of one click badly: a mask that the
+others resemble is a better guess than its own score tells. The curve is measured on images that the model was
+not trained on, and is in the checkpoint's record, where ``benchmarks/calibrate_iou.py`` puts it; it rises
+everywhere, so that the ranking of masks stays.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["KEY", "calibrate_iou", "fit_calibration", "read_calibration"]
+__all__ = ["KEY", "calibrate_iou", "fit_calibration", "read_calibration", "weigh_agreement"]
 
 KEY: Final = "iou_calibration"
 """Of the record: two lists, predicted and measured IoU."""
@@ -25,6 +27,35 @@ LEAST_SLOPE: Final = 0.02
 """So much the curve rises at least, for the ranking's sake."""
 
 Curve = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+
+
+def weigh_agreement(logits: NDArray[np.float32], iou: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Predicted IoU by what the masks of a prompt have in common: one that others resemble is a good guess.
+
+    The mean, over all masks, of the predicted IoU of each times its IoU with the mask in question. That is
+    lower than what was predicted, which the curve makes up for.
+
+    Parameters
+    ----------
+    logits : (N, M, h, w) float32
+        Above 0 is foreground.
+    iou : (N, M) float32
+        As predicted.
+
+    Examples
+    --------
+    >>> logits = np.array([[[[1, 1, -1]], [[1, -1, -1]], [[-1, -1, 1]]]], np.float32)
+    >>> found = weigh_agreement(logits, np.array([[0.4, 0.4, 0.8]], np.float32))
+    >>> [round(float(v), 3) for v in found[0]]
+    [0.2, 0.2, 0.267]
+    """
+    masks = (logits.reshape(*logits.shape[:2], -1) > 0).astype(np.float32)
+    shared = masks @ masks.transpose(0, 2, 1)  # (N, M, M)
+    areas = masks.sum(axis=2)
+    either = areas[:, :, None] + areas[:, None, :] - shared
+    alike = np.where(either > 0, shared / np.maximum(either, 1), 1.0)  # two empty masks are alike
+    weighed: NDArray[np.float32] = np.einsum("nij,nj->ni", alike, iou / iou.shape[1]).astype(np.float32)
+    return weighed
 
 
 def read_calibration(record: Mapping[str, Any]) -> Curve | None:
@@ -49,7 +80,7 @@ def read_calibration(record: Mapping[str, Any]) -> Curve | None:
     return predicted, measured
 
 
-def calibrate_iou(iou: NDArray[np.float32], curve: Curve | None) -> NDArray[np.float32]:
+def calibrate_iou(iou: NDArray[np.float32], curve: Curve) -> NDArray[np.float32]:
     """Predicted IoU by a curve; beyond its ends, as far from them as it was.
 
     Examples
@@ -58,8 +89,6 @@ def calibrate_iou(iou: NDArray[np.float32], curve: Curve | None) -> NDArray[np.f
     >>> [round(float(v), 2) for v in calibrate_iou(np.array([0.4, 0.7, 1.0], np.float32), curve)]
     [0.2, 0.6, 1.0]
     """
-    if curve is None:
-        return iou
     predicted, measured = curve
     beyond = iou - np.clip(iou, predicted[0], predicted[-1])
     return (np.interp(iou, predicted, measured) + beyond).astype(np.float32)

@@ -19,7 +19,7 @@ from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
 from napari_sam.inference.instance_maps import Instances
-from napari_sam.inference.iou_calibration import calibrate_iou, read_calibration
+from napari_sam.inference.iou_calibration import calibrate_iou, read_calibration, weigh_agreement
 from napari_sam.inference.mask_ops import (
     average_mask,
     clean_mask,
@@ -257,7 +257,9 @@ class Predictor:
                 shared.of(features) if whole else None,
             )
             values = logits.float().cpu().numpy()
-            scores = calibrate_iou(iou.float().cpu().numpy(), self._calibration)
+            scores = iou.float().cpu().numpy()
+        if self._calibration is not None:
+            scores = calibrate_iou(weigh_agreement(values, scores), self._calibration)
         return list(zip(values, scores, strict=True))
 
     def _read_dense(

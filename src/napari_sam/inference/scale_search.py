@@ -32,7 +32,7 @@ HAZY: Final = 0.6
 """A look of less clarity says nothing."""
 FULL: Final = 0.9
 """Share of a frame from which on foreground is none: a texture, or objects far too small, run into one."""
-ROOM: Final = 2.0
+ROOM: Final = 1.5
 """How many times larger than the largest image a frame may get by enlarging what is small in it."""
 LEAST: Final = 64
 """Pixels of a frame's longest side below which nothing is looked at from farther away."""

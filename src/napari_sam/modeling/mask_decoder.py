@@ -12,7 +12,7 @@ from napari_sam.modeling.prompt_maps import CHANNELS
 from napari_sam.modeling.transformer import TwoWayTransformer, split_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari_sam.modeling.config import SamConfig
     from napari_sam.modeling.transformer import SharedImage
@@ -142,6 +142,12 @@ class MaskDecoder(nn.Module):
         source = image + dense
         return self.transformer.share(source if placed is None else source + placed, image_pe)
 
+    def score_parameters(self) -> Iterator[nn.Parameter]:
+        """What predicts IoU and changes no mask."""
+        yield from self.iou_prediction_head.parameters()
+        if self.refines:
+            yield from self.mask_quality.parameters()
+
     def _make_upscaling(self) -> Callable[[Tensor], Tensor]:
         """What makes tokens (N, n, C) to cells (N, n * 16, C / 8), token by token, before the last GELU."""
         first, norm, _, second, _ = self.output_upscaling
@@ -197,13 +203,13 @@ class MaskQuality(nn.Module):
     """Corrects the predicted IoU by a look at the mask itself.
 
     The IoU token sees no mask, so it cannot tell the alternatives apart well. Here each mask is described by
-    the mean of the features inside it, by its size, and by how sure it is (cf. the stability score,
-    Kirillov et al. 2023, App. B). No gradient flows back into the masks.
+    the mean of the features inside it, by its size, by how sure it is (cf. the stability score, Kirillov et
+    al. 2023, App. B), and by how much it has in common with the other masks. No gradient flows back.
     """
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
-        self.head = MLP(2 * channels + 4 + dim, 64, 1, 3)
+        self.head = MLP(2 * channels + 4 + dim + 3, 64, 1, 3)
         for parameter in self.head.layers[-1].parameters():
             nn.init.zeros_(parameter)  # starts without a correction
 
@@ -217,6 +223,20 @@ class MaskQuality(nn.Module):
         border = edge @ features.transpose(1, 2) / (length[..., None] + 1)
         stable = (logits - 1).sigmoid().sum(-1) / ((logits + 1).sigmoid().sum(-1) + 1)
         shape = [stable, length / (area + 1), torch.log1p(area) / 8, inside.amax(-1)]
-        described = torch.cat([mean, border, torch.stack(shape, dim=-1), tokens], dim=-1)
+        described = torch.cat(
+            [mean, border, torch.stack(shape, dim=-1), tokens, compare_masks(logits)], dim=-1
+        )
         out: Tensor = self.head(described)
         return out[..., 0]
+
+
+def compare_masks(logits: Tensor) -> Tensor:
+    """Least, mean and greatest IoU of each mask with the others: (N, M, L) logits to (N, M, 3)."""
+    masks = (logits > 0).to(logits.dtype)
+    shared = masks @ masks.transpose(1, 2)  # (N, M, M)
+    areas = masks.sum(-1)
+    iou = shared / (areas[:, :, None] + areas[:, None, :] - shared).clamp(min=1.0)
+    itself = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+    others = iou.masked_fill(itself, 0.0)
+    mean = others.sum(-1) / max(1, logits.shape[1] - 1)
+    return torch.stack([iou.masked_fill(itself, 1.0).amin(-1), mean, others.amax(-1)], dim=-1)

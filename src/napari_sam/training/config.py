@@ -26,6 +26,8 @@ class Phase:
         decoder.
     images : int
         Crops per process and step.
+    scores_only : bool
+        Whether nothing is trained but the predicted IoU, for the averaged weights as they are.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Phase:
     encoder_lr: float = 0.0
     decoder_lr: float = 0.0
     images: int = 6
+    scores_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class TrainConfig:
     architecture : str or SamConfig
         For ``modeling.build_sam``.
     phases : tuple of Phase
-        Dense first, prompts on the good encoder second, both together last: with a cold encoder
-        the prompt branch collapses to empty masks.
+        Dense first, prompts on the good encoder second, both together third: with a cold encoder
+        the prompt branch collapses to empty masks. Last the predicted IoU of masks that change no more.
     crop : int
         Side of the training crops in pixels.
     objects : int
@@ -96,9 +99,10 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
     "nuclei": TrainConfig(
         "conv_s",
         (
-            Phase("dense", 1300, dense=True, prompts=False, encoder_lr=1.5e-3),
-            Phase("prompts", 60, dense=False, prompts=True, decoder_lr=6e-4),
-            Phase("joint", 560, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
+            Phase("dense", 1500, dense=True, prompts=False, encoder_lr=1.5e-3),
+            Phase("prompts", 20, dense=False, prompts=True, decoder_lr=6e-4),
+            Phase("joint", 1150, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
+            Phase("scores", 300, dense=False, prompts=True, decoder_lr=1e-3, scores_only=True),
         ),
         objects=5,
         synthetic=0.15,
@@ -109,6 +113,7 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
             Phase("dense", 8, dense=True, prompts=False, encoder_lr=2e-3, images=2),
             Phase("prompts", 4, dense=False, prompts=True, decoder_lr=1e-3, images=2),
             Phase("joint", 4, dense=True, prompts=True, encoder_lr=3e-4, decoder_lr=5e-4, images=2),
+            Phase("scores", 2, dense=False, prompts=True, decoder_lr=5e-4, images=2, scores_only=True),
         ),
         crop=128,
         objects=4,

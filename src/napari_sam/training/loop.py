@@ -203,7 +203,12 @@ class Trainer:
         for p in self.encoder_group:
             p.requires_grad_(phase.dense)
         for p in self.decoder_group:
-            p.requires_grad_(phase.prompts)
+            p.requires_grad_(phase.prompts and not phase.scores_only)
+        if phase.scores_only:
+            if self.step == start:  # else this phase goes on
+                self.model.load_state_dict(self.averaged.state_dict())
+            for p in self.model.mask_decoder.score_parameters():
+                p.requires_grad_(True)
         batches = iter(self._make_loader(phase, start))
         recent: dict[str, float] = {}
         while self.step < start + phase.steps:
