@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from scipy.ndimage import label
+from scipy.ndimage import gaussian_filter, label
 
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel, load_model
@@ -161,6 +161,16 @@ def test_two_objects_are_shrunk_but_not_enlarged() -> None:
     assert choose_rescale(Look(3, 10.0, 1.0), 3) > 1
     assert choose_rescale(Look(1, 100.0, 1.0), 3) < 1
     assert choose_rescale(Look(0, 0.0, 0.0), 3) == 1
+
+
+def test_a_large_object_alone_in_a_large_image_is_seen_from_far_away(nuclei: LoadedModel) -> None:
+    y, x = np.mgrid[:1000, :1000] - 500
+    texture = gaussian_filter(np.random.default_rng(0).normal(0, 1, (1000, 1000)), 12)
+    inside = 1 / (1 + np.exp((np.hypot(y, x) - 160) / 8))
+    image = np.clip(20 + inside * (120 + 15 * texture / texture.std()), 0, 255).astype(np.uint8)
+    embedding = encode(nuclei, image, adapt=True)
+    assert embedding.frame.scale <= 0.25
+    assert measure_look(embedding).count == 1
 
 
 def test_a_look_counts_what_it_sees(nuclei: LoadedModel) -> None:

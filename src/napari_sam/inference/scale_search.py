@@ -29,7 +29,9 @@ CLEAR: Final = 0.85
 CLEARER: Final = 0.03
 """... another one tells more only if it is clearer by this."""
 HAZY: Final = 0.6
-"""A look of less clarity says nothing."""
+"""Where a look from nearer is less clear, one from farther away may tell more ..."""
+USELESS: Final = 0.45
+"""... and if it is even less clear, nothing is learned from it: it shows the texture of large objects."""
 FULL: Final = 0.9
 """Share of a frame from which on foreground is none: a texture, or objects far too small, run into one."""
 ROOM: Final = 1.5
@@ -133,15 +135,18 @@ def search_scale(
     if look.clarity < CLEAR:
         part = find_crowd(first)
         same, nearer = measure_look(first, part), measure_look(encode(part, 2 * scale))
-        if nearer.count >= FEWEST and nearer.beats(same):
+        if nearer.count >= FEWEST and nearer.clarity > USELESS and nearer.beats(same):
             look = Look(nearer.count, nearer.diameter / 2, nearer.clarity)
         elif nearer.clarity < HAZY or same.beats(nearer):  # from nearer, large objects fall to pieces
-            while max(best.frame.inner) >= 2 * LEAST:
-                farther = encode(crop, best.frame.scale / 2)
+            tried = scale / 2
+            while max(first.frame.inner) * tried >= scale * LEAST:
+                farther = encode(crop, tried)
                 seen = measure_look(farther)
-                if not seen.beats(look):
+                if seen.beats(look):
+                    best, look = farther, seen
+                elif look.clarity > HAZY:
                     break
-                best, look = farther, seen
+                tried /= 2
     factor = choose_rescale(look, ROOM * image_size / max(best.frame.inner))
     return best if factor == 1 else encode(crop, best.frame.scale * factor)
 
