@@ -173,6 +173,14 @@ def test_a_large_object_alone_in_a_large_image_is_seen_from_far_away(nuclei: Loa
     assert measure_look(embedding).count == 1
 
 
+def test_one_object_has_to_be_clear_to_decide() -> None:
+    hazy = Look(7, 27.0, 0.41)
+    assert Look(3, 20.0, 0.75).beats(hazy)
+    assert not Look(1, 20.0, 0.75).beats(hazy)
+    assert Look(1, 20.0, 0.9).beats(hazy)
+    assert not Look(0, 0.0, 0.0).beats(Look(0, 0.0, 0.0))
+
+
 def test_a_look_counts_what_it_sees(nuclei: LoadedModel) -> None:
     look = measure_look(encode(nuclei, draw_disks(256, 28), adapt=False))
     assert 9 <= look.count <= 16

@@ -64,8 +64,9 @@ class Look:
     clarity: float
 
     def beats(self, other: Look) -> bool:
-        """Whether this look tells more than another one."""
-        return self.count > 0 and self.clarity > other.clarity + CLEARER
+        """Whether this look tells more than another one; of one or two objects it has to be clear itself."""
+        enough = self.count >= FEWEST or (self.count > 0 and self.clarity >= CLEAR)
+        return enough and self.clarity > other.clarity + CLEARER
 
 
 def measure_look(embedding: ImageEmbedding, part: Crop | None = None) -> Look:
