@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -87,17 +87,41 @@ def test_large_objects_are_found_and_outlined_without_a_size_set(
     assert (answer & first).sum() / (answer | first).sum() > 0.85
 
 
+def test_nothing_is_looked_at_from_nearer_where_nothing_is(
+    nuclei: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    plain = Predictor._encode
+
+    def encode_and_note(self: Predictor, *args: Any) -> ImageEmbedding:
+        looks.append(args[2].scale)
+        return plain(self, *args)
+
+    monkeypatch.setattr(Predictor, "_encode", encode_and_note)
+    plane = np.hstack(
+        [draw_disks(256, 28), np.random.default_rng(1).normal(30, 3, (256, 256)).astype(np.uint8)]
+    )
+    predictor = Predictor(nuclei)
+    frame = predictor.make_frame((0, 256, 256, 512))
+    found = predictor.encode(plane[:, 256:], measure_normalization(plane), frame, plane.shape, adapt=True)
+    assert found.frame.scale == 1
+    assert looks == [1.0, 0.5, 0.25]
+
+
 def test_nothing_found_is_nothing_enlarged(nuclei: LoadedModel) -> None:
     assert encode(nuclei, np.zeros((128, 128), np.uint8), adapt=True).frame.scale == 1
 
 
-@pytest.mark.parametrize(("image_size", "most"), [(1024, 3.0), (256, 2.0), (128, 1.0), (64, 1.0)], ids=str)
+@pytest.mark.parametrize(
+    ("image_size", "most"), [(1024, 3.0), (512, 3.0), (256, 2.0), (128, 1.0), (104, 1.0), (64, 1.0)], ids=str
+)
 def test_a_frame_is_not_enlarged_without_end(nuclei: LoadedModel, image_size: int, most: float) -> None:
     small = replace(nuclei, config=replace(nuclei.config, image_size=image_size, decode_window=8))
     predictor, image = Predictor(small), draw_disks(192, 7)
     frame = predictor.make_frame((0, 0, 192, 192), 1.0)
     found = predictor.encode(image, measure_normalization(image), frame, (192, 192), adapt=True)
     assert most - 0.75 < found.frame.scale <= most
+    assert (found.frame.scale > 1) == (most > 1)
     assert max(found.frame.inner) <= max(ROOM * image_size, 192)
 
 
@@ -107,7 +131,9 @@ def test_a_part_is_looked_at_where_most_is_to_be_seen(nuclei: LoadedModel) -> No
     predictor = Predictor(nuclei)
     frame = predictor.make_frame((1000, 2000, 1300, 2400))
     found = predictor.encode(image, measure_normalization(image), frame, (5000, 5000))
-    r0, c0, r1, c1 = find_crowd(found)
+    part = find_crowd(found)
+    assert part is not None
+    r0, c0, r1, c1 = part
     assert (r1 - r0, c1 - c0) == (150, 200)
     assert (r0, c0) == (1150, 2200)
     assert measure_look(found, (r0, c0, r1, c1)).count == measure_look(found).count > 3

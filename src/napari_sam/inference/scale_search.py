@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.embedding import ImageEmbedding
     from napari_sam.inference.tiling import Crop
 
-__all__ = ["Look", "find_crowd", "measure_look", "search_scale"]
+__all__ = ["Look", "choose_rescale", "find_crowd", "measure_look", "search_scale"]
 
 CLEAR: Final = 0.85
 """A look of this clarity needs no other, and ..."""
@@ -90,24 +90,25 @@ def measure_look(embedding: ImageEmbedding, part: Crop | None = None) -> Look:
     return Look(len(areas), 2 * math.sqrt(statistics.median(areas) / math.pi), clarity)
 
 
-def find_crowd(embedding: ImageEmbedding) -> Crop:
-    """The part of an embedding's crop that holds most foreground: of nine places, in pixels of the plane."""
+def find_crowd(embedding: ImageEmbedding) -> Crop | None:
+    """The part of an embedding's crop that holds most foreground: of nine places, in pixels of the plane.
+
+    None where there is no foreground.
+    """
+    if embedding.maps is None:
+        return None
+    foreground = embedding.maps[0] > 0.5
     r0, c0, r1, c1 = embedding.frame.crop
     least = round(PART / embedding.frame.scale)
     height, width = (min(n, max(least, n // 2)) for n in (r1 - r0, c1 - c0))
-    places = [
-        (row, col, row + height, col + width)
-        for row in np.linspace(r0, r1 - height, 3).astype(int).tolist()
-        for col in np.linspace(c0, c1 - width, 3).astype(int).tolist()
-    ]
-
-    def count(place: Crop) -> int:
-        if embedding.maps is None:
-            return 0
-        rows, cols = _find_pixels(embedding, place)
-        return int(np.count_nonzero(embedding.maps[0, rows, cols] > 0.5))
-
-    return max(places, key=count)
+    found, most = None, 0
+    for row in np.linspace(r0, r1 - height, 3).astype(int).tolist():
+        for col in np.linspace(c0, c1 - width, 3).astype(int).tolist():
+            place = row, col, row + height, col + width
+            count = int(np.count_nonzero(foreground[_find_pixels(embedding, place)]))
+            if count > most:
+                found, most = place, count
+    return found
 
 
 def _find_pixels(embedding: ImageEmbedding, part: Crop) -> tuple[slice, slice]:
@@ -135,7 +136,9 @@ def search_scale(
     best, look = first, measure_look(first)
     if look.clarity < CLEAR:
         part = find_crowd(first)
-        same, nearer = measure_look(first, part), measure_look(encode(part, 2 * scale))
+        same = nearer = Look(0, 0.0, 0.0)
+        if part is not None:
+            same, nearer = measure_look(first, part), measure_look(encode(part, 2 * scale))
         if nearer.count >= FEWEST and nearer.clarity > USELESS and nearer.beats(same):
             look = Look(nearer.count, nearer.diameter / 2, nearer.clarity)
         elif nearer.clarity < HAZY or same.beats(nearer):  # from nearer, large objects fall to pieces
