@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingKey", "KeyMaker", "digest_pixels"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """To be raised whenever the same inputs give another embedding."""
 BAND: Final = 1 << 22
 """Bytes of a view that are made contiguous at once."""
@@ -149,7 +149,7 @@ class KeyMaker:
             normalization = replace(normalization, channels=order)
         r0, c0, r1, c1 = frame.crop
         geometry = (r1 - r0, c1 - c0), float(frame.scale), frame.size
-        # Left to the model, small objects are enlarged; the same frame with the size set is taken as it is.
+        # Left to the model, the scale is searched; the same frame with the size set is taken as it is.
         parts = (VERSION, self._model, digest, normalization, geometry, settings.object_size is None)
         return EmbeddingKey(xxh3_128(repr(parts).encode()).hexdigest(), normalization, pixels, channels)
 
