@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_sam.errors import CheckpointError
 from napari_sam.inference.iou_calibration import (
@@ -37,20 +38,19 @@ def test_without_a_curve_there_is_none() -> None:
 
 
 def test_the_mask_that_others_resemble_wins() -> None:
-    logits = np.full((2, 4, 6, 6), -3, np.float32)
+    logits = torch.full((2, 4, 6, 6), -3.0)
     logits[:, 0, :3] = logits[:, 1, :3] = logits[:, 2, :4] = logits[:, 3, 5:] = 3
-    iou = np.array([[0.6, 0.6, 0.6, 0.7], [0.0, 0.0, 0.0, 0.0]], np.float32)
+    iou = torch.tensor([[0.6, 0.6, 0.6, 0.7], [0.0, 0.0, 0.0, 0.0]])
     found = weigh_agreement(logits, iou)
     assert found.shape == iou.shape
-    assert found[0].argmax() in (0, 1)
+    assert int(found[0].argmax()) in (0, 1)
     assert found[0, 3] < found[0, 2] < found[0, 0]
     assert (found[0] <= iou[0]).all()
     assert (found[1] == 0).all()  # nothing is there, however alike the masks are
 
 
-def test_empty_masks_are_alike() -> None:
-    iou = np.array([[0.2, 0.4]], np.float32)
-    np.testing.assert_allclose(weigh_agreement(np.full((1, 2, 3, 3), -1, np.float32), iou), [[0.3, 0.3]])
+def test_empty_masks_are_no_good_guess() -> None:
+    assert (weigh_agreement(-torch.ones(1, 2, 3, 3), torch.tensor([[0.2, 0.4]])) == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import CheckpointError
+from napari_sam.modeling.mask_decoder import pairwise_iou
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
 __all__ = ["KEY", "calibrate_iou", "fit_calibration", "read_calibration", "weigh_agreement"]
 
@@ -29,7 +31,7 @@ LEAST_SLOPE: Final = 0.02
 Curve = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
 
 
-def weigh_agreement(logits: NDArray[np.float32], iou: NDArray[np.float32]) -> NDArray[np.float32]:
+def weigh_agreement(logits: Tensor, iou: Tensor) -> Tensor:
     """Predicted IoU by what the masks of a prompt have in common: one that others resemble is a good guess.
 
     The mean, over all masks, of the predicted IoU of each times its IoU with the mask in question. That is
@@ -42,20 +44,19 @@ def weigh_agreement(logits: NDArray[np.float32], iou: NDArray[np.float32]) -> ND
     iou : (N, M) float32
         As predicted.
 
+    Returns
+    -------
+    (N, M) float32
+
     Examples
     --------
-    >>> logits = np.array([[[[1, 1, -1]], [[1, -1, -1]], [[-1, -1, 1]]]], np.float32)
-    >>> found = weigh_agreement(logits, np.array([[0.4, 0.4, 0.8]], np.float32))
-    >>> [round(float(v), 3) for v in found[0]]
-    [0.2, 0.2, 0.267]
+    >>> import torch
+    >>> logits = torch.tensor([[[[1, 1, -1]], [[1, -1, -1]], [[-1, -1, 1]]]]).float()
+    >>> weigh_agreement(logits, torch.tensor([[0.4, 0.4, 0.8]]))
+    tensor([[0.2000, 0.2000, 0.2667]])
     """
-    masks = (logits.reshape(*logits.shape[:2], -1) > 0).astype(np.float32)
-    shared = masks @ masks.transpose(0, 2, 1)  # (N, M, M)
-    areas = masks.sum(axis=2)
-    either = areas[:, :, None] + areas[:, None, :] - shared
-    alike = np.where(either > 0, shared / np.maximum(either, 1), 1.0)  # two empty masks are alike
-    weighed: NDArray[np.float32] = np.einsum("nij,nj->ni", alike, iou / iou.shape[1]).astype(np.float32)
-    return weighed
+    alike = pairwise_iou(logits.flatten(2))
+    return (alike @ iou.unsqueeze(2))[..., 0] / iou.shape[1]
 
 
 def read_calibration(record: Mapping[str, Any]) -> Curve | None:

@@ -256,10 +256,12 @@ class Predictor:
                 detail,
                 shared.of(features) if whole else None,
             )
-            values = logits.float().cpu().numpy()
-            scores = iou.float().cpu().numpy()
+            logits, iou = logits.float(), iou.float()
+            if self._calibration is not None:
+                iou = weigh_agreement(logits, iou)
+            values, scores = logits.cpu().numpy(), iou.cpu().numpy()
         if self._calibration is not None:
-            scores = calibrate_iou(weigh_agreement(values, scores), self._calibration)
+            scores = calibrate_iou(scores, self._calibration)
         return list(zip(values, scores, strict=True))
 
     def _read_dense(

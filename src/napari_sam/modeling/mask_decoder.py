@@ -232,11 +232,16 @@ class MaskQuality(nn.Module):
 
 def compare_masks(logits: Tensor) -> Tensor:
     """Least, mean and greatest IoU of each mask with the others: (N, M, L) logits to (N, M, 3)."""
-    masks = (logits > 0).to(logits.dtype)
-    shared = masks @ masks.transpose(1, 2)  # (N, M, M)
-    areas = masks.sum(-1)
-    iou = shared / (areas[:, :, None] + areas[:, None, :] - shared).clamp(min=1.0)
+    iou = pairwise_iou(logits)
     itself = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
     others = iou.masked_fill(itself, 0.0)
     mean = others.sum(-1) / max(1, logits.shape[1] - 1)
     return torch.stack([iou.masked_fill(itself, 1.0).amin(-1), mean, others.amax(-1)], dim=-1)
+
+
+def pairwise_iou(logits: Tensor) -> Tensor:
+    """IoU of each mask of a prompt with each: (N, M, L) logits to (N, M, M); 0 for empty ones."""
+    masks = (logits > 0).to(logits.dtype)
+    shared = masks @ masks.transpose(1, 2)
+    areas = masks.sum(-1)
+    return shared / (areas[:, :, None] + areas[:, None, :] - shared).clamp(min=1.0)
