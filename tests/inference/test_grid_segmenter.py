@@ -101,9 +101,8 @@ def test_only_the_smallest_alternative_counts_as_certain(
 
 def test_background_is_not_asked(conv_model: LoadedModel, decoder: DiscDecoder) -> None:
     predictor = CachedPredictor(conv_model)
-    image = gaussian_filter(
-        np.random.default_rng(0).normal(0, 1, (128, 128)), 6
-    )  # so that neighbours are alike
+    noise = np.random.default_rng(0).normal(0, 1, (128, 128))
+    image = gaussian_filter(noise, 6)  # the grid's points are rounded here: neighbours are to be alike
     maps = predictor.encode(image).maps
     assert maps is not None
     threshold = float(np.median(maps[0]))
