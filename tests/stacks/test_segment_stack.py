@@ -157,6 +157,19 @@ def test_empty_planes_stay_empty(model, volume):
     assert result.settings.limits == ((0.0, 4000.0),)
 
 
+@pytest.mark.parametrize(("diameter", "settled"), [(10, True), (28, False), (90, True)])
+def test_one_object_size_is_settled_where_objects_are_small_or_large(diameter, settled, model):
+    pitch = 2 * diameter
+    side = pitch * max(2, 128 // pitch)  # no disk is cut
+    y, x = np.mgrid[:side, :side] % pitch - pitch / 2
+    soft = 1 / (1 + np.exp((np.hypot(y, x) - diameter / 2) / 0.5))
+    image = (30 + 170 * np.stack([soft] * 4)).astype(np.uint8)
+    result, _ = finish(iter_segment_stack(image, ns.CachedPredictor(model)))
+    size = result.settings.object_size
+    assert (size is not None) == settled
+    assert size is None or abs(size - diameter) < 0.2 * diameter
+
+
 @pytest.mark.parametrize(
     "image",
     [
