@@ -12,7 +12,8 @@ from napari_sam.errors import PromptError
 from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.instance_maps import Instances
-from napari_sam.inference.predictor import Predictor, _propose
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.prompt_batch import propose_instance
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.types import ObjectMask, Prompts
 
@@ -273,11 +274,11 @@ def test_a_proposal_of_a_scaled_frame_lies_on_plane_pixels(conv_model: LoadedMod
     box = np.round(np.array([[20, 40], [50, 90]]) * cells).astype(int)
     labels[box[0, 0] : box[1, 0], box[0, 1] : box[1, 1]] = 1
     embedding = replace(embedding, instances=Instances(labels, tuple(find_objects(labels))))
-    mask = _propose(embedding, Prompts([(30, 60)])).mask
+    mask = propose_instance(embedding, Prompts([(30, 60)])).mask
     assert mask is not None
     np.testing.assert_allclose(mask.box, (20, 40, 50, 90), atol=0 if scale == 1 else 1)
     assert mask.mask.all()
-    assert _propose(embedding, Prompts([(60, 60)])).mask is None
+    assert propose_instance(embedding, Prompts([(60, 60)])).mask is None
 
 
 def test_a_transformer_has_no_maps(vit_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:

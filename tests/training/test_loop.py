@@ -15,14 +15,9 @@ from napari_sam.modeling import ConvConfig, build_sam
 from napari_sam.training import loop
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
 from napari_sam.training.dataset import read_labelled_images
-from napari_sam.training.loop import (
-    Trainer,
-    choose_training_precision,
-    measure_iou,
-    read_curve,
-    read_initial_weights,
-    train,
-)
+from napari_sam.training.loop import Trainer, choose_training_precision, train
+from napari_sam.training.prompt_rounds import measure_iou
+from napari_sam.training.run_files import read_curve, read_initial_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

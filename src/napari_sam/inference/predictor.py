@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from napari_sam.errors import PromptError
 from napari_sam.inference.ambiguity import choose_index
 from napari_sam.inference.corrections import contains_any, honour_clicks, is_correction
 from napari_sam.inference.decode_window import Window, choose_window
@@ -20,33 +18,25 @@ from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
 from napari_sam.inference.instance_maps import Instances
 from napari_sam.inference.iou_calibration import calibrate_iou, read_calibration, weigh_agreement
-from napari_sam.inference.mask_ops import (
-    average_mask,
-    clean_mask,
-    resample_logits,
-    stability_score,
-    upscale_logits,
+from napari_sam.inference.mask_ops import clean_mask, stability_score, upscale_logits
+from napari_sam.inference.prompt_batch import (
+    cut_windows,
+    group_prompts,
+    propose_instance,
+    read_dense,
+    read_sparse,
 )
 from napari_sam.inference.scale_search import search_scale
 from napari_sam.inference.shared_work import SharedWork, choose_batch
 from napari_sam.modeling.instance_decoder import activate
-from napari_sam.modeling.prompt_encoder import (
-    BACKGROUND,
-    BOX_FIRST,
-    BOX_SECOND,
-    FOREGROUND,
-    MASK_LOGIT,
-    PAD,
-)
 from napari_sam.types import LowResLogits, ObjectMask, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.checkpoints import LoadedModel
-    from napari_sam.inference.paged_tensor import PagedTensor
     from napari_sam.inference.tiling import Crop
     from napari_sam.inference.transforms import Normalization
     from napari_sam.modeling import SamConfig
@@ -210,14 +200,14 @@ class Predictor:
         iou : (M,) float32
             As predicted, which may lie a little outside 0 to 1.
         """
-        prompts = [_propose(embedding, p) for p in prompts]
+        prompts = [propose_instance(embedding, p) for p in prompts]
         pending = {
             i: choose_window(embedding, p.extent, self.config.decode_window, self.config.stride)
             for i, p in enumerate(prompts)
         }
         while pending:
             grown: dict[int, Window] = {}
-            for indices in _group(pending, prompts):
+            for indices in group_prompts(pending, prompts):
                 tokens = pending[indices[0]].height * pending[indices[0]].width
                 size = choose_batch(self.model.device, tokens, CHUNK)
                 for start in range(0, len(indices), size):
@@ -237,14 +227,14 @@ class Predictor:
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         device, stride = self.model.device, self.config.stride
         height, width = windows[0].height, windows[0].width
-        coords, labels = _read_sparse(prompts, windows, embedding.frame, stride)
-        masks = self._read_dense(prompts, windows, embedding.frame)
+        coords, labels = read_sparse(prompts, windows, embedding.frame, stride)
+        masks = read_dense(prompts, windows, embedding.frame, stride)
         engine, shared = self._choose()
         with torch.inference_mode():
-            features = _cut(embedding.features, [(w.row, w.col) for w in windows], height, width)
+            features = cut_windows(embedding.features, [(w.row, w.col) for w in windows], height, width)
             detail = embedding.detail
             if detail is not None:
-                detail = _cut(detail, [(4 * w.row, 4 * w.col) for w in windows], 4 * height, 4 * width)
+                detail = cut_windows(detail, [(4 * w.row, 4 * w.col) for w in windows], 4 * height, 4 * width)
             whole = (
                 masks is None and isinstance(embedding.features, Tensor) and features is embedding.features
             )
@@ -263,24 +253,6 @@ class Predictor:
         if self._calibration is not None:
             scores = calibrate_iou(scores, self._calibration)
         return list(zip(values, scores, strict=True))
-
-    def _read_dense(
-        self, prompts: Sequence[Prompts], windows: Sequence[Window], frame: Frame
-    ) -> NDArray[np.float32] | None:
-        if prompts[0].mask is None:
-            return None
-        shape = 4 * windows[0].height, 4 * windows[0].width
-        planes = []
-        for p, window in zip(prompts, windows, strict=True):
-            edges = window.edges(frame, self.config.stride)
-            if p.mask is None:
-                raise PromptError("Expected prompts of one kind in a batch, got some without a mask.")
-            if p.mask.logits is not None:
-                values = resample_logits(p.mask.logits, edges, shape, -MASK_LOGIT)
-            else:
-                values = (average_mask(p.mask, edges, shape) - 0.5) * 2 * MASK_LOGIT
-            planes.append(np.clip(values, -32, 32))
-        return np.stack(planes)[:, None].astype(np.float32)
 
     def _read_answer(
         self,
@@ -331,39 +303,6 @@ def _find_best(
         filled[best] = False  # what was positive lies beyond the plane
 
 
-def _propose(embedding: ImageEmbedding, prompts: Prompts) -> Prompts:
-    """Prompts without a mask get the automatic instance under the first click, else in the box's middle."""
-    if prompts.mask is not None or embedding.instances is None:
-        return prompts
-    clicks = prompts.points[prompts.labels == 1]
-    if len(clicks):
-        row, col = clicks[0]
-    elif prompts.box is not None:
-        row, col = (prompts.box[0] + prompts.box[2]) / 2, (prompts.box[1] + prompts.box[3]) / 2
-    else:
-        return prompts
-    r0, c0, r1, c1 = embedding.frame.crop
-    cells = embedding.frame.inner
-    step = (r1 - r0) / cells[0], (c1 - c0) / cells[1]
-    instance = embedding.instances.at((row - r0 + 0.5) / step[0] - 0.5, (col - c0 + 0.5) / step[1] - 0.5)
-    if instance is None:
-        return prompts
-    if step != (1, 1):
-        instance = _enlarge(instance, step)
-    return replace(prompts, mask=instance.shifted(r0, c0))
-
-
-def _enlarge(mask: ObjectMask, step: tuple[float, float]) -> ObjectMask:
-    """A mask on cells of ``step`` (rows, cols) pixels, on pixels."""
-    lines = []
-    for start, count, size in zip(mask.origin, mask.mask.shape, step, strict=True):
-        first, last = round(start * size), round((start + count) * size)
-        pixels = ((np.arange(first, last) + 0.5) / size).astype(np.int64) - start
-        lines.append((first, np.clip(pixels, 0, count - 1)))
-    (row, rows), (col, cols) = lines
-    return replace(mask, mask=mask.mask[np.ix_(rows, cols)], origin=(row, col))
-
-
 def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
     """Pad (1, 3, h, w) at bottom and right, by mirroring as often as it takes, or with zeros."""
     if not mirror:
@@ -373,43 +312,3 @@ def _pad_frame(x: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
         ramp = torch.arange(target, device=x.device) % (2 * length)
         x = x.index_select(axis, torch.where(ramp < length, ramp, 2 * length - 1 - ramp))
     return x
-
-
-def _cut(maps: Tensor | PagedTensor, origins: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
-    if maps.shape[-2:] == (height, width):
-        return maps if isinstance(maps, Tensor) else maps[..., :height, :width]
-    return torch.cat([maps[..., r : r + height, c : c + width] for r, c in origins])
-
-
-def _group(pending: dict[int, Window], prompts: Sequence[Prompts]) -> Iterable[list[int]]:
-    """Indices of prompts that can share a batch: same number of tokens, same window size."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, window in pending.items():
-        p = prompts[i]
-        key = (len(p.points), p.box is None, p.mask is None, window.height, window.width)
-        groups.setdefault(key, []).append(i)
-    return groups.values()
-
-
-def _read_sparse(
-    prompts: Sequence[Prompts], windows: Sequence[Window], frame: Frame, stride: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Points and box corners as (N, P, 2) window (x, y) and their labels (N, P)."""
-    coords, labels = [], []
-    for p, window in zip(prompts, windows, strict=True):
-        origin = np.array([window.col, window.row], np.float32) * stride
-        points = frame.to_frame(p.points) - origin
-        codes = np.where(p.labels == 1, FOREGROUND, BACKGROUND)
-        # A background click far outside the window says nothing about what is in it.
-        size = np.array([window.width, window.height], np.float32) * stride
-        far = ((points < -0.25 * size) | (points > 1.25 * size)).any(axis=1)
-        codes = np.where(far, PAD, codes)
-        if p.box is not None:
-            corners = frame.to_frame(np.array(p.box, np.float32).reshape(2, 2)) - origin
-            points, codes = np.concatenate([points, corners]), np.append(codes, [BOX_FIRST, BOX_SECOND])
-        else:
-            points = np.concatenate([points, np.zeros((1, 2), np.float32)])
-            codes = np.append(codes, PAD)
-        coords.append(points)
-        labels.append(codes)
-    return np.stack(coords).astype(np.float32), np.stack(labels).astype(np.int64)

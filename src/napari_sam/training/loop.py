@@ -15,26 +15,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
-from torch.nn.functional import avg_pool2d, interpolate
 from torch.utils.data import DataLoader
 
 from napari_sam.errors import CheckpointError
-from napari_sam.inference.instance_maps import PROPOSALS, find_proposals, segment_maps
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.modeling import Features, build_sam
 from napari_sam.modeling.image_encoder import multiplies_bfloat16
-from napari_sam.modeling.instance_decoder import activate
-from napari_sam.modeling.prompt_encoder import MASK_LOGIT
 from napari_sam.training.config import Phase, TrainConfig, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
-from napari_sam.training.losses import instance_loss, prompt_loss
-from napari_sam.training.prompt_sampler import (
-    PromptBatch,
-    draw_corrections,
-    make_rough_logits,
-    sample_first_prompts,
-    take_windows,
-)
+from napari_sam.training.losses import instance_loss
+from napari_sam.training.prompt_rounds import PromptRounds
+from napari_sam.training.run_files import explain_damage, read_curve, read_initial_weights, write_state
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -42,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch.nn import Parameter
-
-    from napari_sam.modeling import Sam
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 100
@@ -164,6 +153,7 @@ class Trainer:
         self.model = build_sam(config.architecture).to(device)
         self.init = None if init is None else read_initial_weights(self.model, init)
         self.precision = choose_training_precision(device)
+        self.rounds = PromptRounds(self.model, config, device, self._autocast)
         for p in self.model.parameters():
             if p.ndim == 4:  # the layout that convolutions on a CPU like best
                 p.data = p.data.contiguous(memory_format=torch.channels_last)
@@ -243,6 +233,7 @@ class Trainer:
 
     def _train_step(self, phase: Phase, batch: dict[str, Tensor]) -> dict[str, float]:
         rng = np.random.default_rng((self.seed, self.rank, self.step, 7))
+        chance = np.random.default_rng((self.seed, self.rank, self.step, 9))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         frames = (batch["pixels"] * 255 - self.model.pixel_mean) / self.model.pixel_std
@@ -253,7 +244,7 @@ class Trainer:
         if phase.dense and features.maps is not None:
             losses["dense"] = instance_loss(features.maps, batch["targets"], batch["weight"])
         if phase.prompts:
-            losses |= self._prompt_losses(features, batch["labels"], rng, generator)
+            losses |= self.rounds.measure_losses(features, batch["labels"], rng, generator, chance)
         total = sum(loss for key, loss in losses.items() if key in ("dense", "prompts"))
         self.optimizer.zero_grad(set_to_none=True)
         if isinstance(total, Tensor):
@@ -264,98 +255,8 @@ class Trainer:
         self.optimizer.step()
         return {key: float(loss.detach()) for key, loss in losses.items()}
 
-    def _prompt_losses(
-        self, features: Features, labels: Tensor, rng: np.random.Generator, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        stride = self.model.config.stride
-        tokens = labels.shape[-1] // stride
-        window = min(self.model.config.decode_window or tokens, tokens)
-        if rng.random() < 0.15:  # the window grows with the object, so larger ones must work as well
-            window = min(2 * window, tokens)
-        objects = max(2, self.config.objects // max(1, window // 16) ** 2)
-        first = sample_first_prompts(labels.cpu().numpy(), objects, window, stride, rng)
-        if first is None:
-            return {}
-        image, origin = first.image.to(self.device), first.origin.to(self.device)
-        embedding = take_windows(features.embedding, image, origin, window)
-        detail = None
-        if features.detail is not None:
-            detail = take_windows(features.detail, image, origin * 4, window * 4)
-        ids = take_windows(labels.unsqueeze(1), image, origin * stride, window * stride)[:, 0]
-        object_id = first.object_id.to(self.device)
-        target = (ids == object_id[:, None, None]) & (object_id > 0)[:, None, None]  # (N, px, px)
-        soft = avg_pool2d(target.float().unsqueeze(1), stride // 4)  # (N, 1, 4w, 4w)
-        coords, codes = first.coords.to(self.device), first.labels.to(self.device)
-        proposed = self._propose(features, first, window)
-        given = first.rough.to(self.device)[:, None, None, None]
-        masks = torch.where(given, make_rough_logits(soft, generator), proposed)
-        given = given | (proposed.amax((-2, -1), keepdim=True) > 0)
-        losses, ious = [], []
-        rounds = int(rng.integers(1, self.config.rounds + 1))
-        for n in range(rounds):
-            logits, iou = self._decode(embedding, coords, codes, masks, given, detail)
-            actual = measure_iou(logits.detach(), target, stride // 4)
-            losses.append(prompt_loss(logits, iou, soft, actual, self.config))
-            best = iou.detach().argmax(dim=1)
-            rows = torch.arange(len(best), device=best.device)
-            ious.append(actual[rows, best][object_id > 0])
-            if n + 1 == rounds:
-                break
-            chosen = logits.detach()[rows, best].unsqueeze(1)  # (N, 1, 4w, 4w)
-            masks, given = chosen.clamp(-32, 32), torch.ones_like(given)
-            full = interpolate(chosen, scale_factor=stride // 4, mode="bilinear", align_corners=False)
-            extra, extra_codes = draw_corrections(full[:, 0] > 0, target, generator)
-            coords, codes = torch.cat([coords, extra], 1), torch.cat([codes, extra_codes], 1)
-        found = {"prompts": torch.stack(losses).mean()}
-        if len(ious[0]):  # none where all prompts lie on background
-            found |= {"iou1": ious[0].mean(), "iou_last": ious[-1].mean()}
-        return found
-
-    def _propose(self, features: Features, first: PromptBatch, window: int) -> Tensor:
-        """Mask logits of the automatic instance under some of the prompts, as users get them.
-
-        Returns (N, 1, 4 w, 4 w); all negative where there is no proposal.
-        """
-        stride = self.model.config.stride
-        shape = (len(first.image), 1, 4 * window, 4 * window)
-        if features.maps is None:
-            return torch.full(shape, -MASK_LOGIT, device=self.device)
-        maps = activate(features.maps.detach().float()).cpu().numpy()
-        labels = torch.from_numpy(np.stack([segment_maps(m, PROPOSALS) for m in maps]))  # (B, H, W)
-        windows = take_windows(labels.unsqueeze(1), first.image, first.origin * stride, window * stride)[:, 0]
-        ids = torch.from_numpy(find_proposals(windows.numpy(), first.coords.numpy(), first.labels.numpy()))
-        covered = ((windows == ids[:, None, None]) & (ids > 0)[:, None, None]).float().unsqueeze(1)
-        logits = (avg_pool2d(covered, stride // 4) - 0.5) * 2 * MASK_LOGIT
-        left_out = torch.from_numpy(
-            np.random.default_rng((self.seed, self.rank, self.step, 9)).random(len(ids))
-        )
-        keep = (left_out < self.config.proposed)[:, None, None, None]
-        return torch.where(keep, logits, torch.full_like(logits, -MASK_LOGIT)).to(self.device)
-
-    def _decode(
-        self,
-        embedding: Tensor,
-        coords: Tensor,
-        codes: Tensor,
-        masks: Tensor,
-        given: Tensor,
-        detail: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Decode prompts of which only those ``given`` (N, 1, 1, 1) have a mask."""
-        encoder = self.model.prompt_encoder
-        height, width = embedding.shape[-2:]
-        sparse = encoder.encode_points(coords, codes)
-        dense = torch.where(
-            given, encoder.encode_masks(masks, height, width), encoder.encode_masks(None, height, width)
-        )
-        masks = torch.where(given, masks, torch.full_like(masks, -32.0))
-        with self._autocast():
-            logits, iou = self.model.decode_tokens(embedding, coords, codes, sparse, dense, masks, detail)
-        return logits.float(), iou.float()
-
     def _autocast(self) -> torch.autocast:
-        reduced = self.precision != torch.float32
-        return torch.autocast(self.device.type, self.precision, enabled=reduced)
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _reduce_gradients(self) -> None:
         if self.processes == 1:
@@ -396,9 +297,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
         }
-        partial = self.out / "last.pt.part"
-        torch.save(state, partial)
-        partial.replace(self.out / "last.pt")
+        write_state(state, self.out / "last.pt")
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1)} | losses) + "\n")
 
@@ -407,17 +306,12 @@ class Trainer:
         path = self.out / "last.pt"
         if not path.exists():
             return
-        try:
+        with explain_damage(path):
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except Exception as error:  # what a damaged file makes the unpickler raise has no common base
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise CheckpointError(
-                f"Cannot resume from {path}: {reason}; start anew in another folder."
-            ) from error
 
     def export(self) -> Path:
         """Write the averaged weights as safetensors, with configuration and record."""
@@ -446,43 +340,6 @@ def _widen(features: Features) -> Features:
     return Features(features.embedding.float(), detail, maps)
 
 
-def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
-    """Copy the weights that ``model`` shares with another model; returns that one's name and sha256.
-
-    Raises
-    ------
-    CheckpointError
-        When there is no such model, or a layer of the same name has another shape.
-    """
-    from napari_sam.inference.checkpoints import load_model
-
-    source = load_model(init, "cpu")
-    known, own = source.module.state_dict(), model.state_dict()
-    for key, value in known.items():
-        if key in own and own[key].shape != value.shape:
-            raise CheckpointError(
-                f"Expected {source.name!r} to be of the architecture that is to be trained, "
-                f"got {key} of shape {tuple(value.shape)} for {tuple(own[key].shape)}."
-            )
-    shared = {key: value for key, value in known.items() if key in own}
-    if len(shared) < len(own) / 2:
-        raise CheckpointError(
-            f"Expected {source.name!r} to be of the architecture that is to be trained, "
-            f"got {len(shared)} of its {len(own)} layers."
-        )
-    model.load_state_dict(shared, strict=False)
-    return {"name": source.name, "sha256": source.sha256}
-
-
-def read_curve(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, rounded; of steps that were done twice, after a stop, the second time."""
-    lines: dict[int, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        found = json.loads(line)
-        lines[int(found["step"])] = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
-    return [lines[step] for step in sorted(lines)]
-
-
 def choose_training_precision(device: torch.device) -> torch.dtype:
     """bfloat16 where its matrix products are quicker; weights and losses are float32 in any case.
 
@@ -491,16 +348,3 @@ def choose_training_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else torch.float32
-
-
-@torch.no_grad()
-def measure_iou(logits: Tensor, target: Tensor, factor: int) -> Tensor:
-    """IoU of (N, M, h, w) logits, upscaled by ``factor``, with (N, H, W) bool targets: (N, M).
-
-    An empty mask of an empty target counts 0: on background the predicted IoU shall be 0.
-    """
-    full = interpolate(logits, scale_factor=factor, mode="bilinear", align_corners=False) > 0
-    truth = target.unsqueeze(1)
-    shared = (full & truth).sum((-2, -1)).float()
-    union = (full | truth).sum((-2, -1)).float()
-    return shared / union.clamp(min=1.0)

@@ -1,0 +1,75 @@
+"""Files of a training: weights that it starts from, the state to resume from, its log."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_sam.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_sam.modeling import Sam
+
+__all__ = ["explain_damage", "read_curve", "read_initial_weights", "write_state"]
+
+
+def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
+    """Copy the weights that ``model`` shares with another model; returns that one's name and sha256.
+
+    Raises
+    ------
+    CheckpointError
+        When there is no such model, or a layer of the same name has another shape.
+    """
+    from napari_sam.inference.checkpoints import load_model
+
+    source = load_model(init, "cpu")
+    known, own = source.module.state_dict(), model.state_dict()
+    for key, value in known.items():
+        if key in own and own[key].shape != value.shape:
+            raise CheckpointError(
+                f"Expected {source.name!r} to be of the architecture that is to be trained, "
+                f"got {key} of shape {tuple(value.shape)} for {tuple(own[key].shape)}."
+            )
+    shared = {key: value for key, value in known.items() if key in own}
+    if len(shared) < len(own) / 2:
+        raise CheckpointError(
+            f"Expected {source.name!r} to be of the architecture that is to be trained, "
+            f"got {len(shared)} of its {len(own)} layers."
+        )
+    model.load_state_dict(shared, strict=False)
+    return {"name": source.name, "sha256": source.sha256}
+
+
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """Write what to resume from: complete or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while a state is read becomes a ``CheckpointError`` that names the file."""
+    try:
+        yield
+    except Exception as error:  # what a damaged file makes the unpickler raise has no common base
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(
+            f"Cannot resume from {path}: {reason}; start anew in another folder."
+        ) from error
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, rounded; of steps that were done twice, after a stop, the second time."""
+    lines: dict[int, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        found = json.loads(line)
+        lines[int(found["step"])] = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
+    return [lines[step] for step in sorted(lines)]
