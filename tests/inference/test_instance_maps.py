@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_sam.inference import instance_maps
 from napari_sam.inference.instance_maps import InstanceParams, segment_maps, tidy_labels
 from napari_sam.inference.label_image import read_objects
 from napari_sam.inference.predictor import Predictor
@@ -134,3 +135,19 @@ def test_maps_of_tiles_equal_those_of_the_plane(
         np.testing.assert_allclose(own, whole[:, inner[0], inner[1]], atol=4e-3)  # float16
         compared += own[0].size
     assert compared > 0.4 * image.size
+
+
+def test_pixels_beside_the_doubtful_ones_flood_them_as_all_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(3)
+    maps = perfect_maps(draw_discs((124, 124), GRID))
+    maps[2] += noise.normal(0, 0.1, maps.shape[1:])
+    far = noise.random(maps.shape[1:]) < 0.3
+    maps[3:, far] += noise.normal(0, 12, (2, int(far.sum())))  # votes that no seed gets
+    found = segment_maps(maps)
+    asked = []
+    monkeypatch.setattr(
+        instance_maps, "binary_dilation", lambda mask: asked.append(mask) or np.ones_like(mask)
+    )
+    np.testing.assert_array_equal(segment_maps(maps), found)
+    assert asked[0].any()
+    assert found.max() == len(GRID)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, find_objects, gaussian_filter, maximum_filter
+from scipy.ndimage import binary_dilation, binary_fill_holes, find_objects, gaussian_filter, maximum_filter
 from scipy.ndimage import label as label_components
 from scipy.spatial import cKDTree
 from skimage.segmentation import watershed
@@ -136,8 +136,12 @@ def segment_maps(maps: NDArray[np.float32], params: InstanceParams | None = None
     sure = distance < np.maximum(3.0, 0.35 * np.hypot(maps[3][foreground], maps[4][foreground]) + 2)
     markers = np.zeros(foreground.shape, np.int32)
     markers[rows[sure], cols[sure]] = nearest[sure] + 1
-    labels = watershed(-maps[2], markers, mask=foreground).astype(np.int32)
-    return tidy_labels(drop_doubtful(labels, maps[0], params.score), params.min_area)
+    unsure = foreground & (markers == 0)
+    if unsure.any():
+        # Of the sure pixels only those beside the others have a say in the watershed.
+        flooded = watershed(-maps[2], markers, mask=binary_dilation(unsure) & foreground)
+        markers = np.where(unsure, flooded, markers).astype(np.int32)
+    return tidy_labels(drop_doubtful(markers, maps[0], params.score), params.min_area)
 
 
 def drop_doubtful(
