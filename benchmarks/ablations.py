@@ -30,7 +30,7 @@ from napari_sam.inference.checkpoints import write_checkpoint
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.inference.segment_image import iter_segment_image
-from napari_sam.modeling import build_sam, get_config
+from napari_sam.modeling import ConvConfig, build_sam, get_config
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
 from napari_sam.training.dataset import LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.loop import train
@@ -47,8 +47,11 @@ NATIVE = "no rescaling, and none in use"
 def list_dense_runs() -> dict[str, TrainConfig]:
     """The dense part of the recipe in short, then without each of its parts."""
     base = replace(CONFIGS["nuclei"], phases=(DENSE,), crop=192, warmup=20, ema=0.98)
+    model = get_config("conv_s")
+    deeper = replace(model, encoder=ConvConfig(blocks=(0, 2, 3, 3, 4)))
     return {
         "as it is": base,
+        "three more blocks in the encoder": replace(base, architecture=deeper),
         NATIVE: replace(base, rescale=False),
         "intensities not varied": replace(base, recolour=False),
         "no synthetic images": replace(base, synthetic=0.0),
