@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -20,6 +24,7 @@ from napari_sam.training.prompt_rounds import measure_iou
 from napari_sam.training.run_files import read_curve, read_initial_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SMOKE = CONFIGS["smoke"]
@@ -121,6 +126,53 @@ def test_two_processes(data_folder: Path, tmp_path: Path) -> None:
     assert load_model(path, "cpu").record["processes"] == 2
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+KILLED = """
+import signal, sys
+from dataclasses import replace
+from pathlib import Path
+from napari_sam.training.config import CONFIGS, Phase
+from napari_sam.training.loop import train
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background of a script
+    phase = Phase("dense", 100000, dense=True, prompts=False, images=1)
+    config = replace(CONFIGS["smoke"], phases=(phase,), crop=64)
+    train(Path(sys.argv[1]), config, Path(sys.argv[2]), processes=2)
+"""
+
+
+def test_processes_end_with_the_one_that_started_them(data_folder: Path, tmp_path: Path) -> None:
+    script, out = tmp_path / "run.py", tmp_path / "out"
+    script.write_text(KILLED)
+    run = psutil.Popen([sys.executable, script, data_folder, out])
+    workers: list[psutil.Process] = []
+    try:
+        wait_until(lambda: (out / "last.pt").exists() or run.poll() is not None)
+        workers = run.children(recursive=True)
+        assert len(workers) >= 2
+        run.kill()
+        run.wait()
+        wait_until(lambda: not any(map(is_alive, workers)))
+        assert not any(map(is_alive, workers))
+    finally:
+        for process in (run, *workers):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.2)
 
 
 def test_a_run_can_start_from_another_model(finished: Path, data_folder: Path, tmp_path: Path) -> None:

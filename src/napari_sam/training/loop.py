@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import time
 from dataclasses import asdict, replace
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from napari_sam.errors import CheckpointError
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.modeling import Features, build_sam
 from napari_sam.modeling.image_encoder import multiplies_bfloat16
+from napari_sam.training import run_files
 from napari_sam.training.config import Phase, TrainConfig, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.losses import instance_loss
 from napari_sam.training.prompt_rounds import PromptRounds
-from napari_sam.training.run_files import explain_damage, read_curve, read_initial_weights, write_state
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
 logger = logging.getLogger(__name__)
-SAVE_EVERY = 100
-LOG_EVERY = 20
+SAVE_EVERY, LOG_EVERY = 100, 20  # steps
 
 
 def train(
@@ -94,8 +93,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if (out / "last.pt").exists() and not resume:
         raise CheckpointError(f"Expected no earlier run in {out}; pass --resume to go on, or another --out.")
-    images = read_labelled_images(data)
-    arguments = (images, recipe, name, out, seed, device, processes, init)
+    arguments = (read_labelled_images(data), recipe, name, out, seed, device, processes, init)
     if processes == 1:
         _train_process(0, *arguments)
     else:
@@ -122,7 +120,10 @@ def _train_process(
         dist.init_process_group("gloo", rank=rank, world_size=processes)
     trainer = Trainer(images, config, name, out, seed, torch.device(device), rank, processes, init)
     trainer.load()
+    parent = parent_process()
     for progress in trainer.run():
+        if parent is not None and not parent.is_alive():
+            return  # it was killed
         if rank == 0 and progress.done % LOG_EVERY == 0:
             logger.info("%s/%s %s", progress.done, progress.total, progress.description)
     if rank == 0:
@@ -151,7 +152,7 @@ class Trainer:
         self.device, self.rank, self.processes = device, rank, processes
         self.images, self.held_out = split_holdout(images, config.holdout)
         self.model = build_sam(config.architecture).to(device)
-        self.init = None if init is None else read_initial_weights(self.model, init)
+        self.init = None if init is None else run_files.read_initial_weights(self.model, init)
         self.precision = choose_training_precision(device)
         self.rounds = PromptRounds(self.model, config, device, self._autocast)
         for p in self.model.parameters():
@@ -226,8 +227,7 @@ class Trainer:
 
     def _set_learning_rate(self, phase: Phase, step: int) -> None:
         warm = min(1.0, (step + 1) / self.config.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * step / phase.steps))
-        factor = warm * (0.02 + 0.98 * cosine)
+        factor = warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / phase.steps)))  # a cosine
         for group in self.optimizer.param_groups:
             group["lr"] = factor * (phase.encoder_lr if group["role"] == "encoder" else phase.decoder_lr)
 
@@ -297,16 +297,16 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
         }
-        write_state(state, self.out / "last.pt")
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1)} | losses) + "\n")
+        run_files.write_state(state, self.out / "last.pt")
+        log = {"step": self.step, "seconds": round(self.seconds, 1)} | losses
+        run_files.append_line(log, self.out / "log.jsonl")
 
     def load(self) -> None:
         """Go on from ``last.pt`` if there is one."""
         path = self.out / "last.pt"
         if not path.exists():
             return
-        with explain_damage(path):
+        with run_files.explain_damage(path):
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.averaged.load_state_dict(state["averaged"])
@@ -328,7 +328,7 @@ class Trainer:
             "images": len(self.images),
             "held_out": [image.name for image in self.held_out],
             "torch": torch.__version__,
-            "curve": read_curve(self.out / "log.jsonl"),
+            "curve": run_files.read_curve(self.out / "log.jsonl"),
         }
         path = self.out / f"{self.name}.safetensors"
         write_checkpoint(self.averaged, path, name=self.name, record=record, half=True)

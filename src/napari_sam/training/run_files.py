@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_sam.modeling import Sam
 
-__all__ = ["explain_damage", "read_curve", "read_initial_weights", "write_state"]
+__all__ = ["append_line", "explain_damage", "read_curve", "read_initial_weights", "write_state"]
 
 
 def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
@@ -64,6 +64,12 @@ def explain_damage(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"Cannot resume from {path}: {reason}; start anew in another folder."
         ) from error
+
+
+def append_line(line: dict[str, Any], path: Path) -> None:
+    """Add a line of JSON to a log."""
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
