@@ -1,4 +1,4 @@
-"""What each part of the training recipe brings: short runs, each without one part.
+"""What each part of the training recipe brings: short runs, each without one part, and one with more of it.
 
     python benchmarks/ablations.py --data DIR --out RUNS [--only NAME ...] [--scale 1] [--every 3]
 
