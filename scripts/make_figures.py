@@ -6,7 +6,8 @@ writes docs/images/samples.png: each sample with the outlines of the automatic s
 of single clicks (right, the click as a cross); docs/images/synthetic.png: one row for each style of
 synthetic images, as they are and with the outlines of single clicks (yellow) and of the truth (blue); no
 training run sees these; docs/images/failures.png: single clicks that went wrong on such images; and
-docs/images/training.png: the losses that the checkpoint's record holds (needs matplotlib).
+docs/images/training.png: the losses that the checkpoint's record holds, a line where a run goes on from
+another (needs matplotlib).
 docs/images/window.png is made by ``scripts/demo.py --screenshot docs/images/window.png``.
 """
 
@@ -119,15 +120,25 @@ def draw_failures(predictor: ns.CachedPredictor, images: int = 4, shown: int = 1
 
 
 def plot_curve(model: ns.LoadedModel, path: Path) -> None:
-    """Losses, and the IoU of the first and the last prompt, over the steps."""
+    """Losses, and the IoU of the first and the last prompt, over the steps of this run and those before."""
     import matplotlib.pyplot as plt
 
-    curve = model.record.get("curve", [])
+    runs, record = [], model.record
+    while record:
+        runs.append(record.get("curve", []))
+        record = record.get("init_record", {})
+    curve: list[dict[str, Any]] = []
+    starts = []
+    for run in reversed(runs):
+        starts.append(curve[-1]["step"] if curve else 0)
+        curve += [line | {"step": line["step"] + starts[-1]} for line in run]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
     for axes, keys in ((left, ("dense", "prompts")), (right, ("iou1", "iou_last"))):
         for key in keys:
             points = [(line["step"], line[key]) for line in curve if key in line]
             axes.plot(*zip(*points, strict=True), label=key)
+        for start in starts[1:]:
+            axes.axvline(start, color="0.85", linewidth=1, zorder=0)
         axes.set_xlabel("step")
         axes.legend(frameon=False)
     left.set_title("loss", loc="left")

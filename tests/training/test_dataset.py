@@ -200,6 +200,21 @@ def test_a_part_of_the_augmentation_can_be_left_out(option: str) -> None:
     assert np.abs(np.array(look(CONFIG)) - 1).max() > 0.2
 
 
+def test_plain_crops_keep_their_intensities() -> None:
+    """A square of 0.6: drawn crops and varied ones have other maxima."""
+    labels = np.zeros((64, 64), np.int32)
+    labels[16:48, 16:48] = 1
+    image = LabelledImage("square", "", np.repeat(0.6 * labels[..., None], 3, 2).astype(np.float16), labels)
+    config = replace(CONFIG, synthetic=0.5)
+
+    def count_kept(plain: float) -> int:
+        items = [CropDataset([image], config, 40, seed=0, plain=plain)[i] for i in range(40)]
+        return sum(abs(float(item["pixels"].max()) - 0.6) < 1e-3 for item in items)
+
+    assert count_kept(1) == 40
+    assert count_kept(0) < 10 < count_kept(0.5) < 35
+
+
 def test_groups_are_balanced() -> None:
     """16 of one kind and 4 of another: by the square root, 2 to 1; within a group larger images more."""
     images = [labelled(f"a{i}", "a") for i in range(16)] + [labelled(f"b{i}", "b") for i in range(3)]

@@ -28,6 +28,10 @@ class Phase:
         Crops per process and step.
     scores_only : bool
         Whether nothing is trained but the predicted IoU, for the averaged weights as they are.
+    plain : float
+        Share of crops, 0 to 1, that are cut from images and keep their intensities, whatever the recipe says
+        of the others. Varied intensities teach what else a microscope might have made of the object; plain
+        ones, at the end, where exactly its outline is drawn.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Phase:
     decoder_lr: float = 0.0
     images: int = 6
     scores_only: bool = False
+    plain: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class TrainConfig:
         For ``modeling.build_sam``.
     phases : tuple of Phase
         Dense first, prompts on the good encoder second, both together third: with a cold encoder
-        the prompt branch collapses to empty masks. Last the predicted IoU of masks that change no more.
+        the prompt branch collapses to empty masks. Then mostly images as they are, and last the predicted
+        IoU of masks that change no more.
     crop : int
         Side of the training crops in pixels.
     objects : int
@@ -101,8 +107,9 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
         (
             Phase("dense", 1500, dense=True, prompts=False, encoder_lr=1.5e-3),
             Phase("prompts", 20, dense=False, prompts=True, decoder_lr=6e-4),
-            Phase("joint", 1150, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
-            Phase("scores", 300, dense=False, prompts=True, decoder_lr=1e-3, scores_only=True),
+            Phase("joint", 1800, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
+            Phase("plain", 600, dense=True, prompts=True, encoder_lr=5e-4, decoder_lr=5e-4, plain=0.8),
+            Phase("scores", 300, dense=False, prompts=True, decoder_lr=1e-3, scores_only=True, plain=0.8),
         ),
         objects=5,
         synthetic=0.15,

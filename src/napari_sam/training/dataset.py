@@ -129,14 +129,24 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     """An endless sequence of augmented crops: item ``i`` depends on the seed and ``i`` alone.
 
     So a run that was interrupted goes on with just the crops that it would have seen. A share
-    ``synthetic`` of them is drawn (``training.synthetic``) instead of cut from an image.
+    ``synthetic`` of them is drawn (``training.synthetic``) instead of cut from an image. A share ``plain``
+    of all is neither drawn nor varied in its intensities.
     """
 
-    def __init__(self, images: list[LabelledImage], config: TrainConfig, length: int, seed: int) -> None:
+    def __init__(
+        self,
+        images: list[LabelledImage],
+        config: TrainConfig,
+        length: int,
+        seed: int,
+        *,
+        plain: float = 0.0,
+    ) -> None:
         self.images = images
         self.config = config
         self.length = length
         self.seed = seed
+        self.plain = plain
         self.probabilities = _balance(images, config.crop, config.group_power)
 
     def __len__(self) -> int:
@@ -144,13 +154,14 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        share = self.config.synthetic
+        plain = bool(self.plain) and rng.random() < self.plain
+        share = 0.0 if plain else self.config.synthetic
         synthetic = bool(share) and rng.random() < share
         if synthetic:
             pixels, labels = make_synthetic_image(rng, self.config.crop)
         else:
             pixels, labels = self._cut_crop(rng)
-        if self.config.recolour:
+        if self.config.recolour and not plain:
             pixels = augment_intensity(pixels, rng)
         targets, weight = make_instance_targets(labels)
         if synthetic:

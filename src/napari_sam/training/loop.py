@@ -220,7 +220,7 @@ class Trainer:
     def _make_loader(self, phase: Phase, start: int) -> DataLoader[dict[str, Tensor]]:
         seed = self.seed * 1000 + self.rank
         length = phase.steps * phase.images
-        dataset = CropDataset(self.images, self.config, length, seed + start)
+        dataset = CropDataset(self.images, self.config, length, seed + start, plain=phase.plain)
         remaining = range((self.step - start) * phase.images, length)
         workers = 0 if self.device.type == "cpu" else min(8, (os.cpu_count() or 2) - 1)
         return DataLoader(dataset, phase.images, sampler=remaining, num_workers=workers, drop_last=True)
