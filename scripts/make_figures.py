@@ -125,20 +125,18 @@ def plot_curve(model: ns.LoadedModel, path: Path) -> None:
 
     runs, record = [], model.record
     while record:
-        runs.append(record.get("curve", []))
+        if record.get("curve"):
+            runs.append(record["curve"])
         record = record.get("init_record", {})
-    curve: list[dict[str, Any]] = []
-    starts = []
-    for run in reversed(runs):
-        starts.append(curve[-1]["step"] if curve else 0)
-        curve += [line | {"step": line["step"] + starts[-1]} for line in run]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
     for axes, keys in ((left, ("dense", "prompts")), (right, ("iou1", "iou_last"))):
-        for key in keys:
-            points = [(line["step"], line[key]) for line in curve if key in line]
-            axes.plot(*zip(*points, strict=True), label=key)
-        for start in starts[1:]:
-            axes.axvline(start, color="0.85", linewidth=1, zorder=0)
+        for colour, key in zip(("C0", "C1"), keys, strict=True):
+            start = 0
+            for run in reversed(runs):
+                points = [(start + line["step"], line[key]) for line in run if key in line]
+                axes.plot(*zip(*points, strict=True), color=colour, label=key if not start else None)
+                start += run[-1]["step"]
+                axes.axvline(start, color="0.85", linewidth=1, zorder=0)
         axes.set_xlabel("step")
         axes.legend(frameon=False)
     left.set_title("loss", loc="left")
