@@ -24,6 +24,7 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.scale_search import CLEAR, ROOM, Look, choose_rescale, find_crowd, measure_look
 from napari_sam.inference.segment_image import segment_image
 from napari_sam.inference.transforms import measure_normalization
+from napari_sam.training.synthetic import make_synthetic_image
 from napari_sam.types import Prompts
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def draw_disks(side: int, diameter: float) -> NDArray[np.uint8]:
     return np.clip(30 + 170 * soft + noise, 0, 255).astype(np.uint8)
 
 
-def encode(model: LoadedModel, image: NDArray[np.uint8], adapt: bool) -> ImageEmbedding:
+def encode(model: LoadedModel, image: NDArray[Any], adapt: bool) -> ImageEmbedding:
     predictor = Predictor(model)
-    height, width = image.shape
+    height, width = image.shape[:2]
     frame = predictor.make_frame((0, 0, height, width))
     return predictor.encode(image, measure_normalization(image), frame, (height, width), adapt=adapt)
 
@@ -197,6 +198,12 @@ def test_a_large_object_alone_in_a_large_image_is_seen_from_far_away(nuclei: Loa
     embedding = encode(nuclei, image, adapt=True)
     assert embedding.frame.scale <= 0.25
     assert measure_look(embedding).count == 1
+
+
+def test_a_crowd_of_cells_is_not_taken_for_a_few_large_ones(nuclei: LoadedModel) -> None:
+    """From farther away four patches of an epithelium of small cells look a little clearer."""
+    image, _ = make_synthetic_image(np.random.default_rng((2, 987654321)), 256, "membranes")
+    assert encode(nuclei, image, adapt=True).frame.scale >= 1
 
 
 def test_one_object_has_to_be_clear_to_decide() -> None:

@@ -32,6 +32,8 @@ HAZY: Final = 0.6
 """Where a look from nearer is less clear, one from farther away may tell more ..."""
 USELESS: Final = 0.45
 """... and if it is even less clear, nothing is learned from it: it shows the texture of large objects."""
+TELLING: Final = 1.5
+"""A hazy look from farther away has to be this many times as clear as the clearest before."""
 FULL: Final = 0.9
 """Share of a frame from which on foreground is none: a texture, or objects far too small, run into one."""
 ROOM: Final = 1.5
@@ -141,15 +143,14 @@ def search_scale(
             same, nearer = measure_look(first, part), measure_look(encode(part, 2 * scale))
         if nearer.count >= FEWEST and nearer.clarity > USELESS and nearer.beats(same):
             look = Look(nearer.count, nearer.diameter / 2, nearer.clarity)
-        elif nearer.clarity < HAZY or same.beats(nearer):  # from nearer, large objects fall to pieces
+        elif nearer.count < FEWEST or nearer.clarity < HAZY or same.beats(nearer):
+            # From nearer, large objects fall to pieces.
             tried = scale / 2
             while max(first.frame.inner) * tried >= scale * LEAST:
                 farther = encode(crop, tried)
                 seen = measure_look(farther)
-                if seen.beats(look):
+                if seen.beats(look) and (seen.clarity > HAZY or seen.clarity > TELLING * look.clarity):
                     best, look = farther, seen
-                elif look.clarity > HAZY:
-                    break
                 tried /= 2
     factor = choose_rescale(look, ROOM * image_size / max(best.frame.inner))
     return best if factor == 1 else encode(crop, best.frame.scale * factor)
