@@ -11,8 +11,8 @@ from napari_sam.inference.engines import TorchEngine
 from napari_sam.inference.engines.engine import choose_precision, fold_encoder
 from napari_sam.inference.engines.folding import fold_norms
 from napari_sam.inference.predictor import Predictor
-from napari_sam.modeling import SamConfig, TinyViTConfig, build_sam
-from napari_sam.modeling.image_encoder import multiplies_bfloat16
+from napari_sam.modeling import SamConfig, TinyViTConfig, build_sam, image_encoder
+from napari_sam.modeling.image_encoder import has_amx, multiplies_bfloat16
 from napari_sam.modeling.unetr_decoder import UnetrDecoder
 from napari_sam.types import Prompts
 
@@ -111,6 +111,7 @@ def test_what_the_processor_multiplies(
     capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(image_encoder, "has_amx", has_amx.__wrapped__)  # nothing is kept for other tests
     assert multiplies_bfloat16.__wrapped__() is expected
 
 
