@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -75,6 +77,32 @@ def test_folding_leaves_the_model_as_it_is() -> None:
     after = model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_a_model_is_folded_once_until_its_weights_change() -> None:
+    model = build_sam("conv_test").eval()
+    shake(model)
+    frames = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    folded = fold_encoder(model)
+    assert fold_encoder(model) is folded
+    with torch.no_grad():
+        for norm in (part for part in model.modules() if isinstance(part, nn.BatchNorm2d)):
+            norm.running_mean.add_(0.5)
+        expected = model.encode(frames).embedding
+        anew = fold_encoder(model)
+        assert anew is not folded
+        torch.testing.assert_close(anew.encode(frames).embedding, expected, atol=1e-4, rtol=0)
+        assert (folded.encode(frames).embedding - expected).abs().max() > 1e-3
+
+
+def test_a_folded_model_keeps_nothing_alive() -> None:
+    model = build_sam("conv_test").eval()
+    gone = weakref.ref(model)
+    engine = TorchEngine(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    assert engine.encode(torch.zeros(1, 3, 64, 64)).embedding.isfinite().all()
 
 
 def test_nothing_to_fold_is_not_copied() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Protocol
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -89,8 +92,30 @@ def choose_precision(device: torch.device, convolutional: bool) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
+_folded: Final[WeakKeyDictionary[Sam, tuple[object, Sam]]] = WeakKeyDictionary()
+_folding: Final = threading.Lock()
+
+
 def fold_encoder(module: Sam) -> Sam:
-    """A model that shares everything with ``module`` but the norms that encoding goes through, folded."""
+    """A model that shares everything with ``module`` but the norms that encoding goes through, folded.
+
+    It is made once for all who ask, and anew when weights have changed or have moved.
+    """
+    state = _describe_weights(module)
+    with _folding:
+        found = _folded.get(module)
+        if found is None or found[0] != state:
+            _folded[module] = found = state, _fold(module)
+        return found[1]
+
+
+def _describe_weights(module: Sam) -> tuple[tuple[int, int], ...]:
+    """Where each weight lies in memory, and how often it was changed there."""
+    weights = itertools.chain(module.parameters(), module.buffers())
+    return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
+
+
+def _fold(module: Sam) -> Sam:
     folded = copy.copy(module)
     folded._modules = dict(module._modules)
     parts = ["image_encoder"]
