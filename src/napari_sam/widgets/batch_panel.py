@@ -11,23 +11,21 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, 
 
 from napari_sam.errors import SamError
 from napari_sam.session.jobs import LONG, Job
-from napari_sam.types import Progress
 from napari_sam.viewer.batch_results import add_result
 from napari_sam.widgets.batch_form import SEPARATOR, BatchForm
 from napari_sam.widgets.batch_table import BatchTable, Row
+from napari_sam.widgets.batch_work import describe_report, fold_sources, iter_earlier, iter_result, iter_run
 from napari_sam.widgets.column import Column
 from napari_sam.widgets.job_runner import QtJobRunner
 from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from napari_sam.stacks.batch import BatchReport
     from napari_sam.stacks.batch_control import BatchControl
-    from napari_sam.stacks.batch_plan import BatchPlan, PlannedUnit
+    from napari_sam.stacks.batch_plan import BatchPlan
     from napari_sam.stacks.batch_results import EarlierBatch
-    from napari_sam.stacks.manifest import UnitEntry
-    from napari_sam.stacks.work_units import Unit, UnitStep
+    from napari_sam.stacks.work_units import UnitStep
+    from napari_sam.types import Progress
 
 __all__ = ["BatchWidget"]
 
@@ -128,7 +126,7 @@ class BatchWidget(QWidget):
         self._plan = None
         self._folder = Path(self.output).expanduser()
         steps = partial(
-            _run,
+            iter_run,
             job,
             [str(Path(text).expanduser()) for text in self.inputs],
             self._folder,
@@ -174,7 +172,7 @@ class BatchWidget(QWidget):
         self._runner.submit(
             Job(
                 f"Open {chosen.unit.name}",
-                partial(_read_result, chosen.unit, self._folder),
+                partial(iter_result, chosen.unit, self._folder),
                 _OPEN,
                 on_done=self._on_result_read,
                 on_failed=self._status.say,
@@ -258,7 +256,7 @@ class BatchWidget(QWidget):
         self._runner.submit(
             Job(
                 "Look at the folder",
-                partial(_read_earlier, Path(text).expanduser()),
+                partial(iter_earlier, Path(text).expanduser()),
                 _LOOK,
                 on_done=self._on_folder_read,
                 on_failed=self._status.say,
@@ -276,8 +274,8 @@ class BatchWidget(QWidget):
             return
         self.form.show_job(earlier.job)
         if not self.inputs:
-            self.inputs = _fold(earlier.sources)
-        self.table.set_rows(_row_of_entry(entry) for entry in earlier.units.values())
+            self.inputs = fold_sources(earlier.sources)
+        self.table.set_rows(Row.from_entry(entry) for entry in earlier.units.values())
         done = sum(entry.status == "done" for entry in earlier.units.values())
         failed = len(earlier.units) - done
         self._status.say(
@@ -311,7 +309,7 @@ class BatchWidget(QWidget):
     def _show_plan(self, plan: BatchPlan) -> None:
         self._plan = plan
         self._before = len(plan.units) - len(plan.to_do) - len(plan.failed_before)
-        self.table.set_rows(_row_of_plan(planned) for planned in plan.units)
+        self.table.set_rows(Row.from_plan(planned) for planned in plan.units)
 
     def _show_step(self, step: UnitStep) -> None:
         text = step.message or "begun"
@@ -320,19 +318,7 @@ class BatchWidget(QWidget):
         self.table.show_step(step.unit, step.status, text, follow=step.status == "running")
 
     def _on_run_done(self, report: BatchReport) -> None:
-        done = report.done + report.before
-        failed = report.failed + report.failed_before
-        text = f"{done} of {done + failed + report.left} done"
-        text += f", {failed} failed (see 'Try again' under More settings)" if failed else ""
-        if report.stopped:
-            text = f"{text}. {report.stopped}"
-        elif report.left:
-            text += f", {report.left} left. Resume goes on."
-        else:
-            text += (
-                f". {report.objects} new objects in {report.seconds:.0f} s; double-click an image for them."
-            )
-        self._end(text)
+        self._end(describe_report(report))
 
     def _on_run_failed(self, message: str) -> None:
         self._end(message)
@@ -357,42 +343,3 @@ class BatchWidget(QWidget):
 def _close(runner: QtJobRunner, *_: Any) -> None:
     """End the worker; can run when the widget's Qt part is gone already."""
     runner.close()
-
-
-def _run(*arguments: Any, **options: Any) -> Generator[Progress, None, BatchReport]:
-    from napari_sam.stacks.batch import run_batch  # in the worker: it takes a while the first time
-
-    return (yield from run_batch(*arguments, **options))
-
-
-def _read_earlier(folder: Path) -> Generator[Progress, None, tuple[Path, EarlierBatch | None]]:
-    from napari_sam.stacks.batch_results import read_earlier
-
-    yield Progress(0, 1, "reading the manifest")
-    return folder, read_earlier(folder)
-
-
-def _read_result(unit: Unit, folder: Path) -> Generator[Progress, None, tuple[Any, Any]]:
-    from napari_sam.stacks.batch_results import read_result
-
-    yield Progress(0, 1, f"reading {unit.name}")
-    return read_result(unit, folder)
-
-
-def _fold(sources: tuple[str, ...]) -> list[str]:
-    """The folder that all images are in, or the images."""
-    folders = {str(Path(source).parent) for source in sources}
-    inside = any(part.lower().endswith(".zarr") for folder in folders for part in Path(folder).parts)
-    return sorted(folders) if len(folders) < len(sources) and not inside else list(sources)
-
-
-def _row_of_entry(entry: UnitEntry) -> Row:
-    if entry.result is None:
-        return Row(entry.unit, "failed", entry.error)
-    return Row(entry.unit, "done", f"{entry.result.objects} objects")
-
-
-def _row_of_plan(planned: PlannedUnit) -> Row:
-    if planned.to_do:
-        return Row(planned.unit, "waiting", "waiting" if planned.why == "new" else planned.why)
-    return Row(planned.unit) if planned.entry is None else _row_of_entry(planned.entry)

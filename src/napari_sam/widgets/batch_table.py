@@ -10,6 +10,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_sam.stacks.batch_plan import PlannedUnit
+    from napari_sam.stacks.manifest import UnitEntry
     from napari_sam.stacks.work_units import Unit
 
 __all__ = ["BatchTable", "Row"]
@@ -33,6 +35,20 @@ class Row:
 
     def __init__(self, unit: Unit, status: str = "waiting", text: str = "waiting") -> None:
         self.unit, self.status, self.text = unit, status, text
+
+    @classmethod
+    def from_entry(cls, entry: UnitEntry) -> Row:
+        """What a manifest says of an image."""
+        if entry.result is None:
+            return cls(entry.unit, "failed", entry.error)
+        return cls(entry.unit, "done", f"{entry.result.objects} objects")
+
+    @classmethod
+    def from_plan(cls, planned: PlannedUnit) -> Row:
+        """What a batch is going to do with an image."""
+        if planned.to_do:
+            return cls(planned.unit, "waiting", "waiting" if planned.why == "new" else planned.why)
+        return cls(planned.unit) if planned.entry is None else cls.from_entry(planned.entry)
 
     @property
     def shown(self) -> str:
