@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import FilterParams, explain_nothing, filter_candidates
-from napari_sam.inference.object_table import SCORES, measure_objects
-from napari_sam.session.auto_records import make_auto_records
-from napari_sam.session.auto_requests import AutoRequest, AutoState, Fill, ObjectsSink, Shown, Written
+from napari_sam.session.auto_fill import AutoFill
+from napari_sam.session.auto_records import make_auto_records, measure_shown
+from napari_sam.session.auto_requests import AutoRequest, AutoState, ObjectsSink, Shown, Written
 from napari_sam.session.candidate_cache import CandidateCache
 from napari_sam.session.jobs import CLICK, Job, JobRunner
 from napari_sam.session.provenance import now
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from napari_sam.session.provenance import Maker, ObjectRecord
     from napari_sam.session.requests import Engine
 
-__all__ = ["AutoFill", "AutoObjects"]
+__all__ = ["AutoObjects"]
 
 NAMES = frozenset(f.name for f in fields(FilterParams))
 NOTHING_YET = "The thresholds change the result live, once there is one."
@@ -105,12 +104,7 @@ class AutoObjects:
         shown = self._shown
         if shown is None:
             return AutoState(self._note, False, self.params, self._default)
-        candidates = shown.candidates
-        kept = np.zeros(len(candidates), bool)
-        kept[shown.kept] = True
-        known = frozenset(name for name in SCORES if np.isfinite(getattr(candidates, name)).any())
-        note = self._note or f"{len(shown.kept)} of {len(candidates)} objects"
-        return AutoState(note, True, self.params, self._default, candidates.areas, kept, known)
+        return AutoState.of(shown, self._note, self.params, self._default)
 
     @property
     def _default(self) -> FilterParams:
@@ -254,11 +248,7 @@ class AutoObjects:
         self, shown: Shown, written: Written, params: FilterParams
     ) -> Generator[Progress, None, tuple[dict[str, Any], dict[int, tuple[ObjectRecord, ...]]]]:
         yield Progress(0, 1, "Measuring objects")
-        columns = measure_objects(written.labels, self._pool.pixels(shown.request.plane))
-        order = np.argsort(written.ids)
-        candidates = written.indices[order]
-        for name in SCORES:
-            columns[name] = getattr(shown.candidates, name)[candidates]
+        columns = measure_shown(shown, written, self._pool.pixels(shown.request.plane))
         areas = dict(zip(columns["index"].tolist(), columns["area"].tolist(), strict=True))
         maker, created = self._makers.get(shown.request, (None, now()))
         return columns, make_auto_records(shown, written, params, areas, maker, created)
@@ -346,61 +336,20 @@ class AutoObjects:
             if self._fill is not None:
                 self._fill.records = written.layer, records
 
-    def _resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
+    # ------------------------------------------------------------- steps of the history
+    def held_by(self, fill: AutoFill) -> tuple[Shown, Written] | None:
+        """What is shown of a step of the history, where that is the present result."""
+        shown, written = self._shown, self._written
+        return (shown, written) if self._fill is fill and shown is not None and written is not None else None
+
+    def let_go(self, reason: str) -> None:
+        """The present result was taken back: its thresholds have no effect until it is there again."""
+        self._record(None, {})
+        self.release(reason)
+
+    def resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
         """A result that was taken back is there again."""
         if self._latest is fill and self._shown is None and not self.is_running:
             self._fill, self._shown, self._written = fill, shown, written
             self._key = (shown.request.model.name, shown.request.method)
             self._filter(settle=True)
-
-
-class AutoFill:
-    """An automatic result as a step of the history.
-
-    Parameters
-    ----------
-    owner : AutoObjects
-        Whose result it is.
-    fill : Fill
-        What takes it back.
-    """
-
-    def __init__(self, owner: AutoObjects, fill: Fill) -> None:
-        self.fill = fill
-        self.records: tuple[Hashable, dict[int, tuple[ObjectRecord, ...]]] = (None, {})
-        self._owner = owner
-        self._held: tuple[Shown, Written] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what the fill needs to be taken back."""
-        return int(getattr(self.fill, "nbytes", 0)) + 1000 * len(self.records[1])
-
-    def undo(self) -> str:
-        """Take the objects back; the thresholds then have no effect."""
-        owner = self._owner
-        shown, written = owner._shown, owner._written
-        mine = owner._fill is self and shown is not None and written is not None
-        said = self.fill.undo()
-        self._held = (shown, written) if mine and shown is not None and written is not None else None
-        if mine:
-            owner._record(None, {})
-            owner.release(said)
-        else:
-            self._tell(there=False)
-        return said
-
-    def redo(self) -> str:
-        """Write them again."""
-        said = self.fill.redo()
-        if self._held is not None:
-            self._owner._resume(self, *self._held)
-        else:
-            self._tell(there=True)
-        return said
-
-    def _tell(self, there: bool) -> None:
-        """The records come and go with the objects."""
-        layer, records = self.records
-        if layer is not None and records:
-            self._owner.recorded.emit(layer, {label: records[label] if there else () for label in records})

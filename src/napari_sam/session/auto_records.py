@@ -7,15 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.inference.object_table import SCORES, measure_objects
 from napari_sam.session.provenance import Maker, ObjectRecord, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from napari_sam.inference.filter_params import FilterParams
     from napari_sam.session.auto_requests import Shown, Written
 
-__all__ = ["make_auto_records"]
+__all__ = ["make_auto_records", "measure_shown"]
+
+
+def measure_shown(shown: Shown, written: Written, pixels: Any) -> dict[str, NDArray[Any]]:
+    """The table of an automatic result, ascending by id, with the scores of its candidates; for the worker.
+
+    Parameters
+    ----------
+    shown : Shown
+        The candidates.
+    written : Written
+        What became of them.
+    pixels : array-like or None
+        Of the plane, as for ``measure_objects``.
+    """
+    columns = measure_objects(written.labels, pixels)
+    candidates = written.indices[np.argsort(written.ids)]
+    for name in SCORES:
+        columns[name] = getattr(shown.candidates, name)[candidates]
+    return columns
 
 
 def make_auto_records(

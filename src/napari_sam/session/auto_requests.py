@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from napari_sam.inference.object_table import SCORES
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
@@ -178,6 +180,16 @@ class AutoState:
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     kept: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     known: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, shown: Shown, note: str, params: FilterParams, defaults: FilterParams) -> AutoState:
+        """The state of a result that is shown; without a note it says how many objects there are."""
+        candidates = shown.candidates
+        kept = np.zeros(len(candidates), bool)
+        kept[shown.kept] = True
+        known = frozenset(name for name in SCORES if np.isfinite(getattr(candidates, name)).any())
+        note = note or f"{len(shown.kept)} of {len(candidates)} objects"
+        return cls(note, True, params, defaults, candidates.areas, kept, known)
 
     @property
     def count(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.errors import SamError
-from napari_sam.session.auto_objects import AutoFill, AutoObjects
+from napari_sam.session.auto_objects import AutoObjects
 from napari_sam.session.auto_requests import AutoRequest
 from napari_sam.session.engine_tuning import EngineTuning
 from napari_sam.session.history import FillStep, History
@@ -17,6 +17,7 @@ from napari_sam.session.settings import encode_settings_of
 from napari_sam.session.stack_segmenting import Axis, StackRequest, StackSegmenting, find_stack
 
 if TYPE_CHECKING:
+    from napari_sam.session.auto_fill import AutoFill
     from napari_sam.session.auto_requests import RegionChoice
     from napari_sam.session.edits import Edits
     from napari_sam.session.jobs import JobRunner

@@ -1,0 +1,92 @@
+"""An automatic result as a step of the history: its thresholds act on it only while it is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from psygnal import SignalInstance
+
+    from napari_sam.session.auto_requests import Fill, Shown, Written
+    from napari_sam.session.provenance import ObjectRecord
+
+__all__ = ["AutoFill", "FillOwner"]
+
+
+class FillOwner(Protocol):
+    """Whose result it is; ``AutoObjects``.
+
+    Attributes
+    ----------
+    recorded : psygnal.SignalInstance
+        Layer token, records by label, none for those that are gone.
+    """
+
+    recorded: SignalInstance
+
+    def held_by(self, fill: AutoFill) -> tuple[Shown, Written] | None:
+        """What is shown of a step of the history, where that is the present result."""
+        ...
+
+    def let_go(self, reason: str) -> None:
+        """The present result was taken back."""
+        ...
+
+    def resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
+        """A result that was taken back is there again."""
+        ...
+
+
+class AutoFill:
+    """An automatic result as a step of the history.
+
+    Parameters
+    ----------
+    owner : FillOwner
+    fill : Fill
+        What takes it back.
+
+    Attributes
+    ----------
+    records : tuple
+        The layer's token, and what is known of its objects by label.
+    """
+
+    def __init__(self, owner: FillOwner, fill: Fill) -> None:
+        self.fill = fill
+        self.records: tuple[Hashable, dict[int, tuple[ObjectRecord, ...]]] = (None, {})
+        self._owner = owner
+        self._held: tuple[Shown, Written] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the fill needs to be taken back."""
+        return int(getattr(self.fill, "nbytes", 0)) + 1000 * len(self.records[1])
+
+    def undo(self) -> str:
+        """Take the objects back; the thresholds then have no effect."""
+        held = self._owner.held_by(self)
+        said = self.fill.undo()
+        self._held = held
+        if held is None:
+            self._tell(there=False)
+        else:
+            self._owner.let_go(said)
+        return said
+
+    def redo(self) -> str:
+        """Write them again."""
+        said = self.fill.redo()
+        if self._held is not None:
+            self._owner.resume(self, *self._held)
+        else:
+            self._tell(there=True)
+        return said
+
+    def _tell(self, there: bool) -> None:
+        """The records come and go with the objects."""
+        layer, records = self.records
+        if layer is not None and records:
+            self._owner.recorded.emit(layer, {label: records[label] if there else () for label in records})
