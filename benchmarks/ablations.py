@@ -55,6 +55,7 @@ def list_dense_runs() -> dict[str, TrainConfig]:
         NATIVE: replace(base, rescale=False),
         "intensities not varied": replace(base, recolour=False),
         "no synthetic images": replace(base, synthetic=0.0),
+        "nothing crowded": replace(base, crowded=0.0),
         "weights not averaged": replace(base, ema=0.0),
         "half as long": replace(base, phases=(replace(DENSE, steps=DENSE.steps // 2),)),
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import torch
 from skimage.io import imsave
 
 from napari_sam.errors import SamError
+from napari_sam.inference.object_scale import measure_rescale
 from napari_sam.training.config import CONFIGS, TrainConfig
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.instance_targets import CONTACT_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,6 +216,40 @@ def test_plain_crops_keep_their_intensities() -> None:
 
     assert count_kept(1) == 40
     assert count_kept(0) < 10 < count_kept(0.5) < 35
+
+
+def test_crops_can_be_crowded() -> None:
+    """Of nine lone squares no two touch; in crowded crops some do."""
+    labels = np.zeros((96, 96), np.int32)
+    for i in range(9):
+        row, col = 8 + 32 * (i // 3), 8 + 32 * (i % 3)
+        labels[row : row + 12, col : col + 12] = i + 1
+    pixels = np.repeat((0.1 + 0.5 * (labels > 0))[..., None], 3, 2).astype(np.float16)
+    image = LabelledImage("squares", "", pixels, labels)
+
+    def count_touching(crowded: float) -> int:
+        config = replace(CONFIG, crop=96, recolour=False, synthetic=0, rescale=False, crowded=crowded)
+        items = [CropDataset([image], config, 20, seed=0)[i] for i in range(20)]
+        return sum(bool((item["weight"] == CONTACT_WEIGHT).any()) for item in items)
+
+    assert count_touching(0) == 0
+    assert 0 < count_touching(0.5) < count_touching(1)
+
+
+def test_crops_in_use_have_the_scale_of_use() -> None:
+    """Squares of 12 pixels are shown enlarged, by two and never by anything else."""
+    labels = np.zeros((64, 64), np.int32)
+    labels[26:38, 26:38] = 1
+    image = LabelledImage("square", "", np.zeros((64, 64, 3), np.float16), labels)
+    config = replace(CONFIG, crop=192)
+
+    def measure_sides(in_use: bool) -> list[float]:
+        items = [CropDataset([image], config, 30, seed=0, in_use=in_use)[i] for i in range(30)]
+        return [float(torch.bincount(item["labels"].ravel())[1:].max()) ** 0.5 / 12 for item in items]
+
+    factor = measure_rescale(2 * (144 / math.pi) ** 0.5)
+    assert np.abs(np.array(measure_sides(True)) / factor - 1).max() < 0.06
+    assert np.abs(np.array(measure_sides(False)) / factor - 1).max() > 0.3
 
 
 def test_groups_are_balanced() -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from skimage.draw import disk
 from torch.nn.functional import avg_pool2d
 
 from napari_sam.modeling.prompt_encoder import BACKGROUND, BOX_FIRST, BOX_SECOND, FOREGROUND, MASK_LOGIT, PAD
@@ -73,6 +74,27 @@ def test_first_prompts_are_on_their_objects(planes: NDArray[np.int32]) -> None:
                 assert plane[tuple(points[0].astype(int))] == number
     assert min(seen.values()) > 5
     assert seen["point"] > seen["box"] > seen["rough"]
+
+
+def test_clicks_fall_where_they_are_wanted() -> None:
+    """In a disc of radius 30: all near the middle, or two in three farther than half a radius from it."""
+    plane = np.zeros((1, 128, 128), np.int32)
+    plane[0][disk((64, 64), 30)] = 1
+
+    def measure_far(middle: float) -> float:
+        far = []
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            batch = sample_first_prompts(plane, 1, WINDOW, STRIDE, rng, middle=middle)
+            assert batch is not None
+            if batch.object_id[0] and batch.labels[0].tolist() == [FOREGROUND, PAD]:
+                point = batch.coords[0, 0].numpy()[::-1] + batch.origin[0].numpy() * STRIDE
+                far.append(np.hypot(*(point - 64)) > 15)
+        assert len(far) > 80
+        return float(np.mean(far))
+
+    assert measure_far(1) < 0.15
+    assert 0.6 < measure_far(0) < 0.9
 
 
 def test_windows_lie_in_the_embedding_and_hold_the_clicks(planes: NDArray[np.int32]) -> None:

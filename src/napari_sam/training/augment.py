@@ -23,6 +23,7 @@ def augment_geometry(
     rng: np.random.Generator,
     *,
     rescale: bool = True,
+    in_use: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Cut a randomly placed, scaled, rotated and flipped crop; beyond the image it is mirrored.
 
@@ -35,6 +36,8 @@ def augment_geometry(
     rng : numpy Generator
     rescale : bool
         False for crops at the image's own scale.
+    in_use : bool
+        True for just the scale at which the model would be shown the image.
 
     Returns
     -------
@@ -43,7 +46,7 @@ def augment_geometry(
         Relabelled, since a mirrored object is another object.
     """
     height, width = labels.shape
-    scale = _draw_scale(labels, rng) if rescale else 1.0
+    scale = _draw_scale(labels, rng, in_use) if rescale else 1.0
     angle = rng.integers(4) * np.pi / 2 + (rng.uniform(-0.6, 0.6) if rng.random() < 0.3 else 0.0)
     stretch = float(np.exp(rng.normal(0, 0.1))) if rng.random() < 0.3 else 1.0
     flip = rng.choice([-1.0, 1.0])
@@ -64,18 +67,20 @@ def augment_geometry(
     return image[0].permute(1, 2, 0).numpy(), components.astype(np.int32)
 
 
-def _draw_scale(labels: NDArray[np.int32], rng: np.random.Generator) -> float:
+def _draw_scale(labels: NDArray[np.int32], rng: np.random.Generator, in_use: bool) -> float:
     """Frame pixels per image pixel: mostly as in use, or about it, else so that objects get any size.
 
     In use, small objects are enlarged and large ones shrunk (``inference.scale_search``), after a first look
     at them as they are.
     """
-    choice = rng.random()
-    if choice < 0.15:
-        return 1.0
     areas = np.bincount(labels.ravel())[1:]
     areas = areas[areas > 0]
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if len(areas) else WANTED
+    if in_use:
+        return measure_rescale(diameter)
+    choice = rng.random()
+    if choice < 0.15:
+        return 1.0
     if choice < 0.75:
         about = 1.0 if choice < 0.5 else float(np.exp(rng.uniform(np.log(0.65), np.log(1.5))))
         return measure_rescale(diameter) * about

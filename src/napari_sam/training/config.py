@@ -32,6 +32,9 @@ class Phase:
         Share of crops, 0 to 1, that are cut from images and keep their intensities, whatever the recipe says
         of the others. Varied intensities teach what else a microscope might have made of the object; plain
         ones, at the end, where exactly its outline is drawn.
+    in_use : bool
+        Whether crops are scaled just as images are when the model is used, and most clicks fall near the
+        middle of their object, as people click: what a predicted IoU turns out to be depends on it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Phase:
     images: int = 6
     scores_only: bool = False
     plain: float = 0.0
+    in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,9 @@ class TrainConfig:
         Share of first prompts that come with the automatic instance under them, where there is one.
     synthetic : float
         Share of crops that are synthetic, 0 to 1.
+    crowded : float
+        Share of the other crops, 0 to 1, in which copies of objects are moved beside others, as in
+        ``crowding.crowd_objects``.
     rescale : bool
         Whether crops are rescaled, and small objects enlarged, as in ``augment.augment_geometry``.
     recolour : bool
@@ -91,6 +98,7 @@ class TrainConfig:
     group_power: float = 0.5
     proposed: float = 0.7
     synthetic: float = 0.0
+    crowded: float = 0.0
     rescale: bool = True
     recolour: bool = True
     holdout: float = 0.1
@@ -108,11 +116,21 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
             Phase("dense", 1500, dense=True, prompts=False, encoder_lr=1.5e-3),
             Phase("prompts", 20, dense=False, prompts=True, decoder_lr=6e-4),
             Phase("joint", 1800, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
-            Phase("plain", 600, dense=True, prompts=True, encoder_lr=5e-4, decoder_lr=5e-4, plain=0.8),
-            Phase("scores", 300, dense=False, prompts=True, decoder_lr=1e-3, scores_only=True, plain=0.8),
+            Phase("plain", 900, dense=True, prompts=True, encoder_lr=5e-4, decoder_lr=5e-4, plain=0.8),
+            Phase(
+                "scores",
+                500,
+                dense=False,
+                prompts=True,
+                decoder_lr=1e-3,
+                scores_only=True,
+                plain=1.0,
+                in_use=True,
+            ),
         ),
         objects=5,
         synthetic=0.15,
+        crowded=0.4,
     ),
     "smoke": TrainConfig(
         "conv_test",

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from napari_sam.errors import SamError
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.training.augment import augment_geometry, augment_intensity
+from napari_sam.training.crowding import crowd_objects
 from napari_sam.training.instance_targets import make_instance_targets
 from napari_sam.training.synthetic import make_synthetic_image
 
@@ -130,7 +131,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
 
     So a run that was interrupted goes on with just the crops that it would have seen. A share
     ``synthetic`` of them is drawn (``training.synthetic``) instead of cut from an image. A share ``plain``
-    of all is neither drawn nor varied in its intensities.
+    of all is neither drawn nor varied in its intensities. With ``in_use`` all are scaled as in use.
     """
 
     def __init__(
@@ -141,12 +142,14 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         seed: int,
         *,
         plain: float = 0.0,
+        in_use: bool = False,
     ) -> None:
         self.images = images
         self.config = config
         self.length = length
         self.seed = seed
         self.plain = plain
+        self.in_use = in_use
         self.probabilities = _balance(images, config.crop, config.group_power)
 
     def __len__(self) -> int:
@@ -161,6 +164,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             pixels, labels = make_synthetic_image(rng, self.config.crop)
         else:
             pixels, labels = self._cut_crop(rng)
+            if self.config.crowded and rng.random() < self.config.crowded:
+                pixels, labels = crowd_objects(pixels, labels, rng)
         if self.config.recolour and not plain:
             pixels = augment_intensity(pixels, rng)
         targets, weight = make_instance_targets(labels)
@@ -177,7 +182,12 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         image = self.images[rng.choice(len(self.images), p=self.probabilities)]
         for _ in range(3):  # a crop without objects teaches little
             pixels, labels = augment_geometry(
-                image.pixels, image.labels, self.config.crop, rng, rescale=self.config.rescale
+                image.pixels,
+                image.labels,
+                self.config.crop,
+                rng,
+                rescale=self.config.rescale,
+                in_use=self.in_use,
             )
             if labels.any():
                 break

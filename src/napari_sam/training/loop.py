@@ -220,7 +220,9 @@ class Trainer:
     def _make_loader(self, phase: Phase, start: int) -> DataLoader[dict[str, Tensor]]:
         seed = self.seed * 1000 + self.rank
         length = phase.steps * phase.images
-        dataset = CropDataset(self.images, self.config, length, seed + start, plain=phase.plain)
+        dataset = CropDataset(
+            self.images, self.config, length, seed + start, plain=phase.plain, in_use=phase.in_use
+        )
         remaining = range((self.step - start) * phase.images, length)
         workers = 0 if self.device.type == "cpu" else min(8, (os.cpu_count() or 2) - 1)
         return DataLoader(dataset, phase.images, sampler=remaining, num_workers=workers, drop_last=True)
@@ -244,7 +246,9 @@ class Trainer:
         if phase.dense and features.maps is not None:
             losses["dense"] = instance_loss(features.maps, batch["targets"], batch["weight"])
         if phase.prompts:
-            losses |= self.rounds.measure_losses(features, batch["labels"], rng, generator, chance)
+            losses |= self.rounds.measure_losses(
+                features, batch["labels"], rng, generator, chance, in_use=phase.in_use
+            )
         total = sum(loss for key, loss in losses.items() if key in ("dense", "prompts"))
         self.optimizer.zero_grad(set_to_none=True)
         if isinstance(total, Tensor):

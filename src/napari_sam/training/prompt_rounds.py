@@ -14,6 +14,8 @@ from napari_sam.modeling.instance_decoder import activate
 from napari_sam.modeling.prompt_encoder import MASK_LOGIT
 from napari_sam.training.losses import prompt_loss
 from napari_sam.training.prompt_sampler import (
+    MIDDLE,
+    MIDDLE_IN_USE,
     PromptBatch,
     draw_corrections,
     make_rough_logits,
@@ -60,6 +62,8 @@ class PromptRounds:
         rng: np.random.Generator,
         generator: torch.Generator,
         chance: np.random.Generator,
+        *,
+        in_use: bool = False,
     ) -> dict[str, Tensor]:
         """Prompt, predict and correct some objects of each crop.
 
@@ -70,6 +74,8 @@ class PromptRounds:
         labels : (B, H, W) int
         rng, generator, chance : random generators
             Of objects and their prompts; of rough masks and corrections; of which instances are proposed.
+        in_use : bool
+            Whether most clicks fall near the middle of their object.
 
         Returns
         -------
@@ -83,7 +89,8 @@ class PromptRounds:
         if rng.random() < 0.15:  # the window grows with the object, so larger ones must work as well
             window = min(2 * window, tokens)
         objects = max(2, self.config.objects // max(1, window // 16) ** 2)
-        first = sample_first_prompts(labels.cpu().numpy(), objects, window, stride, rng)
+        middle = MIDDLE_IN_USE if in_use else MIDDLE
+        first = sample_first_prompts(labels.cpu().numpy(), objects, window, stride, rng, middle=middle)
         if first is None:
             return {}
         image, origin = first.image.to(self.device), first.origin.to(self.device)

@@ -8,7 +8,7 @@ decoded in windows of the embedding, so that one encoder pass serves all of an i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_AREA = 12
+MIDDLE: Final = 0.4
+"""Share of clicks near the middle of their object, the others being anywhere in it; ..."""
+MIDDLE_IN_USE: Final = 0.8
+"""... and the share as people click."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +63,13 @@ class PromptBatch:
 
 
 def sample_first_prompts(
-    labels: NDArray[np.int32], objects: int, window: int, stride: int, rng: np.random.Generator
+    labels: NDArray[np.int32],
+    objects: int,
+    window: int,
+    stride: int,
+    rng: np.random.Generator,
+    *,
+    middle: float = MIDDLE,
 ) -> PromptBatch | None:
     """Draw the first prompt of up to ``objects`` objects of each image.
 
@@ -72,6 +82,8 @@ def sample_first_prompts(
     stride : int
         Pixels per token.
     rng : numpy Generator
+    middle : float
+        Share of the clicks that fall near the middle of their object.
 
     Returns
     -------
@@ -85,7 +97,7 @@ def sample_first_prompts(
         for i in rng.permutation(ids)[:objects]:
             pixels = np.argwhere(plane[boxes[i - 1]] == i) + [s.start for s in boxes[i - 1]]
             if len(pixels) >= MIN_AREA:
-                rows.append((b, int(i), *_draw_prompt(pixels, rng)))
+                rows.append((b, int(i), *_draw_prompt(pixels, rng, middle)))
         if rng.random() < 0.5:
             background = np.argwhere(plane == 0)
             if len(background):
@@ -109,7 +121,7 @@ def sample_first_prompts(
 
 
 def _draw_prompt(
-    pixels: NDArray[np.int64], rng: np.random.Generator
+    pixels: NDArray[np.int64], rng: np.random.Generator, middle: float
 ) -> tuple[NDArray[np.float64], list[int], bool]:
     low, high = pixels.min(axis=0) - 0.5, pixels.max(axis=0) + 0.5
     choice = rng.random()
@@ -118,9 +130,9 @@ def _draw_prompt(
         return np.stack([low, high]) + noise, [BOX_FIRST, BOX_SECOND], False
     if choice < 0.32:
         return np.stack([low, high]), [PAD, PAD], True
-    if choice < 0.6:  # near the middle, where people click
-        middle = np.median(pixels, axis=0) + rng.normal(0, 0.12, 2) * (high - low)
-        point = pixels[np.argmin(((pixels - middle) ** 2).sum(axis=1))].astype(float)
+    if choice < 0.32 + 0.68 * middle:
+        wanted = np.median(pixels, axis=0) + rng.normal(0, 0.12, 2) * (high - low)
+        point = pixels[np.argmin(((pixels - wanted) ** 2).sum(axis=1))].astype(float)
     else:
         point = pixels[rng.integers(len(pixels))].astype(float)
     return np.stack([point, point]), [FOREGROUND, PAD], False
