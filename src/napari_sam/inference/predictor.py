@@ -17,7 +17,6 @@ from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding
 from napari_sam.inference.engines import Engine, choose_engine
 from napari_sam.inference.instance_maps import Instances
-from napari_sam.inference.iou_calibration import calibrate_iou, read_calibration, weigh_agreement
 from napari_sam.inference.mask_ops import clean_mask, stability_score, upscale_logits
 from napari_sam.inference.prompt_batch import (
     cut_windows,
@@ -59,7 +58,6 @@ class Predictor:
         self.model = model
         self.config: SamConfig = model.config
         self._chosen = None if engine is None else (engine, SharedWork(engine))
-        self._calibration = read_calibration(model.record)
 
     # -- encode -----------------------------------------------------------------------------------
 
@@ -246,12 +244,7 @@ class Predictor:
                 detail,
                 shared.of(features) if whole else None,
             )
-            logits, iou = logits.float(), iou.float()
-            if self._calibration is not None:
-                iou = weigh_agreement(logits, iou)
-            values, scores = logits.cpu().numpy(), iou.cpu().numpy()
-        if self._calibration is not None:
-            scores = calibrate_iou(scores, self._calibration)
+            values, scores = logits.float().cpu().numpy(), iou.float().cpu().numpy()
         return list(zip(values, scores, strict=True))
 
     def _read_answer(
