@@ -106,8 +106,9 @@ def test_a_folded_model_keeps_nothing_alive() -> None:
 
 
 def test_nothing_to_fold_is_not_copied() -> None:
-    encoder = build_sam("vit_test").image_encoder
-    assert fold_norms(encoder) is encoder
+    model = build_sam("vit_test")
+    assert fold_norms(model.image_encoder) is model.image_encoder
+    assert fold_encoder(model) is model
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from napari_sam.inference.engines.folding import fold_norms
+from napari_sam.inference.engines.folding import fold_norms, has_norms
 from napari_sam.modeling import ConvConfig
 from napari_sam.modeling.image_encoder import multiplies_bfloat16
 from napari_sam.modeling.sam import Features
@@ -99,13 +99,19 @@ _folding: Final = threading.Lock()
 def fold_encoder(module: Sam) -> Sam:
     """A model that shares everything with ``module`` but the norms that encoding goes through, folded.
 
-    It is made once for all who ask, and anew when weights have changed or have moved.
+    It is made once for all who ask, and anew when weights have changed or have moved. Where nothing is to be
+    folded it is the module itself.
     """
+    parts = ["image_encoder"]
+    if module.config.instance_decoder and not module.config.reads_embedding_only:
+        parts.append("instance_decoder")
+    if not any(has_norms(getattr(module, part)) for part in parts):
+        return module
     state = _describe_weights(module)
     with _folding:
         found = _folded.get(module)
         if found is None or found[0] != state:
-            _folded[module] = found = state, _fold(module)
+            _folded[module] = found = state, _fold(module, parts)
         return found[1]
 
 
@@ -115,12 +121,9 @@ def _describe_weights(module: Sam) -> tuple[tuple[int, int], ...]:
     return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
 
 
-def _fold(module: Sam) -> Sam:
+def _fold(module: Sam, parts: list[str]) -> Sam:
     folded = copy.copy(module)
     folded._modules = dict(module._modules)
-    parts = ["image_encoder"]
-    if module.config.instance_decoder and not module.config.reads_embedding_only:
-        parts.append("instance_decoder")
     for part in parts:
         original: nn.Module = getattr(module, part)
         copied = fold_norms(original)

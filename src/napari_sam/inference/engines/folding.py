@@ -27,7 +27,7 @@ def fold_norms(module: Module) -> Module:
     >>> fold_norms(block)[1]
     Identity()
     """
-    if not any(isinstance(child, nn.BatchNorm2d) for child in module.modules()):
+    if not has_norms(module):
         return module
     module = copy.deepcopy(module).eval().requires_grad_(False)
     for parent in list(module.modules()):
@@ -42,3 +42,8 @@ def fold_norms(module: Module) -> Module:
                 continue
             setattr(parent, second, nn.Identity())
     return module
+
+
+def has_norms(module: nn.Module) -> bool:
+    """Whether there is batch normalisation in a module."""
+    return any(isinstance(child, nn.BatchNorm2d) for child in module.modules())
