@@ -1,6 +1,6 @@
 """Time per encode and per cached click, in the main thread and in a worker thread.
 
-    python benchmarks/click_latency.py [--model nuclei] [--device auto] [--size 256] [--repeats 30]
+    python benchmarks/click_latency.py [--model nuclei] [--device auto] [--size 256] [--object-size PX]
 
 The viewer computes in a worker thread. A peer of ours had to give that up because encoding became slow in
 one, so this measures both, in turns (a busy machine then slows both alike), and says how they compare.
@@ -22,6 +22,7 @@ from scipy import ndimage
 from napari_sam.evaluation import ClickTimes, time_click
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import load_model
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.types import Prompts
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def make_image(size: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
     return np.clip(noisy, 0, 255).astype(np.uint8), (int(places[0, 0]), int(places[0, 1]))
 
 
-def time_one(model: LoadedModel, size: int, seed: int) -> ClickTimes:
+def time_one(model: LoadedModel, size: int, seed: int, settings: EncodeSettings) -> ClickTimes:
     image, (row, col) = make_image(size, seed)
-    predictor = CachedPredictor(model)  # an empty cache: the first click encodes
+    predictor = CachedPredictor(model, settings=settings)  # an empty cache: the first click encodes
     return time_click(predictor, image, Prompts(points=np.array([[row, col]], np.float32)))
 
 
@@ -57,16 +58,18 @@ def main() -> None:
     parser.add_argument("--model", default="nuclei", help="a model's name or a checkpoint file")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--size", type=int, default=256, help="edge of the image in px")
+    parser.add_argument("--object-size", type=float, help="in px; by default the model looks for it itself")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
 
     model = load_model(options.model, device=options.device)
+    settings = EncodeSettings(object_size=options.object_size)
     times: dict[str, list[ClickTimes]] = {"main": [], "worker": []}
     with ThreadPoolExecutor(1) as worker:
         for seed in range(options.repeats + 3):
-            one = time_one(model, options.size, 2 * seed)
-            two = worker.submit(time_one, model, options.size, 2 * seed + 1).result()
+            one = time_one(model, options.size, 2 * seed, settings)
+            two = worker.submit(time_one, model, options.size, 2 * seed + 1, settings).result()
             if seed >= 3:  # the first calls allocate and compile
                 times["main"].append(one)
                 times["worker"].append(two)
@@ -82,6 +85,7 @@ def main() -> None:
         "sha256": model.sha256[:12],
         "device": str(model.device),
         "size": options.size,
+        "object_size": options.object_size,
         "repeats": options.repeats,
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
