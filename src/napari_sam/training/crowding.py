@@ -128,7 +128,7 @@ def _paste(
     number = int(labels.max()) + 1
     above = blend == "cover" or rng.random() < 0.5
     here[mask if above else mask & (here == 0)] = number
-    for other in np.unique(here[mask | binary_dilation(mask)]):
+    for other in np.unique(here[binary_dilation(mask)]):
         _join_fragments(labels, int(other), number)
     return True
 
@@ -170,33 +170,22 @@ def _find_place(
     small = min(int(mask.sum()), int(area[target]))
     wanted = rng.uniform(0, OVERLAP) * small if rng.random() < 0.5 else 0.0
     far = sum(mask.shape) / 2 + np.sqrt(area[target]) * 1.5
+    near = binary_dilation(mask, iterations=2)  # MARGIN pixels around it leave room for that
+    height, width = mask.shape
     found = None
     for distance in np.arange(far, 0, -1.0):
         corner = np.round(np.array(centre) + distance * direction - np.array(mask.shape) / 2).astype(int)
         row, col = int(corner[0]), int(corner[1])
-        fits = row >= 0 and col >= 0 and (corner + mask.shape <= labels.shape).all()
-        if not fits:
+        if row < 0 or col < 0 or row + height > labels.shape[0] or col + width > labels.shape[1]:
             continue
-        covered = np.bincount(labels[row : row + mask.shape[0], col : col + mask.shape[1]][mask])
-        on_target = covered[target] if target < len(covered) else 0
-        if on_target > wanted:
+        here = labels[row : row + height, col : col + width]
+        covered = np.bincount(here[mask], minlength=len(area))
+        if covered[target] > wanted:
             break
-        others = covered[1:] > COVERED * np.minimum(area[1 : len(covered)], mask.sum())
-        found = None if others.any() else (row, col)
-        if on_target == 0 and not _touches(labels, mask, (row, col), target):
-            found = None
+        touches = bool((here[near] == target).any())
+        too_much = covered[1:] > COVERED * np.minimum(area[1:], mask.sum())
+        found = (row, col) if touches and not too_much.any() else None
     return found
-
-
-def _touches(
-    labels: NDArray[np.int32], mask: NDArray[np.bool_], origin: tuple[int, int], target: int
-) -> bool:
-    """Whether a mask at a place is within two pixels of an object."""
-    grown = binary_dilation(np.pad(mask, 2), iterations=2)
-    rows, cols = np.nonzero(grown)
-    rows, cols = rows + origin[0] - 2, cols + origin[1] - 2
-    inside = (rows >= 0) & (cols >= 0) & (rows < labels.shape[0]) & (cols < labels.shape[1])
-    return bool((labels[rows[inside], cols[inside]] == target).any())
 
 
 def _join_fragments(labels: NDArray[np.int32], other: int, number: int) -> None:
