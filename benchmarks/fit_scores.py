@@ -7,8 +7,9 @@ With ``--average`` the weights are first set to the mean of theirs and those of 
 started from (cf. Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Then objects of the
 ``train`` split are boxed, clicked and corrected in whole images, and the head that predicts the IoU of a mask
 is fitted to all masks of the answers (``training/score_fitting.py``; a quarter of an hour on one core). That
-is not done on images that ``split_holdout`` takes out: there the error of the predicted IoU after one click
-is printed before and after. The last step of the bundled model's recipe, after ``napari-sam train``.
+is not done on images that ``split_holdout`` takes out: what one click gives there, and the error of its
+predicted IoU, is printed before and after. The last step of the bundled model's recipe, after
+``napari-sam train``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from robustness import finish
 
 import napari_sam as ns
+from napari_sam.evaluation.clicks import evaluate_clicks, pool_clicks
 from napari_sam.evaluation.simulated_user import first_click, next_click, read_objects, tight_box
 from napari_sam.inference.checkpoints import LoadedModel, write_checkpoint
 from napari_sam.inference.predictor import Predictor
@@ -83,15 +85,21 @@ def average_weights(model: LoadedModel, other: LoadedModel) -> None:
             value.copy_((value.double() + theirs[key].double()) / 2)
 
 
-def measure_error(model: LoadedModel, images: Sequence[LabelledImage]) -> float:
-    """Mean absolute error of the predicted IoU of a click in the middle of each object."""
-    errors: list[float] = []
-    for image in images:
-        objects = read_objects(image.labels)
-        prompts = [ns.Prompts(points=[first_click(obj)]) for obj in objects]
-        answers = ns.CachedPredictor(model).predict_many(image.pixels.astype(np.float32), prompts)
-        errors += [abs(a.predicted_iou - obj.iou(a)) for a, obj in zip(answers, objects, strict=True)]
-    return float(np.mean(errors))
+def measure(model: LoadedModel, images: Sequence[LabelledImage]) -> str:
+    """What one click in the middle of each object gives."""
+    scores = pool_clicks(
+        finish(
+            evaluate_clicks(
+                image.pixels.astype(np.float32),
+                image.labels,
+                ns.CachedPredictor(model),
+                counts=(1,),
+                max_clicks=1,
+            )
+        )
+        for image in images
+    )
+    return f"1 click {scores.miou[1]:.3f}, error of the predicted IoU {scores.iou_mae:.3f}"
 
 
 def main() -> None:
@@ -107,16 +115,16 @@ def main() -> None:
     args = parser.parse_args()
     trained, held = split_holdout(read_labelled_images(args.data), args.holdout)
     model = ns.load_model(args.model, "cpu")
+    record = dict(model.record)
     if args.average:
-        average_weights(model, ns.load_model(args.average, "cpu"))
-    before = measure_error(model, held)
+        other = ns.load_model(args.average, "cpu")
+        average_weights(model, other)
+        record["averaged_with"] = other.sha256
+    print("held-out images before:", measure(model, held))
     masks = collect_masks(model, trained)
     finish(fit_scores(model.module, masks))
-    after = measure_error(model, held)
-    print(f"error of the predicted IoU on held-out images: {before:.3f}, fitted {after:.3f}")
-    record = model.record | {"scores_fitted_to": len(masks.scores)}
-    if args.average:
-        record["averaged_with"] = ns.load_model(args.average, "cpu").sha256
+    print("held-out images after: ", measure(model, held))
+    record["scores_fitted_to"] = len(masks.scores)
     write_checkpoint(model.module, args.out, name=model.name, record=record, half=True)
 
 
