@@ -92,6 +92,40 @@ def test_what_is_read_is_what_was_written(store: ZarrStore) -> None:
     assert store.nbytes == path_of(store, "a").stat().st_size
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux lists them")
+def test_writing_in_a_thread_leaves_no_pool_of_threads_there() -> None:
+    """A second OpenMP pool in the process would make every click slower."""
+    program = """
+import os, runpy, sys, threading
+import torch
+from napari_sam.inference.zarr_entry import pack_embedding
+
+def count():
+    return len(os.listdir("/proc/self/task"))
+
+def run(job):
+    counted = []
+    def work():
+        before = count()
+        job()
+        counted.append(count() - before)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return counted[0]
+
+torch.set_num_threads(4)
+embedding = runpy.run_path(sys.argv[1])["make_embedding"]("a", 1024)
+assert embedding.detail.numel() > 1 << 19
+print(run(lambda: pack_embedding("a", embedding)), run(lambda: torch.ones(1 << 22).sum()))
+"""
+    command = [sys.executable, "-c", program, str(PROGRAM)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    left, pool = map(int, done.stdout.split())
+    assert left == 0
+    assert pool > 0, "PyTorch has no pool here, so this test says nothing"
+
+
 @pytest.mark.parametrize("side", [8, 24, 130, 300], ids=lambda n: f"{n} px")
 def test_any_zarr_opens_an_entry(side: int, store: ZarrStore) -> None:
     embedding = make_embedding("a", side)

@@ -181,6 +181,38 @@ def test_a_click_waits_for_no_step_of_an_idle_job_and_none_begins_meanwhile(runn
     assert order == ["tile 1 begins", "click begins", "tile 1 ends", "click ends", "tile 2"]
 
 
+def test_the_thread_of_idle_jobs_ends_with_them_and_another_comes_with_the_next(runner: QtJobRunner) -> None:
+    """Its OpenMP pool goes with it, which would slow the clicks of the other thread down."""
+    done: list[int] = []
+
+    def count(number: int) -> Any:
+        def steps() -> Generator[Progress, None, int]:
+            yield Progress(0, 1)
+            return number
+
+        return steps
+
+    def wait_for(condition: Any) -> None:
+        end = time.monotonic() + 20
+        while not condition() and time.monotonic() < end:
+            QApplication.processEvents()
+        assert condition()
+
+    def is_idle() -> bool:
+        return all(thread.name != "napari-sam idle" for thread in threading.enumerate())
+
+    for round_ in range(3):
+        runner.submit(job(count(round_), priority=BACKGROUND, lane=IDLE, on_done=done.append))
+        wait_for(lambda n=round_: done == list(range(n + 1)))
+        wait_for(is_idle)
+    for number in range(3, 60):  # some come while the thread is about to end
+        runner.submit(job(count(number), priority=BACKGROUND, lane=IDLE, on_done=done.append))
+        if number % 3 == 0:
+            wait_for(lambda n=number: n in done)
+    wait_for(lambda: done == list(range(60)))
+    wait_for(is_idle)
+
+
 def test_a_job_of_any_lane_is_cancelled(runner: QtJobRunner) -> None:
     cancelled, begun = [], threading.Event()
 

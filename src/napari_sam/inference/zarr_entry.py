@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import torch
 
 from napari_sam.inference.cache import DamagedEntryError
 from napari_sam.inference.embedding import Frame, ImageEmbedding
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -329,7 +329,8 @@ def _open_array(name: str, archive: ZipFile, file: BinaryIO, path: Path) -> _Sha
 
 
 def _to_half(values: Tensor) -> NDArray[Any]:
-    half = values.half()
-    kept = half if bool(torch.isfinite(half).all()) else values.float()
-    found: NDArray[Any] = kept.cpu().numpy()
-    return found
+    # By NumPy: this may run in a thread of its own, where PyTorch would leave an OpenMP pool behind.
+    kept: NDArray[Any] = values.float().cpu().numpy()
+    with np.errstate(over="ignore"):
+        half = kept.astype(np.float16)
+    return half if np.isfinite(half).all() else kept

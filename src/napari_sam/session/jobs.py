@@ -131,6 +131,12 @@ class JobQueue:
         self._changed = threading.Condition()
         self._closed = False
 
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to do."""
+        with self._changed:
+            return not self._jobs
+
     def submit(self, job: Job) -> None:
         """Add a job and cancel those of the same slot."""
         with self._changed:

@@ -2,8 +2,10 @@
 
 One thread for all that computes, because a model is not helped by two, and because the queue can then put a
 click between two steps of a long job; another for what waits for a network; and one for what is only done
-while nobody waits, so that a click need not wait for the end of a tile, see ``Job.lane``. napari's generator
-workers lose a RuntimeError; the queue converts every exception to a message.
+while nobody waits, so that a click need not wait for the end of a tile, see ``Job.lane``. The last one's
+thread ends when it has nothing left to do: while two threads of a process have a pool each, GNU's OpenMP lets
+them sleep at every barrier, and a click takes twice as long. napari's generator workers lose a RuntimeError;
+the queue converts every exception to a message.
 """
 
 from __future__ import annotations
@@ -60,13 +62,15 @@ class QtJobRunner:
     """A ``JobRunner`` for a Qt application; to be made, used and closed on the Qt thread.
 
     The thread of a lane starts soon after its first job was submitted, from the Qt loop, and ends on
-    ``close``, after the step that it is in.
+    ``close``, after the step that it is in; that of ``IDLE`` also when its jobs are over, until the next one.
     """
 
     busy_changed = psygnal.Signal(bool)  # whether somebody waits for something
 
     def __init__(self) -> None:
-        self._lanes: dict[str, tuple[JobQueue, threading.Thread]] = {}
+        self._queues: dict[str, JobQueue] = {}
+        self._threads: dict[str, threading.Thread] = {}  # begun, or about to
+        self._threads_lock = threading.Lock()
         self._relay: _Relay | None = _Relay(self._on_relay_stepped)
         self._relay_lock = threading.Lock()
         self._open = 0
@@ -83,25 +87,27 @@ class QtJobRunner:
     @property
     def is_alive(self) -> bool:
         """True while a thread runs."""
-        return any(thread.is_alive() for _, thread in self._lanes.values())
+        return any(thread.is_alive() for thread in self._list_threads())
 
     def submit(self, job: Job) -> None:
         """Queue a job; ignored after ``close``."""
         if self._relay is None:
             return
         self._count(int(job.is_awaited))
-        if job.lane not in self._lanes:
+        queue = self._queues.setdefault(job.lane, JobQueue())
+        queue.submit(job)
+        with self._threads_lock:
+            if job.lane in self._threads:
+                return
             name = "napari-sam" if job.lane == COMPUTE else f"napari-sam {job.lane}"
-            queue = JobQueue()
             thread = threading.Thread(target=self._work, args=(queue, job.lane), name=name, daemon=True)
-            self._lanes[job.lane] = queue, thread
-            # Not at once: what the first job imports would share the interpreter with what is being opened.
-            self._relay.start_soon(thread)
-        self._lanes[job.lane][0].submit(job)
+            self._threads[job.lane] = thread
+        # Not at once: what the first job imports would share the interpreter with what is being opened.
+        self._relay.start_soon(thread)
 
     def cancel(self, slot: str) -> None:
         """Cancel the jobs of a slot at their next yield."""
-        for queue, _ in self._lanes.values():
+        for queue in self._queues.values():
             queue.cancel(slot)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -133,20 +139,24 @@ class QtJobRunner:
         if relay is not None:
             relay.silence()
             relay.deleteLater()
-        for queue, _ in self._lanes.values():
+        for queue in self._queues.values():
             queue.close()
         self._arrived.clear()
         self._open = 0
         atexit.unregister(self._exit)
         if self.is_alive:
-            atexit.register(_join, [thread for _, thread in self._lanes.values()])
+            atexit.register(_join, self._list_threads())
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the threads to end after ``close``; True when they have."""
-        for _, thread in self._lanes.values():
+        for thread in self._list_threads():
             if thread.is_alive():  # else it has ended, or was never started
                 thread.join(timeout)
         return not self.is_alive
+
+    def _list_threads(self) -> list[threading.Thread]:
+        with self._threads_lock:
+            return list(self._threads.values())
 
     def _work(self, queue: JobQueue, lane: str) -> None:
         while queue.wait():
@@ -159,6 +169,16 @@ class QtJobRunner:
             with self._relay_lock:
                 if self._relay is not None:
                     self._relay.stepped.emit(event)
+            if lane == IDLE and self._may_end(queue, lane):
+                return
+
+    def _may_end(self, queue: JobQueue, lane: str) -> bool:
+        """Give up a lane's thread when nothing is left for it; the next job gets another."""
+        with self._threads_lock:
+            if queue.is_empty:
+                del self._threads[lane]
+                return True
+            return False
 
     def _on_relay_stepped(self, event: JobEvent) -> None:
         """Deliver events one after the other, even when a callback pumps the Qt loop (progress bars do)."""
