@@ -3,17 +3,21 @@
     python benchmarks/click_latency.py [--model nuclei] [--device auto] [--size 256] [--object-size PX]
 
 The viewer computes in a worker thread. A peer of ours had to give that up because encoding became slow in
-one, so this measures both, in turns (a busy machine then slows both alike), and says how they compare.
+one, so this measures both, in turns (a busy machine then slows both alike), and says how they compare. Each
+has a process of its own: two threads of one that both compute slow each other down even while one rests,
+because then GNU's OpenMP lets all threads sleep at every barrier. ``--together`` shows what that costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing as mp
 import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,7 +30,11 @@ from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.types import Prompts
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from napari_sam.inference.checkpoints import LoadedModel
+
+WHERE = ("main", "worker")
 
 
 def make_image(size: int, seed: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -46,6 +54,35 @@ def time_one(model: LoadedModel, size: int, seed: int, settings: EncodeSettings)
     return time_click(predictor, image, Prompts(points=np.array([[row, col]], np.float32)))
 
 
+def compute_a_little() -> None:
+    torch.ones(1 << 22).sum()
+
+
+def serve(where: str, options: argparse.Namespace, asked: Connection) -> None:
+    """Answer seeds with times, from a process's main thread or from a worker thread of it."""
+    settings = EncodeSettings(object_size=options.object_size)
+    with ThreadPoolExecutor(1) as worker:
+
+        def run(job: Any, *arguments: Any, **options: Any) -> Any:
+            call = partial(job, *arguments, **options)
+            return worker.submit(call).result() if where == "worker" else call()
+
+        if options.together:
+            compute_a_little()
+            worker.submit(compute_a_little).result()
+        model = run(load_model, options.model, device=options.device)
+        asked.send(
+            {
+                "model": model.name,
+                "sha256": model.sha256[:12],
+                "device": str(model.device),
+                "torch_threads": torch.get_num_threads(),
+            }
+        )
+        while (seed := asked.recv()) is not None:
+            asked.send(run(time_one, model, options.size, seed, settings))
+
+
 def describe(values: list[float]) -> dict[str, float]:
     low, middle, high = np.percentile(np.array(values) * 1000, (25, 50, 75))
     return {"median_ms": round(middle, 2), "q1_ms": round(low, 2), "q3_ms": round(high, 2)}
@@ -60,19 +97,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="edge of the image in px")
     parser.add_argument("--object-size", type=float, help="in px; by default the model looks for it itself")
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--together", action="store_true", help="in processes whose other thread computed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
 
-    model = load_model(options.model, device=options.device)
-    settings = EncodeSettings(object_size=options.object_size)
-    times: dict[str, list[ClickTimes]] = {"main": [], "worker": []}
-    with ThreadPoolExecutor(1) as worker:
-        for seed in range(options.repeats + 3):
-            one = time_one(model, options.size, 2 * seed, settings)
-            two = worker.submit(time_one, model, options.size, 2 * seed + 1, settings).result()
+    times: dict[str, list[ClickTimes]] = {where: [] for where in WHERE}
+    spawn = mp.get_context("spawn")
+    desks: dict[str, Connection] = {}
+    for where in WHERE:
+        desks[where], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(where, options, theirs), daemon=True).start()
+    loaded = {**desks["main"].recv(), **desks["worker"].recv()}
+    for seed in range(options.repeats + 3):
+        for n, where in enumerate(WHERE):
+            desks[where].send(2 * seed + n)
+            one = desks[where].recv()
             if seed >= 3:  # the first calls allocate and compile
-                times["main"].append(one)
-                times["worker"].append(two)
+                times[where].append(one)
+    for desk in desks.values():
+        desk.send(None)
     report = {
         where: {
             "encode": describe([t.encode for t in members]),
@@ -81,14 +124,11 @@ def main() -> None:
         for where, members in times.items()
     }
     setting = {
-        "model": model.name,
-        "sha256": model.sha256[:12],
-        "device": str(model.device),
+        **loaded,
         "size": options.size,
         "object_size": options.object_size,
         "repeats": options.repeats,
         "torch": torch.__version__,
-        "torch_threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
     }
