@@ -96,6 +96,8 @@ def test_small_objects_are_dropped() -> None:
         pytest.param(["5509", "5500"], 1, ["1102", "1100"], id="compact ids"),
         pytest.param(["5509", "5500"], 2, ["1100", "1100"], id="small ones dropped"),
         pytest.param(["5505", "5500"], 1, ["1100", "1100"], id="the largest part stays"),
+        pytest.param(["5500", "0000", "5550"], 1, ["0000", "0000", "1110"], id="also with a gap between"),
+        pytest.param(["5500", "0055", "0055"], 1, ["0000", "0011", "0011"], id="also corner to corner"),
         pytest.param(["3333", "3003", "3333"], 1, ["1111", "1111", "1111"], id="holes filled"),
         pytest.param(["3333", "3773", "3333"], 1, ["1111", "1221", "1111"], id="but not with others in them"),
         pytest.param(["0000"], 1, ["0000"], id="nothing"),

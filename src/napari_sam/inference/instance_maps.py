@@ -126,16 +126,17 @@ def segment_maps(maps: NDArray[np.float32], params: InstanceParams | None = None
     """Turn the five activated maps (5, H, W) into (H, W) int32 labels."""
     params = params or InstanceParams()
     foreground = maps[0] > params.foreground
-    seeds = find_seeds(maps, foreground, params)
+    pixels = np.flatnonzero(foreground)
+    offsets = maps[3:].reshape(2, -1)[:, pixels]
+    seeds = find_seeds(pixels, offsets, foreground.shape, params)
     if len(seeds) == 0:
         return np.zeros(foreground.shape, np.int32)
-    rows, cols = np.nonzero(foreground)
-    votes = np.column_stack([rows + maps[3][foreground], cols + maps[4][foreground]])
-    distance, nearest = cKDTree(seeds).query(votes)
+    votes = np.stack(np.unravel_index(pixels, foreground.shape)) + offsets
+    distance, nearest = cKDTree(seeds).query(votes.T)
     # Pixels whose vote is far from every seed are left to the watershed.
-    sure = distance < np.maximum(3.0, 0.35 * np.hypot(maps[3][foreground], maps[4][foreground]) + 2)
+    sure = distance < np.maximum(3.0, 0.35 * np.hypot(*offsets) + 2)
     markers = np.zeros(foreground.shape, np.int32)
-    markers[rows[sure], cols[sure]] = nearest[sure] + 1
+    markers.flat[pixels[sure]] = nearest[sure] + 1
     unsure = foreground & (markers == 0)
     if unsure.any():
         # Of the sure pixels only those beside the others have a say in the watershed.
@@ -156,27 +157,42 @@ def drop_doubtful(
 
 
 def find_seeds(
-    maps: NDArray[np.float32], foreground: NDArray[np.bool_], params: InstanceParams
+    pixels: NDArray[np.int64],
+    offsets: NDArray[np.float32],
+    shape: tuple[int, int],
+    params: InstanceParams,
 ) -> NDArray[np.float64]:
-    """Centres (N, 2) of the objects: peaks of the smoothed votes, near duplicates merged."""
-    height, width = foreground.shape
-    rows, cols = np.nonzero(foreground)
-    if rows.size == 0:
+    """Centres (S, 2) of the objects: peaks of the smoothed votes, near duplicates merged.
+
+    Parameters
+    ----------
+    pixels : (N,) int64
+        Those of the foreground, as flat indices.
+    offsets : (2, N) float32
+        Their offsets to the centre.
+    shape : (H, W)
+    params : InstanceParams
+    """
+    if pixels.size == 0:
         return np.zeros((0, 2))
-    vote_rows = np.clip(np.round(rows + maps[3][foreground]), 0, height - 1).astype(np.int64)
-    vote_cols = np.clip(np.round(cols + maps[4][foreground]), 0, width - 1).astype(np.int64)
-    votes = np.bincount(vote_rows * width + vote_cols, minlength=height * width).reshape(height, width)
-    smooth = gaussian_filter(votes.astype(np.float32), params.vote_sigma)
+    row, col = (
+        np.clip(np.round(place + offset), 0, side - 1).astype(np.int64)
+        for place, offset, side in zip(np.unravel_index(pixels, shape), offsets, shape, strict=True)
+    )
+    cells = row * shape[1] + col
+    votes = np.bincount(cells, minlength=shape[0] * shape[1])
+    smooth = gaussian_filter(votes.reshape(shape).astype(np.float32), params.vote_sigma)
     peaks = (smooth == maximum_filter(smooth, 3)) & (smooth > params.vote_peak)
     found = np.argwhere(peaks)
     if len(found) == 0:
         return found.astype(np.float64)
     # Size around each peak: mean length of the offsets that lead to it.
-    length = np.hypot(maps[3][foreground], maps[4][foreground])
+    lengths = np.bincount(cells, np.hypot(*offsets), minlength=votes.size)
+    voted = np.flatnonzero(votes)
     tree = cKDTree(found)
-    _, nearest = tree.query(np.column_stack([vote_rows, vote_cols]))
-    count = np.bincount(nearest, minlength=len(found))
-    radius = 1.5 * np.bincount(nearest, length, minlength=len(found)) / np.maximum(count, 1)
+    _, nearest = tree.query(np.column_stack(np.unravel_index(voted, shape)))
+    count = np.bincount(nearest, votes[voted], minlength=len(found))
+    radius = 1.5 * np.bincount(nearest, lengths[voted], minlength=len(found)) / np.maximum(count, 1)
     kept = np.zeros(len(found), bool)
     merged = np.zeros(len(found), bool)
     for i in np.argsort(-count, kind="stable"):
@@ -195,12 +211,22 @@ def tidy_labels(labels: NDArray[np.int32], min_area: int) -> NDArray[np.int32]:
         if box is None:
             continue
         mask = labels[box] == i
-        parts, count = label_components(mask)
-        if count > 1:
-            mask = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+        tidy = _is_plain(mask)
+        if not tidy:
+            parts, count = label_components(mask)
+            if count > 1:
+                mask = parts == np.bincount(parts.ravel())[1:].argmax() + 1
         if np.count_nonzero(mask) < min_area:
             continue
-        mask = binary_fill_holes(mask) & ((labels[box] == i) | (labels[box] == 0))
+        if not tidy:
+            mask = binary_fill_holes(mask) & ((labels[box] == i) | (labels[box] == 0))
         number += 1
         out[box][mask] = number
     return out
+
+
+def _is_plain(mask: NDArray[np.bool_]) -> bool:
+    """True where no row is interrupted and each touches the next: one part, no holes, as most objects are."""
+    begins = mask[:, 1:] > mask[:, :-1]
+    one_run = begins.sum(axis=1) + mask[:, 0] == 1
+    return bool(one_run.all() and (mask[1:] & mask[:-1]).any(axis=1).all())
