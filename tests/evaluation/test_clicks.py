@@ -68,6 +68,7 @@ def test_scores_by_hand() -> None:
     assert scores.miou == pytest.approx({1: 0.5, 2: 0.6, 4: 0.8, 8: 1.0})
     assert scores.noc == {0.85: 5, 0.9: 5}
     assert scores.box_miou == pytest.approx(0.9)
+    assert scores.anywhere_miou == pytest.approx(0.5)
     assert scores.best_miou == pytest.approx(0.6)
     assert scores.iou_mae == pytest.approx(0.2)  # predicted 0.7, true 0.5
     assert scores.areas.tolist() == [100]
@@ -77,7 +78,7 @@ def test_unreached_targets_count_as_the_cap() -> None:
     predictor = Staircase([(5, 5)], columns=[3, 4, 5, 6, 7, 8, 8, 8, 8, 9])
     scores = run(evaluate_clicks(IMAGE, label_image((5, 5)), predictor, targets=(0.85, 0.95), max_clicks=12))
     assert scores.noc == {0.85: 10, 0.95: 12}
-    assert len(predictor.rounds) == 1 + 12  # the boxes, and every click
+    assert len(predictor.rounds) == 1 + 12  # the boxes with the clicks anywhere, and every click
 
 
 def test_first_time_counts_though_a_later_answer_is_worse() -> None:
@@ -90,14 +91,37 @@ def test_first_time_counts_though_a_later_answer_is_worse() -> None:
 def test_clicks_answers_and_rounds_are_fed_as_the_protocol_says() -> None:
     predictor = Staircase([(5, 5), (20, 40)], columns=[6, 10])
     run(evaluate_clicks(IMAGE, label_image((5, 5), (20, 40)), predictor, counts=(1, 2)))
-    boxes, first, second = predictor.rounds
-    assert [p.box for p in boxes] == [(4.5, 4.5, 14.5, 14.5), (19.5, 39.5, 29.5, 49.5)]
+    alone, first, second = predictor.rounds
+    assert [p.box for p in alone[:2]] == [(4.5, 4.5, 14.5, 14.5), (19.5, 39.5, 29.5, 49.5)]
+    anywhere = [p.points.tolist()[0] for p in alone[2:]]
+    assert [p.labels.tolist() for p in alone[2:]] == [[1], [1]]
+    inside = label_image((5, 5), (20, 40))
+    assert [inside[int(row), int(col)] for row, col in anywhere] == [1, 2]
     assert [p.points.tolist() for p in first] == [[[9, 9]], [[24, 44]]]
     assert all(p.mask is None for p in first)
     # Missed are columns 6..9 of the object, 10 x 4: the first of the deepest pixels is (1, 1) into it.
     assert [p.points.tolist()[1] for p in second] == [[6, 12], [21, 47]]
     assert [p.labels.tolist() for p in second] == [[1, 1], [1, 1]]
     assert [p.mask.area for p in second if p.mask is not None] == [60, 60]
+
+
+def test_a_click_anywhere_is_the_same_in_every_run() -> None:
+    class Near(Staircase):
+        """Answers with the columns up to the click."""
+
+        def answer(self, prompts: Prompts) -> ObjectMask:
+            answer = super().answer(prompts)
+            if not len(prompts.points):
+                return answer
+            width = int(prompts.points[0, 1]) - answer.origin[1] + 1
+            return replace(answer, mask=np.ones((10, width), bool))
+
+    origins = [(5, 5), (5, 20), (5, 35), (20, 40)]
+    first, second = (
+        run(evaluate_clicks(IMAGE, label_image(*origins), Near(origins, [1]))).anywhere_iou for _ in range(2)
+    )
+    assert first.tolist() == second.tolist()
+    assert len(set(first.tolist())) > 1
 
 
 def test_an_exact_object_is_asked_no_more() -> None:
@@ -108,7 +132,7 @@ def test_an_exact_object_is_asked_no_more() -> None:
 
     predictor = ExactForTheFirst([(5, 5), (20, 40)], columns=[5])
     scores = run(evaluate_clicks(IMAGE, label_image((5, 5), (20, 40)), predictor, max_clicks=8))
-    assert [len(prompts) for prompts in predictor.rounds] == [2, 2, 1, 1, 1, 1, 1, 1, 1]
+    assert [len(prompts) for prompts in predictor.rounds] == [4, 2, 1, 1, 1, 1, 1, 1, 1]
     assert scores.iou[:, -1].tolist() == [1.0, 0.5]
     assert scores.clicks_to.tolist() == [[1, 1], [8, 8]]
 

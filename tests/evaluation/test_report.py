@@ -29,6 +29,7 @@ def make_clicks(*first_iou: float) -> ClickScores:
         iou=np.stack([iou, iou + 0.1], axis=1),
         clicks_to=np.where(iou >= 0.85, 1, 20)[:, None],
         box_iou=iou,
+        anywhere_iou=iou,
         best_iou=iou,
         iou_error=np.full(len(iou), 0.25),
     )
@@ -57,6 +58,7 @@ def test_objects_are_pooled_not_images() -> None:
             "mIoU, 1 click": 2.8 / 4,
             "mIoU, 2 clicks": 3.2 / 4,
             "mIoU, box": 2.8 / 4,
+            "mIoU, 1 click anywhere": 2.8 / 4,
             "mIoU, best of 3": 2.8 / 4,
             "NoC@85 (cap 20)": (1 + 20 * 3) / 4,
             "IoU prediction error": 0.25,

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from napari_sam.errors import ImageError
-from napari_sam.evaluation.simulated_user import first_click, next_click, read_objects, tight_box
+from napari_sam.evaluation.simulated_user import (
+    first_click,
+    next_click,
+    random_click,
+    read_objects,
+    tight_box,
+)
 from napari_sam.types import ObjectMask
 
 
@@ -99,3 +105,17 @@ def test_number_of_objects(labels: np.ndarray, count: int) -> None:
 def test_wrong_labels_are_refused(labels: np.ndarray) -> None:
     with pytest.raises(ImageError, match="2-D image of integer labels"):
         read_objects(labels)
+
+
+def test_random_clicks_fall_in_the_object_and_deeper_where_that_is_asked_for() -> None:
+    ring = np.ones((9, 21), bool)
+    ring[3:6, 4:17] = False
+    wide = ObjectMask(np.ones((9, 21), bool), (100, 200))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        row, col = random_click(ObjectMask(ring, (5, -3)), rng)
+        assert ring[row - 5, col + 3]
+    rows = {power: [random_click(wide, rng, power)[0] - 104 for _ in range(200)] for power in (0.0, 2.0)}
+    spread = {power: np.mean(np.abs(values)) for power, values in rows.items()}
+    assert spread[2.0] < 0.7 * spread[0.0]
+    assert set(rows[0.0]) == set(range(-4, 5))

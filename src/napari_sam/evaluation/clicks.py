@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_sam.evaluation.simulated_user import first_click, next_click, read_objects, tight_box
+from napari_sam.evaluation.simulated_user import (
+    first_click,
+    next_click,
+    random_click,
+    read_objects,
+    tight_box,
+)
 from napari_sam.types import ObjectMask, Progress, Prompts
 
 if TYPE_CHECKING:
@@ -61,6 +67,8 @@ class ClickScores:
         Clicks until each target was first reached; ``max_clicks`` where it never was.
     box_iou : (n,) float64
         IoU of the answer to the object's tight box.
+    anywhere_iou : (n,) float64
+        IoU of the answer to one click on any pixel of the object, instead of in its middle.
     best_iou : (n,) float64
         IoU of the best of the three alternative masks of the first click, chosen by an oracle.
     iou_error : (n,) float64
@@ -74,6 +82,7 @@ class ClickScores:
     iou: NDArray[np.float64]
     clicks_to: NDArray[np.int64]
     box_iou: NDArray[np.float64]
+    anywhere_iou: NDArray[np.float64]
     best_iou: NDArray[np.float64]
     iou_error: NDArray[np.float64]
 
@@ -96,6 +105,11 @@ class ClickScores:
     def box_miou(self) -> float:
         """Mean IoU of the answers to tight boxes."""
         return _mean(self.box_iou)
+
+    @property
+    def anywhere_miou(self) -> float:
+        """Mean IoU after one click anywhere in the object."""
+        return _mean(self.anywhere_iou)
 
     @property
     def best_miou(self) -> float:
@@ -156,11 +170,14 @@ def evaluate_clicks(
     rounds = max_clicks + 2
     answers = np.zeros((len(objects), max_clicks))  # IoU after each click
     reached = np.full((len(objects), len(targets)), max_clicks, np.int64)
-    box_iou, best_iou, iou_error = np.zeros((3, len(objects)))
+    box_iou, anywhere_iou, best_iou, iou_error = np.zeros((4, len(objects)))
 
     if objects:
-        boxes = predictor.predict_many(image, [Prompts(box=tight_box(obj)) for obj in objects])
-        box_iou[:] = [obj.iou(answer) for obj, answer in zip(objects, boxes, strict=True)]
+        rng = np.random.default_rng(0)
+        single = [Prompts(box=tight_box(obj)) for obj in objects]
+        single += [_make_prompts({random_click(obj, rng): 1}) for obj in objects]
+        found = zip((*objects, *objects), predictor.predict_many(image, single), strict=True)
+        box_iou[:], anywhere_iou[:] = np.reshape([obj.iou(answer) for obj, answer in found], (2, -1))
     yield Progress(1, rounds, "boxes")
 
     clicks: list[dict[Pixel, int]] = [{first_click(obj): 1} for obj in objects]
@@ -201,6 +218,7 @@ def evaluate_clicks(
         iou=answers[:, np.asarray(counts) - 1],
         clicks_to=reached,
         box_iou=box_iou,
+        anywhere_iou=anywhere_iou,
         best_iou=best_iou,
         iou_error=iou_error,
     )
@@ -236,6 +254,7 @@ def pool_clicks(scores: Iterable[ClickScores]) -> ClickScores:
         iou=np.concatenate([part.iou for part in parts]),
         clicks_to=np.concatenate([part.clicks_to for part in parts]),
         box_iou=np.concatenate([part.box_iou for part in parts]),
+        anywhere_iou=np.concatenate([part.anywhere_iou for part in parts]),
         best_iou=np.concatenate([part.best_iou for part in parts]),
         iou_error=np.concatenate([part.iou_error for part in parts]),
     )

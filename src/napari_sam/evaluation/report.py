@@ -114,6 +114,7 @@ def _summarize_clicks(clicks: Sequence[ClickScores], seed: int) -> dict[str, Est
         name = f"mIoU, {count} click{'s' if count > 1 else ''}"
         summary[name] = pooled(c.iou[:, i].sum() for c in clicks)
     summary["mIoU, box"] = pooled(c.box_iou.sum() for c in clicks)
+    summary["mIoU, 1 click anywhere"] = pooled(c.anywhere_iou.sum() for c in clicks)
     summary["mIoU, best of 3"] = pooled(c.best_iou.sum() for c in clicks)
     for i, target in enumerate(first.targets):
         name = f"NoC@{100 * target:.0f} (cap {first.max_clicks})"

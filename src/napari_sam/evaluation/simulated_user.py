@@ -90,6 +90,25 @@ def first_click(obj: ObjectMask) -> Pixel:
     return _deepest(obj.mask, obj.origin, ())[1]
 
 
+def random_click(obj: ObjectMask, rng: np.random.Generator, depth: float = 0.0) -> Pixel:
+    """The (row, col) of any of the object's pixels.
+
+    Users do not all aim at the middle (RClicks, Antonov et al. 2024).
+
+    Parameters
+    ----------
+    obj : ObjectMask
+        Not empty.
+    rng : numpy.random.Generator
+    depth : float
+        A pixel's chance grows with this power of its distance from the outside: 0 makes all alike.
+    """
+    pixels = np.argwhere(obj.mask)
+    chances = _measure_depth(obj.mask)[obj.mask] ** depth
+    row, col = pixels[rng.choice(len(pixels), p=chances / chances.sum())]
+    return int(row) + obj.origin[0], int(col) + obj.origin[1]
+
+
 def next_click(
     obj: ObjectMask, answer: ObjectMask | None, clicked: Iterable[Pixel] = ()
 ) -> tuple[Pixel, int] | None:
@@ -129,10 +148,15 @@ def _deepest(mask: NDArray[np.bool_], origin: Pixel, clicked: Iterable[Pixel]) -
     """Depth and plane coordinates of the most interior pixel that is not clicked yet; depth 0 for none."""
     if not mask.any():
         return 0.0, origin
-    depth = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
+    depth = _measure_depth(mask)
     for row, col in clicked:
         r, c = row - origin[0], col - origin[1]
         if 0 <= r < depth.shape[0] and 0 <= c < depth.shape[1]:
             depth[r, c] = 0
     row, col = divmod(int(depth.argmax()), depth.shape[1])
     return float(depth[row, col]), (row + origin[0], col + origin[1])
+
+
+def _measure_depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of each pixel from the nearest one outside, in pixels."""
+    return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
