@@ -5,16 +5,20 @@
 
 With ``--average`` the weights are first set to the mean of theirs and those of the model that the training
 started from (cf. Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Then objects of the
-``train`` split are boxed, clicked and corrected in whole images, and the head that predicts the IoU of a mask
-is fitted to all masks of the answers (``training/score_fitting.py``; a quarter of an hour on one core). That
-is not done on images that ``split_holdout`` takes out: what one click gives there, and the error of its
-predicted IoU, is printed before and after. The last step of the bundled model's recipe, after
-``napari-sam train``.
+``train`` split are boxed, clicked and corrected in whole images, in their middle and elsewhere, and the head
+that predicts the IoU of a mask is fitted to all masks of the answers (``training/score_fitting.py``; half an
+hour on two cores). That is not done on images that ``split_holdout`` takes out: what one click gives there,
+and the error of its predicted IoU, is printed before and after. The last step of the bundled model's recipe,
+after ``napari-sam train``.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing as mp
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +28,14 @@ from robustness import finish
 
 import napari_sam as ns
 from napari_sam.evaluation.clicks import evaluate_clicks, pool_clicks
-from napari_sam.evaluation.simulated_user import first_click, next_click, read_objects, tight_box
+from napari_sam.evaluation.simulated_user import (
+    first_click,
+    next_click,
+    random_click,
+    read_objects,
+    tight_box,
+)
+from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.checkpoints import LoadedModel, write_checkpoint
 from napari_sam.inference.predictor import Predictor
 from napari_sam.training.dataset import LabelledImage, read_labelled_images, split_holdout
@@ -33,48 +44,83 @@ from napari_sam.training.score_fitting import DescribedMasks, MaskRecorder, fit_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
+    from napari_sam.inference.embedding import ImageEmbedding
     from napari_sam.types import ObjectMask
 
 OBJECTS = 24
 """Objects of an image that the head is fitted to, at most."""
-CORRECTIONS = 2
-"""Clicks after the first one, at most."""
+CORRECTIONS = 1
+"""Clicks after the one in the middle, at most."""
+INSIDE = 0.7
+"""Share of the other clicks that fall rather inside than at the rim; the rest fall anywhere in the object."""
+TURNS = (0, 1)
+"""Quarter turns: each image is asked about as it is, and turned and mirrored."""
+
+_model: LoadedModel
 
 
-def collect_masks(model: LoadedModel, images: Sequence[LabelledImage]) -> DescribedMasks:
+def collect_masks(path: Path, images: Sequence[LabelledImage], processes: int) -> DescribedMasks:
     """Box, click and correct objects of whole images, and take down all masks of the answers."""
-    with MaskRecorder(model.module) as recorder:
-        for n, image in enumerate(images):
-            for truth, masks in iter_answers(model, image, np.random.default_rng(n)):
-                recorder.take([truth.iou(mask) for mask in masks])
-            print(f"\r{n + 1} of {len(images)} images", end="", flush=True)
+    tasks = [(image, turn) for image in images for turn in TURNS]
+    found = []
+    with ProcessPoolExecutor(processes, mp.get_context("spawn"), start_worker, (path,)) as pool:
+        for n, columns in enumerate(pool.map(describe_image, tasks)):
+            found += [columns] if columns else []
+            print(f"\r{n + 1} of {len(tasks)} images", end="", flush=True)
     print()
-    return recorder.read()
+    return DescribedMasks(*(torch.from_numpy(np.concatenate(column)) for column in zip(*found, strict=True)))
+
+
+def start_worker(path: Path) -> None:
+    """Load the model in a process of its own."""
+    global _model
+    torch.set_num_threads(1)
+    _model = ns.load_model(path, "cpu")
+
+
+def describe_image(task: tuple[LabelledImage, int]) -> list[NDArray[np.float32]] | None:
+    """The columns of ``DescribedMasks`` for an image; None where there is no object."""
+    image, turn = task
+    pixels, labels = np.rot90(image.pixels, turn), np.rot90(image.labels, turn)
+    if turn:
+        pixels, labels = pixels[::-1], labels[::-1]
+    objects = read_objects(np.ascontiguousarray(labels))
+    if not objects:
+        return None
+    rng = np.random.default_rng((turn, *image.name.encode()))
+    embedding = ns.CachedPredictor(_model).encode(np.ascontiguousarray(pixels, np.float32))
+    with MaskRecorder(_model.module) as recorder:
+        for i in rng.permutation(len(objects))[:OBJECTS]:
+            for masks in iter_answers(Predictor(_model), embedding, objects[i], rng):
+                recorder.take([objects[i].iou(mask) for mask in masks])
+        described = recorder.read()
+    return [described.features.numpy(), described.scores.numpy(), described.actual.numpy()]
 
 
 def iter_answers(
-    model: LoadedModel, image: LabelledImage, rng: np.random.Generator
-) -> Iterator[tuple[ObjectMask, list[ObjectMask]]]:
-    """Some of an image's objects with all masks of an answer about them, as it is given."""
-    objects = read_objects(image.labels)
-    if not objects:
-        return
-    embedding = ns.CachedPredictor(model).encode(image.pixels.astype(np.float32))
-    predictor = Predictor(model)
-    for i in rng.permutation(len(objects))[:OBJECTS]:
-        truth = objects[i]
-        yield truth, predictor.decode_candidates(embedding, [ns.Prompts(box=tight_box(truth))])[0]
-        clicks, mask = {first_click(truth): 1}, None
-        for _ in range(1 + int(rng.integers(CORRECTIONS + 1))):
-            points, labels = np.array(list(clicks), np.float32), np.array(list(clicks.values()), np.int8)
-            prompts = ns.Prompts(points=points, labels=labels, mask=mask)
-            masks = predictor.decode_candidates(embedding, [prompts])[0]
-            yield truth, masks
-            mask = max(masks, key=lambda m: m.predicted_iou)
-            click = next_click(truth, mask, clicks)
-            if click is None:
-                break
-            clicks[click[0]] = click[1]
+    predictor: Predictor, embedding: ImageEmbedding, truth: ObjectMask, rng: np.random.Generator
+) -> Iterator[list[ObjectMask]]:
+    """All masks of each answer about an object, as it is given: to a box, to clicks, and to corrections."""
+
+    def ask(prompts: ns.Prompts) -> list[ObjectMask]:
+        return predictor.decode_candidates(embedding, [prompts])[0]
+
+    yield ask(ns.Prompts(box=tight_box(truth)))
+    depth = 1 if rng.random() < INSIDE else 0
+    yield ask(ns.Prompts(points=np.array([random_click(truth, rng, depth)], np.float32)))
+    clicks, mask = {first_click(truth): 1}, None
+    for _ in range(1 + int(rng.integers(CORRECTIONS + 1))):
+        points, labels = np.array(list(clicks), np.float32), np.array(list(clicks.values()), np.int8)
+        prompts = ns.Prompts(points=points, labels=labels, mask=mask)
+        masks = ask(prompts)
+        yield masks
+        mask = choose_best(masks, prompts)
+        click = next_click(truth, mask, clicks)
+        if click is None:
+            return
+        clicks[click[0]] = click[1]
 
 
 def average_weights(model: LoadedModel, other: LoadedModel) -> None:
@@ -86,7 +132,7 @@ def average_weights(model: LoadedModel, other: LoadedModel) -> None:
 
 
 def measure(model: LoadedModel, images: Sequence[LabelledImage]) -> str:
-    """What one click in the middle of each object gives."""
+    """What one click on each object gives."""
     scores = pool_clicks(
         finish(
             evaluate_clicks(
@@ -99,7 +145,10 @@ def measure(model: LoadedModel, images: Sequence[LabelledImage]) -> str:
         )
         for image in images
     )
-    return f"1 click {scores.miou[1]:.3f}, error of the predicted IoU {scores.iou_mae:.3f}"
+    return (
+        f"1 click {scores.miou[1]:.3f}, anywhere in the object {scores.anywhere_miou:.3f}, "
+        f"error of the predicted IoU {scores.iou_mae:.3f}"
+    )
 
 
 def main() -> None:
@@ -112,6 +161,7 @@ def main() -> None:
     parser.add_argument("--average", help="a model whose weights are averaged with those of --model first")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--holdout", type=float, default=0.1, help="fraction held out, as in training")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     trained, held = split_holdout(read_labelled_images(args.data), args.holdout)
     model = ns.load_model(args.model, "cpu")
@@ -121,7 +171,10 @@ def main() -> None:
         average_weights(model, other)
         record["averaged_with"] = other.sha256
     print("held-out images before:", measure(model, held))
-    masks = collect_masks(model, trained)
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder) / "asked.safetensors"
+        write_checkpoint(model.module, asked, name=model.name, record=record)
+        masks = collect_masks(asked, trained, args.processes)
     finish(fit_scores(model.module, masks))
     print("held-out images after: ", measure(model, held))
     record["scores_fitted_to"] = len(masks.scores)

@@ -4,7 +4,7 @@
 
 Coins: the photograph of scikit-image, against the outlines that its own tutorial finds (Sobel filter and
 watershed). Synthetic microscopy: new images of each style of ``training.synthetic``, of seeds that training
-does not reach. Each object is clicked once in its middle, then asked for by its box.
+does not reach. Each object is clicked once in its middle and once anywhere, then asked for by its box.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skimage.segmentation import watershed
 from timing import print_table
 
 import napari_sam as ns
-from napari_sam.evaluation.simulated_user import first_click, read_objects, tight_box
+from napari_sam.evaluation.simulated_user import first_click, random_click, read_objects, tight_box
 from napari_sam.training.synthetic import STYLES, make_synthetic_image
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def main() -> None:
         kinds[f"synthetic {style}"] = [make_synthetic_image(seed, 256, style) for seed in seeds]
     rows: list[list[object]] = []
     for kind, samples in kinds.items():
-        found: dict[str, list[float]] = {"click": [], "best": [], "box": []}
+        found: dict[str, list[float]] = {"click": [], "anywhere": [], "best": [], "box": []}
+        rng = np.random.default_rng(0)
         for image, labels in samples:
             predictor = ns.CachedPredictor(model)
             for obj in read_objects(labels):
@@ -66,11 +67,14 @@ def main() -> None:
                     continue
                 prompts = ns.Prompts(points=[first_click(obj)])
                 found["click"].append(predictor.predict(image, prompts).iou(obj))
+                elsewhere = ns.Prompts(points=[random_click(obj, rng)])
+                found["anywhere"].append(predictor.predict(image, elsewhere).iou(obj))
                 found["best"].append(max(c.iou(obj) for c in predictor.predict_candidates(image, prompts)))
                 found["box"].append(predictor.predict(image, ns.Prompts(box=tight_box(obj))).iou(obj))
         means = {key: f"{np.mean(values):.3f}" for key, values in found.items()}
         rows.append([kind, len(samples), len(found["click"]), *means.values()])
-    print_table(["images", "number", "objects", "mean IoU, 1 click", "best of all masks", "box"], rows)
+    columns = ["mean IoU, 1 click", "1 click anywhere", "best of all masks", "box"]
+    print_table(["images", "number", "objects", *columns], rows)
 
 
 if __name__ == "__main__":

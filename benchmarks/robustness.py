@@ -55,7 +55,7 @@ def main() -> None:
     )
     samples = [(read_image(s.image).data, read_labels(s.labels), s.name) for s in pair_samples(options)]
     model = ns.load_model(args.model)
-    print("| image | 1 click | box | AP@0.5 | mSA |\n|---|---|---|---|---|")
+    print("| image | 1 click | 1 click anywhere | box | AP@0.5 | mSA |\n|---|---|---|---|---|---|")
     for name, change in {} if args.sizes else CHANGES.items():
         report(name, [(*change(image, labels, seed(n)), None) for image, labels, n in samples], model)
     for diameter in DIAMETERS:
@@ -72,7 +72,7 @@ def report(name: str, samples: list[tuple[Image, Image, float | None]], model: n
         clicks.append(finish(evaluate_clicks(image, labels, predictor, counts=(1,), max_clicks=1)))
         scores.append(evaluate_labels(labels, finish(iter_segment_image(image, predictor))))
     pooled, matched = pool_clicks(clicks), pool_scores(scores)
-    numbers = (pooled.miou[1], pooled.box_miou, matched.ap[0.5], matched.msa)
+    numbers = (pooled.miou[1], pooled.anywhere_miou, pooled.box_miou, matched.ap[0.5], matched.msa)
     print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in numbers) + " |", flush=True)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from napari_sam.modeling import build_sam
-from napari_sam.modeling.mask_decoder import compare_masks
+from napari_sam.modeling.mask_quality import SetHead, compare_masks
 
 
 def test_masks_are_compared_with_the_others() -> None:
@@ -33,3 +33,17 @@ def test_what_predicts_iou_changes_no_mask() -> None:
         other_masks, other_iou = model.decode(features.embedding, *prompt, None, features.detail)
     assert torch.equal(masks, other_masks)
     assert not torch.allclose(iou, other_iou)
+
+
+def test_each_mask_is_judged_in_view_of_all_in_any_order() -> None:
+    torch.manual_seed(0)
+    head = SetHead(5, 8)
+    described = torch.randn(3, 4, 5)
+    with torch.no_grad():
+        assert head(described).eq(0).all()  # no correction before it is trained
+        torch.nn.init.normal_(head.judge.layers[-1].weight)
+        found = head(described)
+        order = torch.tensor([2, 0, 3, 1])
+        torch.testing.assert_close(head(described[:, order]), found[:, order])
+        described[:, 3] += 5
+        assert (head(described)[:, :3] - found[:, :3]).abs().min() > 1e-4

@@ -41,7 +41,7 @@ def record(model: Sam, seeds: range) -> tuple[DescribedMasks, torch.Tensor]:
 
 def test_what_is_taken_down_is_what_the_head_corrects(model: Sam) -> None:
     with torch.no_grad():  # it starts without a correction
-        model.mask_decoder.mask_quality.head.layers[-1].bias.fill_(0.3)
+        model.mask_decoder.mask_quality.head.judge.layers[-1].bias.fill_(0.3)
     masks, predicted = record(model, range(3))
     assert masks.features.shape[:2] == masks.scores.shape == masks.actual.shape == (3, 4)
     head = model.mask_decoder.mask_quality.head
@@ -94,7 +94,7 @@ def test_a_fit_follows_its_seed(model: Sam) -> None:
     for _ in range(2):
         model.load_state_dict(start)
         list(fit_scores(model, masks, epochs=3))
-        found.append(model.mask_decoder.mask_quality.head.layers[0].weight.clone())
+        found.append(model.mask_decoder.mask_quality.head.look.weight.clone())
     assert torch.equal(*found)
 
 
