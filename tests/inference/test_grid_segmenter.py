@@ -81,6 +81,8 @@ def test_which_masks_are_certain(
 ) -> None:
     """Nine points on one disc, one at a time."""
     monkeypatch.setattr(grid_segmenter, "BATCH", 1)
+    # Where a model of random weights sees foreground, nothing is asked once more.
+    monkeypatch.setattr(grid_segmenter, "FOREGROUND", 1.1)
     points = np.array([(r, c) for r in (14, 20, 26) for c in (14, 20, 26)], np.float32)
     monkeypatch.setattr(grid_segmenter, "_make_grid", lambda *_: points)
     find(conv_model, (120, 120), GridParams(**{"background": 0.0} | params))
