@@ -107,6 +107,7 @@ def main() -> None:
     for where in WHERE:
         desks[where], theirs = spawn.Pipe()
         spawn.Process(target=serve, args=(where, options, theirs), daemon=True).start()
+        theirs.close()  # so that a process that fails is not waited for
     loaded = {**desks["main"].recv(), **desks["worker"].recv()}
     for seed in range(options.repeats + 3):
         for n, where in enumerate(WHERE):

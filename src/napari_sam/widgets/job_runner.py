@@ -47,6 +47,7 @@ class _Relay(QObject):
         timer = QTimer(self)
         timer.setSingleShot(True)
         timer.timeout.connect(thread.start)
+        timer.timeout.connect(timer.deleteLater)  # idle threads begin again and again
         timer.start(0)
 
     def silence(self) -> None:
