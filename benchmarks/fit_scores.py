@@ -7,9 +7,9 @@ With ``--average`` the weights are first set to the mean of theirs and those of 
 started from (cf. Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Then objects of the
 ``train`` split are boxed, clicked and corrected in whole images, in their middle and elsewhere, and the head
 that predicts the IoU of a mask is fitted to all masks of the answers (``training/score_fitting.py``; twenty
-minutes on two cores). That is not done on images that ``split_holdout`` takes out: what one click gives there,
-and the error of its predicted IoU, is printed before and after. The last step of the bundled model's recipe,
-after ``napari-sam train``.
+minutes on two cores). That is not done on images that ``split_holdout`` takes out: what one click gives
+there, and the error of its predicted IoU, is printed before and after. The last step of the bundled model's
+recipe, after ``napari-sam train``.
 """
 
 from __future__ import annotations
