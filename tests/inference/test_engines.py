@@ -116,7 +116,7 @@ def test_nothing_to_fold_is_not_copied() -> None:
     [
         pytest.param("cpu", False, False, torch.float32, id="no bfloat16"),
         pytest.param("cpu", True, False, torch.bfloat16, id="bfloat16"),
-        pytest.param("cpu", True, True, torch.float32, id="convolutions, with bfloat16"),
+        pytest.param("cpu", True, True, torch.bfloat16, id="convolutions, with bfloat16"),
         pytest.param("cuda", False, True, torch.float32, id="convolutions on a GPU"),
         pytest.param("mps", False, False, torch.float16, id="mps"),
     ],

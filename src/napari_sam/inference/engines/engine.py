@@ -73,9 +73,9 @@ def describe(encoder: str, decoder: str) -> str:
 def choose_precision(device: torch.device, convolutional: bool) -> torch.dtype:
     """The type that matrices are multiplied in on a device that nothing was measured on yet.
 
-    CPUs that multiply bfloat16, in tiles or by AVX-512 alone, encode with ViTs in half the time. Masks of the
-    bundled model may need more digits: its offsets to the centre are read to the pixel. What is really
-    fastest and accurate on a machine is found by ``tuning.iter_tune``.
+    CPUs that multiply bfloat16, in tiles or by AVX-512 alone, encode in half the time. What is really fastest
+    and accurate on a machine is found by ``tuning.iter_tune``; encoders of plain convolutions are left at
+    float32 on a GPU until then.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ def choose_precision(device: torch.device, convolutional: bool) -> torch.dtype:
     convolutional : bool
         Whether the encoder is the one of plain convolutions, as the bundled model's.
     """
+    if device.type == "cpu":
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
     if convolutional:
         return torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "mps":
-        return torch.float16
-    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+    return torch.float16
 
 
 _folded: Final[WeakKeyDictionary[Sam, tuple[object, Sam]]] = WeakKeyDictionary()
