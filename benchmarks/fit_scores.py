@@ -51,10 +51,9 @@ if TYPE_CHECKING:
 
 OBJECTS = 24
 """Objects of an image that the head is fitted to, at most."""
-CORRECTIONS = 1
-"""Clicks after the one in the middle, at most."""
-INSIDE = 0.7
-"""Share of the other clicks that fall rather inside than at the rim; the rest fall anywhere in the object."""
+BOX, MIDDLE, INSIDE, ANYWHERE, CORRECTED = 0.5, 1.0, 0.7, 0.3, 0.5
+"""What an answer counts: to a box, to a click in the middle of the object, to one rather inside than at the
+rim, to one anywhere in it, and to a click in the middle with the correction of its answer."""
 TURNS = (0, 1)
 """Quarter turns: each image is asked about as it is, and turned and mirrored."""
 
@@ -93,34 +92,34 @@ def describe_image(task: tuple[LabelledImage, int]) -> list[NDArray[np.float32]]
     embedding = ns.CachedPredictor(_model).encode(np.ascontiguousarray(pixels, np.float32))
     with MaskRecorder(_model.module) as recorder:
         for i in rng.permutation(len(objects))[:OBJECTS]:
-            for masks in iter_answers(Predictor(_model), embedding, objects[i], rng):
-                recorder.take([objects[i].iou(mask) for mask in masks])
+            for masks, weight in iter_answers(Predictor(_model), embedding, objects[i], rng):
+                recorder.take([objects[i].iou(mask) for mask in masks], weight)
         described = recorder.read()
-    return [described.features.numpy(), described.scores.numpy(), described.actual.numpy()]
+    columns = described.features, described.scores, described.actual, described.weight
+    return [column.numpy() for column in columns]
 
 
 def iter_answers(
     predictor: Predictor, embedding: ImageEmbedding, truth: ObjectMask, rng: np.random.Generator
-) -> Iterator[list[ObjectMask]]:
-    """All masks of each answer about an object, as it is given: to a box, to clicks, and to corrections."""
+) -> Iterator[tuple[list[ObjectMask], float]]:
+    """All masks of each answer about an object as it is given, and what the answer counts."""
 
     def ask(prompts: ns.Prompts) -> list[ObjectMask]:
         return predictor.decode_candidates(embedding, [prompts])[0]
 
-    yield ask(ns.Prompts(box=tight_box(truth)))
-    depth = 1 if rng.random() < INSIDE else 0
-    yield ask(ns.Prompts(points=np.array([random_click(truth, rng, depth)], np.float32)))
-    clicks, mask = {first_click(truth): 1}, None
-    for _ in range(1 + int(rng.integers(CORRECTIONS + 1))):
-        points, labels = np.array(list(clicks), np.float32), np.array(list(clicks.values()), np.int8)
-        prompts = ns.Prompts(points=points, labels=labels, mask=mask)
-        masks = ask(prompts)
-        yield masks
-        mask = choose_best(masks, prompts)
-        click = next_click(truth, mask, clicks)
-        if click is None:
-            return
-        clicks[click[0]] = click[1]
+    yield ask(ns.Prompts(box=tight_box(truth))), BOX
+    for depth, weight in ((1.0, INSIDE), (0.0, ANYWHERE)):
+        yield ask(ns.Prompts(points=np.array([random_click(truth, rng, depth)], np.float32))), weight
+    first = first_click(truth)
+    prompts = ns.Prompts(points=np.array([first], np.float32))
+    masks = ask(prompts)
+    yield masks, MIDDLE
+    mask = choose_best(masks, prompts)
+    click = next_click(truth, mask, {first: 1})
+    if click is not None:
+        place, label = click
+        points, labels = np.array([first, place], np.float32), np.array([1, label], np.int8)
+        yield ask(ns.Prompts(points=points, labels=labels, mask=mask)), CORRECTED
 
 
 def average_weights(model: LoadedModel, other: LoadedModel) -> None:

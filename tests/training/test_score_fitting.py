@@ -77,6 +77,22 @@ def test_fitting_lowers_the_error_and_changes_nothing_else(model: Sam) -> None:
     assert torch.equal(answer(model, 1)[0], logits)
 
 
+def test_what_counts_nothing_is_not_fitted_to(model: Sam) -> None:
+    found = []
+    for misleading in (0.0, 0.9):
+        with MaskRecorder(model) as recorder:
+            for seed in range(8):
+                answer(model, seed)
+                recorder.take([0.4] * 4 if seed < 4 else [misleading] * 4, weight=float(seed < 4))
+        masks = recorder.read()
+        start = {key: value.clone() for key, value in model.state_dict().items()}
+        list(fit_scores(model, masks, epochs=3))
+        found.append(model.mask_decoder.mask_quality.head.look.weight.clone())
+        model.load_state_dict(start)
+    assert masks.weight.tolist() == [1.0] * 4 + [0.0] * 4
+    assert torch.equal(*found)
+
+
 def test_a_fit_that_is_cancelled_leaves_the_model(model: Sam) -> None:
     masks, _ = record(model, range(4))
     kept = {key: value.clone() for key, value in model.state_dict().items()}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import l1_loss
 
 from napari_sam.errors import SamError
 from napari_sam.modeling.mask_quality import SetHead
@@ -47,11 +46,14 @@ class DescribedMasks:
         IoU by the token alone, which the head corrects.
     actual : (N, M) float32
         IoU with the object that was meant.
+    weight : (N,) float32
+        What each answer counts.
     """
 
     features: Tensor
     scores: Tensor
     actual: Tensor
+    weight: Tensor
 
 
 class MaskRecorder:
@@ -74,7 +76,7 @@ class MaskRecorder:
         self._decoder = model.mask_decoder
         self._hooks: list[RemovableHandle] = []
         self._features = self._scores = torch.zeros(0)
-        self._found: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._found: list[tuple[Tensor, ...]] = []
 
     def __enter__(self) -> MaskRecorder:
         self._hooks = [
@@ -87,9 +89,10 @@ class MaskRecorder:
         for hook in self._hooks:
             hook.remove()
 
-    def take(self, actual: Sequence[float]) -> None:
-        """Take down the last answer, with the IoU of each of its masks."""
-        self._found.append((self._features, self._scores, torch.tensor([list(actual)])))
+    def take(self, actual: Sequence[float], weight: float = 1.0) -> None:
+        """Take down the last answer, with the IoU of each of its masks, and what it counts."""
+        facts = torch.tensor([list(actual)]), torch.tensor([weight])
+        self._found.append((self._features, self._scores, *facts))
 
     def read(self) -> DescribedMasks:
         """All that was taken down.
@@ -144,7 +147,8 @@ def fit_scores(
         total = 0.0
         for rows in torch.randperm(len(masks.scores), generator=generator).split(BATCH):
             predicted = masks.scores[rows] + fitted((masks.features[rows] - mean) / spread)[..., 0]
-            loss = l1_loss(predicted, masks.actual[rows])
+            error = (predicted - masks.actual[rows]).abs().mean(1)
+            loss = (error * masks.weight[rows]).sum() / masks.weight[rows].sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
