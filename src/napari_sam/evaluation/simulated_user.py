@@ -104,7 +104,7 @@ def random_click(obj: ObjectMask, rng: np.random.Generator, depth: float = 0.0) 
         A pixel's chance grows with this power of its distance from the outside: 0 makes all alike.
     """
     pixels = np.argwhere(obj.mask)
-    chances = _measure_depth(obj.mask)[obj.mask] ** depth
+    chances = _measure_depth(obj.mask)[obj.mask] ** depth if depth else np.ones(len(pixels))
     row, col = pixels[rng.choice(len(pixels), p=chances / chances.sum())]
     return int(row) + obj.origin[0], int(col) + obj.origin[1]
 
