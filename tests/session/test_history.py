@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from napari_sam.session.history import History, PromptState, Step
+from napari_sam.session.history import History, Step
+from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.requests import Plane
 from napari_sam.types import ObjectMask, Prompts
 

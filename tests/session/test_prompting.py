@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from napari_sam.session.drawing import Drawing, Shape, label_shape
-from napari_sam.session.history import PromptState
-from napari_sam.session.requests import ModelChoice, ObjectRef, extends_prompts
+from napari_sam.session.prompt_checks import extends_prompts
+from napari_sam.session.prompt_state import PromptState
+from napari_sam.session.requests import ModelChoice, ObjectRef
 from napari_sam.types import ObjectMask, Prompts
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_sam.errors import ImageError, PromptError, SamError
-from napari_sam.session.requests import ModelChoice, Plane, check_plane, check_prompts, same_prompts
+from napari_sam.session.prompt_checks import check_plane, check_prompts, same_prompts
+from napari_sam.session.requests import ModelChoice, Plane
 from napari_sam.types import ObjectMask, Prompts
 
 if TYPE_CHECKING:

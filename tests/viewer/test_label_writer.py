@@ -11,7 +11,8 @@ from napari.layers import Labels
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.session.accepting import Accepting, AcceptRule
 from napari_sam.session.edits import Edits
-from napari_sam.session.history import History, PromptState
+from napari_sam.session.history import History
+from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.requests import Plane
 from napari_sam.types import ObjectMask, Prompts

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 
     from napari_sam.session.edit_builder import EditBuilder
     from napari_sam.session.edits import Edits
-    from napari_sam.session.history import HistoryStep, PromptState
+    from napari_sam.session.history import History, HistoryStep
+    from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.requests import Plane
     from napari_sam.types import ObjectMask
 
-__all__ = ["AcceptRule", "AcceptStep", "Accepting", "Ids", "without_prompts"]
+__all__ = [
+    "AcceptRule",
+    "AcceptStep",
+    "Accepting",
+    "Ids",
+    "complete_accept",
+    "refuse_accept",
+    "without_prompts",
+]
 
 Ids = Literal["next", "same", "chosen", "class"]
 """The next free id, that of the object accepted last, a chosen one, or one for all objects of a class."""
@@ -249,6 +258,42 @@ def _shrink_records(builder: EditBuilder, plane: Plane, label: int) -> None:
     area = builder.mask_of(plane, label).area
     kept = [r.touched(area=area) if r.plane == plane.index else r for r in known]
     builder.records(label, [r for r in kept if r.plane != plane.index or area])
+
+
+def complete_accept(history: History, state: PromptState, edit: LabelEdit | None) -> bool:
+    """An object that was accepted before its mask was there is written: its step knows the edit.
+
+    Returns
+    -------
+    bool
+        Whether the history still has that step.
+    """
+    known = False
+
+    def complete(old: HistoryStep) -> HistoryStep:
+        nonlocal known
+        if isinstance(old, AcceptStep) and old.before is state and old.edit is None:
+            known = True
+            return replace(old, edit=edit)
+        return old
+
+    history.revise(complete)
+    return known
+
+
+def refuse_accept(history: History, state: PromptState) -> None:
+    """An accept that was refused stays so: redo repeats what happened, not what was wanted."""
+
+    def refuse(old: HistoryStep) -> HistoryStep:
+        if isinstance(old, AcceptStep) and old.before is state and old.edit is None:
+            return replace(old, accept=_refused)
+        return old
+
+    history.revise(refuse)
+
+
+def _refused(_: PromptState) -> None:
+    """Accepts nothing."""
 
 
 def without_prompts(step: HistoryStep) -> HistoryStep:

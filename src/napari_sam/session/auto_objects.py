@@ -81,7 +81,7 @@ class AutoObjects:
         self._makers: dict[AutoRequest, tuple[Maker | None, str]] = {}
         self._recorded: tuple[Hashable, tuple[int, ...]] = (None, ())  # of the present result
         self._segmenting = Segmenting(engine, runner, pool)
-        self._segmenting.progressed.connect(self._on_segmenting_progressed)
+        self._segmenting.progressed.connect(self.progressed.emit)
         self._segmenting.grown.connect(self._on_segmenting_grown)
         self._segmenting.done.connect(self._on_segmenting_done)
         self._segmenting.failed.connect(self._on_segmenting_failed)
@@ -296,9 +296,6 @@ class AutoObjects:
         elif count == 0:
             self.warned.emit(f"There is no room for any of {len(shown.kept)} objects of {name!r}.")
         self.settle()
-
-    def _on_segmenting_progressed(self, progress: Progress | None) -> None:
-        self.progressed.emit(progress)
 
     def _on_segmenting_grown(self, run: Run, part: Candidates) -> None:
         self._defaults[self._key] = run.defaults

@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
@@ -24,86 +24,21 @@ from napari_sam.session.tile_pack import iter_tiles
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator
 
     from numpy.typing import NDArray
 
     from napari_sam.session.provenance import ObjectRecord
     from napari_sam.session.state_folder import LeftSession, SessionFolder
-    from napari_sam.types import Prompts
+    from napari_sam.session.work import LayerWork, Work, WorkSource
 
-__all__ = ["Autosave", "LayerWork", "Work", "WorkSource"]
+__all__ = ["Autosave"]
 
 logger = logging.getLogger(__name__)
 
 LANE = "autosave"
 CHUNK = 100
 """Records that are put into words, or tiles that are looked at, in one step."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LayerWork:
-    """The state of one Labels layer.
-
-    Attributes
-    ----------
-    key : str
-        The same from one save to the next.
-    head : dict
-        JSON: name, path, transform, whether it is the target.
-    data : array or None
-        Its labels, in memory; None where they lie in a file already.
-    planes : set of tuple of int, or None
-        Planes of the last two axes that may have changed since they were saved; None for all.
-    records : tuple of ObjectRecord
-        What is known of its objects.
-    """
-
-    key: str
-    head: Mapping[str, Any]
-    data: NDArray[Any] | None
-    planes: frozenset[tuple[int, ...]] | None
-    records: tuple[ObjectRecord, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Work:
-    """Everything that would be lost.
-
-    Attributes
-    ----------
-    layers : tuple of LayerWork
-        Those with something that is not saved.
-    describe_image : callable
-        Gives what is known of the image as JSON; for the worker, because it reads samples of it.
-    settings : dict
-        As in the settings file.
-    prompts : Prompts
-        What is not accepted yet; may be empty.
-    plane : tuple of int or None
-        Where they lie.
-    """
-
-    layers: tuple[LayerWork, ...]
-    describe_image: Callable[[], Mapping[str, Any]]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    prompts: Prompts | None = None
-    plane: tuple[int | None, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """True when there is nothing that anybody would miss."""
-        return not self.layers and (self.prompts is None or self.prompts.is_empty)
-
-
-class WorkSource(Protocol):
-    """Knows what is not saved yet."""
-
-    def take(self) -> Work:
-        """What is there now; quick, on the main thread."""
-
-    def put_back(self, work: Work) -> None:
-        """It could not be saved: what had changed then counts as changed still."""
 
 
 class Autosave:

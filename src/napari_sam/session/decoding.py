@@ -16,8 +16,8 @@ from napari_sam.types import ObjectMask, Progress
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from napari_sam.session.history import PromptState
     from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.requests import MaskPredictor, ModelChoice
     from napari_sam.types import Prompts
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from napari_sam.session.prompt_state import SMALL
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam.session.auto_requests import Fill
-    from napari_sam.session.drawing import Drawing
-    from napari_sam.session.provenance import Maker
-    from napari_sam.session.requests import ObjectRef, Plane
-    from napari_sam.types import ObjectMask, Prompts
+    from napari_sam.session.prompt_state import PromptState
 
-__all__ = ["BUDGET", "FillStep", "History", "HistoryStep", "PromptState", "Step"]
+__all__ = ["BUDGET", "FillStep", "History", "HistoryStep", "Step"]
 
 BUDGET = 256 << 20
 """Bytes that the steps may take."""
-SMALL = 500
-"""Bytes of a step beside its arrays, roughly."""
 
 
 class HistoryStep(Protocol):
@@ -42,51 +39,6 @@ class HistoryStep(Protocol):
 
     def apply(self) -> str:
         """Do it; what was done, as a sentence for the status line, or nothing."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptState:
-    """What the user has said about one object, and the answer.
-
-    Attributes
-    ----------
-    plane : Plane
-        Where the prompts lie.
-    prompts : Prompts
-        May be empty.
-    mask : ObjectMask or None
-        The answer, once it is there.
-    accepted : ObjectRef or None
-        The object that these prompts correct. Accepting replaces that object.
-    earlier : tuple of Prompts
-        Prompts whose answers were fed back, one after the other, before these were answered.
-    choices : tuple of int
-        Which candidate of each of ``earlier`` was fed back.
-    maker : Maker or None
-        The model that answered.
-    candidates : tuple of ObjectMask
-        All masks that answer the prompts, the best first; ``mask`` is the one that was chosen.
-    choice : int
-        Which of them it is.
-    drawing : Drawing or None
-        What the user put on the plane to say so; None where only the prompts are known.
-    """
-
-    plane: Plane
-    prompts: Prompts
-    mask: ObjectMask | None = None
-    accepted: ObjectRef | None = None
-    earlier: tuple[Prompts, ...] = ()
-    maker: Maker | None = None
-    candidates: tuple[ObjectMask, ...] = ()
-    choice: int = 0
-    drawing: Drawing | None = None
-    choices: tuple[int, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its masks."""
-        return SMALL + sum(_mask_bytes(mask) for mask in (self.mask, self.prompts.mask, *self.candidates))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,9 +235,3 @@ class _Kept:
 
     step: HistoryStep
     nbytes: int
-
-
-def _mask_bytes(mask: ObjectMask | None) -> int:
-    if mask is None:
-        return 0
-    return int(mask.mask.nbytes) + (0 if mask.logits is None else int(mask.logits.values.nbytes))

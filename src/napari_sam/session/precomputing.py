@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_sam.session.jobs import CLICK, LONG, Job, JobRunner
-from napari_sam.session.requests import check_plane
+from napari_sam.session.prompt_checks import check_plane
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:

@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.errors import SamError
-from napari_sam.session.accepting import Accepting, AcceptStep
+from napari_sam.session.accepting import Accepting, AcceptStep, complete_accept, refuse_accept
 from napari_sam.session.decoding import Decoding
 from napari_sam.session.drawing import Drawing
-from napari_sam.session.history import History, HistoryStep, PromptState, Step
-from napari_sam.session.requests import (
-    Plane,
-    Preview,
-    check_plane,
-    check_prompts,
-    extends_prompts,
-    same_prompts,
-)
+from napari_sam.session.history import History, Step
+from napari_sam.session.prompt_checks import check_plane, check_prompts, extends_prompts, same_prompts
+from napari_sam.session.prompt_state import PromptState, describe_answer, unanswered
+from napari_sam.session.requests import Plane, Preview
 from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
@@ -87,7 +82,7 @@ class Prompting:
         self._left: dict[Plane, PromptState] = {}  # objects begun on planes that are not shown
         self.decoding = Decoding(runner, pool)
         self.decoding.answered.connect(self._on_decoding_answered)
-        self.decoding.failed.connect(self._on_decoding_failed)
+        self.decoding.failed.connect(self.failed.emit)
         self.decoding.progressed.connect(self._on_decoding_progressed)
 
     # ------------------------------------------------------------- what is
@@ -218,11 +213,11 @@ class Prompting:
 
     def answer_anew(self) -> None:
         """Ask again for the mask of the current prompts."""
-        self._left = {plane: _unanswered(left) for plane, left in self._left.items()}
+        self._left = {plane: unanswered(left) for plane, left in self._left.items()}
         state = self._state
         if state is not None and not state.prompts.is_empty:
             self.decoding.supersede()
-            self._become(_unanswered(state))
+            self._become(unanswered(state))
             if self._state is not None and self._state.mask is None:
                 self._decode()
 
@@ -272,31 +267,13 @@ class Prompting:
         """Write an object that was accepted before its mask was there."""
         step = self._written(self._step(state))
         if step is None:
-            self._give_up(state)
+            refuse_accept(self._history, state)
             return
-        edit, known = step.edit, False
-
-        def complete(old: HistoryStep) -> HistoryStep:
-            nonlocal known
-            if isinstance(old, AcceptStep) and old.before is state and old.edit is None:
-                known = True
-                return replace(old, edit=edit)
-            return old
-
-        self._history.revise(complete)
+        edit = step.edit
+        known = complete_accept(self._history, state, edit)
         if not known and edit is not None:  # the history was emptied meanwhile
             self._edits.push(edit)
         self.state_changed.emit()
-
-    def _give_up(self, state: PromptState) -> None:
-        """An accept that was refused stays so: redo repeats what happened, not what was wanted."""
-
-        def refuse(old: HistoryStep) -> HistoryStep:
-            if isinstance(old, AcceptStep) and old.before is state and old.edit is None:
-                return replace(old, accept=_refused)
-            return old
-
-        self._history.revise(refuse)
 
     def _accept_again(self, state: PromptState) -> None:
         """Repeat an accept whose object was never written."""
@@ -358,7 +335,7 @@ class Prompting:
         if self._state is old:
             self._become(state)
         if accept and mask.area == 0:
-            self._give_up(state)
+            refuse_accept(self._history, state)
             self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
         elif accept:
             self._accept_late(state)
@@ -367,31 +344,9 @@ class Prompting:
         else:
             self.said.emit(describe_answer(state))
 
-    def _on_decoding_failed(self, message: str) -> None:
-        self.failed.emit(message)
-
     def _on_decoding_progressed(self, progress: Progress) -> None:
         self.said.emit(f"{progress.description} …")
 
 
-def _unanswered(state: PromptState) -> PromptState:
-    """The state before the model has answered it; an object that is refined is still what it was."""
-    mask = None if state.drawing is None else state.drawing.untouched
-    return replace(state, mask=mask, candidates=(), choice=0)
-
-
-def describe_answer(state: PromptState) -> str:
-    """What the status line says of an answer."""
-    mask, count = state.mask, len(state.candidates)
-    if mask is None:
-        return "No object found here; add a point or draw a box."
-    which = f"mask {state.choice + 1} of {count}, " if count > 1 else ""
-    return f"{mask.area} pixels, {which}predicted IoU {mask.predicted_iou:.2f}. Accept, or correct it."
-
-
 def _say_nothing(_: PromptState) -> str:
     return ""
-
-
-def _refused(_: PromptState) -> None:
-    """Accepts nothing."""

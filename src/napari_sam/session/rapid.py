@@ -13,9 +13,10 @@ from psygnal import Signal
 
 from napari_sam.errors import SamError
 from napari_sam.session.decoding import clip_mask, decode_steps
-from napari_sam.session.history import PromptState
 from napari_sam.session.jobs import CLICK, Job, JobRunner
-from napari_sam.session.requests import DecodeRequest, Plane, check_plane, check_prompts
+from napari_sam.session.prompt_checks import check_plane, check_prompts
+from napari_sam.session.prompt_state import PromptState
+from napari_sam.session.requests import DecodeRequest, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

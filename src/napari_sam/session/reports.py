@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam.session.prompting import describe_answer
+from napari_sam.session.prompt_state import describe_answer
 
 if TYPE_CHECKING:
     from napari_sam.session.models import Models

@@ -5,16 +5,13 @@ All are frozen: a request captures its inputs on the main thread, so the worker 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import numpy as np
-
-from napari_sam.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam.inference.candidates import Candidates, FilterParams
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edits import LabelSurface
     from napari_sam.session.models import ModelInfo
     from napari_sam.session.settings import CacheChoice
-    from napari_sam.types import Box, ObjectMask, Progress, Prompts
+    from napari_sam.types import ObjectMask, Progress, Prompts
 
 __all__ = [
     "Crop",
@@ -37,10 +34,6 @@ __all__ = [
     "ObjectSink",
     "Plane",
     "Preview",
-    "check_plane",
-    "check_prompts",
-    "extends_prompts",
-    "same_prompts",
 ]
 
 
@@ -281,86 +274,3 @@ class ObjectSink(Protocol):
 
     def surface(self, layer: Hashable) -> LabelSurface:
         """A layer to be read and written; ImageError when it is gone or cannot be written."""
-
-
-def check_plane(plane: Plane) -> None:
-    """Raise ImageError when a plane has no pixels."""
-    if 0 in plane.shape:
-        raise ImageError(
-            f"Expected an image with pixels, got a plane of shape {plane.shape} in {plane.name!r}; "
-            "choose another image layer."
-        )
-
-
-def check_prompts(prompts: Prompts, plane: Plane) -> None:
-    """Raise PromptError when prompts cannot be answered on a plane.
-
-    Raises
-    ------
-    PromptError
-        When a point lies outside the plane, a box does not touch it, or nothing says where the
-        object is.
-    """
-    height, width = plane.shape
-    low, high = -0.5, np.array([height, width]) - 0.5
-    outside = np.flatnonzero(((prompts.points < low) | (prompts.points > high)).any(axis=1))
-    if outside.size:
-        row, col = prompts.points[outside[0]]
-        raise PromptError(
-            f"Expected points inside {plane.name!r} ({height} x {width} pixels), got a point at "
-            f"row {row:.1f}, column {col:.1f}; move or delete it."
-        )
-    if prompts.box is not None:
-        r0, c0, r1, c1 = prompts.box
-        if r1 <= 0 or c1 <= 0 or r0 >= height - 1 or c0 >= width - 1:
-            raise PromptError(
-                f"Expected a box that touches {plane.name!r} ({height} x {width} pixels), got rows "
-                f"{r0:.1f} to {r1:.1f}, columns {c0:.1f} to {c1:.1f}; move or delete it."
-            )
-    if not prompts.has_foreground:
-        raise PromptError(
-            "Expected a foreground point or a box, got background points only; click on the object itself."
-        )
-
-
-def same_prompts(one: Prompts, other: Prompts) -> bool:
-    """True when two prompts say the same, but for rounding."""
-    if (one.box is None) != (other.box is None) or len(one.points) != len(other.points):
-        return False
-    boxes = one.box is None or other.box is None or np.allclose(one.box, other.box, atol=1e-3)
-    points = np.allclose(one.points, other.points, atol=1e-3)
-    return bool(
-        boxes and points and np.array_equal(one.labels, other.labels) and _same_masks(one.mask, other.mask)
-    )
-
-
-def extends_prompts(new: Prompts, old: Prompts) -> bool:
-    """True when ``new`` only adds points to ``old``: a correction, so the last answer is fed back."""
-    count = len(old.points)
-    if not count < len(new.points) or not old.has_foreground:
-        return False
-    grown = new.mask is not None and _holds(new.box, old.box)  # to hold the clicks, see ``Drawing``
-    box = old.box if grown else new.box
-    if not same_prompts(replace(new, points=old.points, labels=old.labels, box=box), old):
-        return False
-    # clicks come before samples of scribbles, so that what is new need not be last
-    left = [(*point, label) for point, label in zip(new.points.tolist(), new.labels.tolist(), strict=True)]
-    for point, label in zip(old.points.tolist(), old.labels.tolist(), strict=True):
-        if (*point, label) not in left:
-            return False
-        left.remove((*point, label))
-    return True
-
-
-def _holds(outer: Box | None, inner: Box | None) -> bool:
-    if outer is None or inner is None:
-        return False
-    return all(a <= b for a, b in zip(outer[:2], inner[:2], strict=True)) and all(
-        a >= b for a, b in zip(outer[2:], inner[2:], strict=True)
-    )
-
-
-def _same_masks(one: ObjectMask | None, other: ObjectMask | None) -> bool:
-    if one is None or other is None or one is other:
-        return one is other
-    return one.origin == other.origin and np.array_equal(one.mask, other.mask)

@@ -11,8 +11,8 @@ from napari_sam.inference.candidates import Candidates, FilterParams
 from napari_sam.inference.fitting import cut_candidates
 from napari_sam.session.decoding import maker_of
 from napari_sam.session.jobs import LONG, Job, JobRunner
+from napari_sam.session.prompt_checks import check_plane
 from napari_sam.session.provenance import Maker, now
-from napari_sam.session.requests import Engine, check_plane
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam.session.auto_requests import AutoRequest
     from napari_sam.session.predictors import PredictorPool
+    from napari_sam.session.requests import Engine
 
 __all__ = ["Run", "Segmenting"]
 

@@ -104,19 +104,9 @@ class Session:
         self._models.failed.connect(self._on_failed)
         self._models.downloaded.connect(self._on_model_downloaded)
         self.prompting = prompting = Prompting(runner, pool, self._models, self.history, self.edits)
-        for heard, told in (
-            (prompting.preview_changed, self.preview_changed),
-            (prompting.prompts_restored, self.prompts_restored),
-            (prompting.said, self.status_changed),
-            (prompting.warned, self.warned),
-            (prompting.state_changed, self.state_changed),
-        ):
-            heard.connect(told.emit)
         prompting.failed.connect(self._on_failed)
         prompting.answered.connect(self._on_prompting_answered)
         self.rapid = Rapid(runner, pool, self._models, prompting, self.edits)
-        for said, told in ((self.rapid.said, self.status_changed), (self.rapid.warned, self.warned)):
-            said.connect(told.emit)
         self.rapid.failed.connect(self._on_failed)
         self.hovering = Hovering(runner, pool, self._models)
         self.warming = Warming(runner, pool)
@@ -124,6 +114,13 @@ class Session:
         self.precomputing, self.propagating = work.precomputing, work.propagating
         self.stacks, self.auto = work.stacks, work.auto
         for heard, told in (
+            (prompting.preview_changed, self.preview_changed),
+            (prompting.prompts_restored, self.prompts_restored),
+            (prompting.said, self.status_changed),
+            (prompting.warned, self.warned),
+            (prompting.state_changed, self.state_changed),
+            (self.rapid.said, self.status_changed),
+            (self.rapid.warned, self.warned),
             (work.said, self.status_changed),
             (work.warned, self.warned),
             (work.progressed, self.progressed),
@@ -247,7 +244,7 @@ class Session:
         self.prompting.answer_anew()
         self.warm_up()
         if self._models.failure is not None:
-            self._say(self._models.failure)
+            self.status_changed.emit(self._models.failure)
 
     def warm_up(self) -> None:
         """Load the model in the background, and then encode what is in view."""
@@ -301,7 +298,7 @@ class Session:
 
     def _travel(self, step: HistoryStep | None) -> None:
         if step is None:
-            self._say("Nothing to undo or redo.")
+            self.status_changed.emit("Nothing to undo or redo.")
             return
         try:
             said = step.apply()
@@ -309,7 +306,7 @@ class Session:
             said = str(error)
             self.warned.emit(said)
         if said:
-            self._say(said)
+            self.status_changed.emit(said)
         self.state_changed.emit()
 
     # ---------------------------------------------------------------- everything
@@ -344,7 +341,7 @@ class Session:
             self.warming.retry()  # this click has encoded, or read what could not be read before
 
     def _on_failed(self, message: str) -> None:
-        self._say(message)
+        self.status_changed.emit(message)
         if self._models.is_news(message):
             self.warned.emit(message)
 
@@ -352,6 +349,3 @@ class Session:
         if name == self.model.name:
             self.prompting.answer_anew()
             self.warm_up()
-
-    def _say(self, text: str) -> None:
-        self.status_changed.emit(text)

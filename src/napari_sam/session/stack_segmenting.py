@@ -13,9 +13,9 @@ from napari_sam.errors import SamError
 from napari_sam.session.decoding import maker_of
 from napari_sam.session.history import FillStep, History
 from napari_sam.session.jobs import LONG, Job, JobRunner
+from napari_sam.session.prompt_checks import check_plane
 from napari_sam.session.propagation_tracks import PlaneImages, make_stack
 from napari_sam.session.provenance import Maker, ObjectRecord, list_versions
-from napari_sam.session.requests import check_plane
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:

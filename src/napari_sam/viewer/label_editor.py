@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -10,7 +9,8 @@ from psygnal import Signal
 
 from napari_sam.errors import ImageError, SamError
 from napari_sam.viewer.connections import Connections
-from napari_sam.viewer.planes import go_to_plane, locate_plane, same_frame
+from napari_sam.viewer.plane_pixels import read_box
+from napari_sam.viewer.planes import go_to_index, locate_plane, same_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Iterator
@@ -301,13 +301,7 @@ class LabelEditor:
         image, layer, plane = self._host.image_layer, self.layer, self._host.session.plane
         if image is None or plane is None or not same_frame(image, layer):
             return None
-
-        def read(box: Box) -> Any:
-            pixels = plane.read()
-            finest = pixels[0] if isinstance(pixels, list | tuple) else pixels
-            return finest[box[0] : box[2], box[1] : box[3]]
-
-        return read
+        return partial(read_box, plane)
 
     def _on_edits_travelled(self, edit: LabelEdit) -> None:
         """Undo and redo of what lies on one plane show that plane."""
@@ -315,14 +309,7 @@ class LabelEditor:
         layer = self._host.target.surfaces.layer(edit.layer)
         if len(indices) != 1 or layer is None:
             return
-        (index,) = indices
-        try:
-            shown = locate_plane(layer, self._host.viewer.dims, None)
-        except SamError:
-            return
-        there = replace(shown, index=index)
-        if shown != there and shown.axes == there.axes:
-            go_to_plane(layer, self._host.viewer.dims, there)
+        go_to_index(layer, self._host.viewer.dims, *indices)
 
     def _on_layers_changed(self, event: Any = None) -> None:
         """Another layer is in hand: its selected label is the object at hand."""

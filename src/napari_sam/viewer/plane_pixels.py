@@ -12,9 +12,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["LazyPlane", "PlaneReader", "select_plane"]
+    from napari_sam.session.patches import Box
+    from napari_sam.session.requests import Plane
+
+__all__ = ["LazyPlane", "PlaneReader", "read_box", "select_plane"]
 
 Selection = tuple[int | slice, ...]
+
+
+def read_box(plane: Plane, box: Box) -> Any:
+    """The pixels of a plane in a box (r0, c0, r1, c1), half-open: (h, w) or (h, w, C)."""
+    pixels = plane.read()
+    finest = pixels[0] if isinstance(pixels, list | tuple) else pixels
+    return finest[box[0] : box[2], box[1] : box[3]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

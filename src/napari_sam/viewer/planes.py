@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "full_resolution",
+    "go_to_index",
     "go_to_plane",
     "layer_map",
     "layer_transform",
@@ -162,6 +163,17 @@ def go_to_plane(layer: Any, dims: Any, plane: Plane) -> None:
     for axis, value in enumerate(plane.index):
         if value is not None:
             dims.set_point(axis + offset, world[axis])
+
+
+def go_to_index(layer: Any, dims: Any, index: tuple[int | None, ...]) -> None:
+    """Move the viewer's sliders to another plane of a layer, where one along the same axes is shown."""
+    try:
+        shown = locate_plane(layer, dims, None)
+    except ImageError:
+        return
+    there = replace(shown, index=index)
+    if shown != there and shown.axes == there.axes:
+        go_to_plane(layer, dims, there)
 
 
 def layer_map(source: Any, target: Any, world: ArrayLike) -> Callable[[ArrayLike], NDArray[np.float64]]:

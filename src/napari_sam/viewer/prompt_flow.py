@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from napari_sam.session.history import PromptState
+    from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.requests import Plane
     from napari_sam.session.session import Session
     from napari_sam.session.settings import Settings

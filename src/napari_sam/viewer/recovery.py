@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_sam.errors import SamError
 from napari_sam.session.autosave import Autosave
-from napari_sam.session.history import PromptState
+from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.settings import settings_from_json
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image, same_image

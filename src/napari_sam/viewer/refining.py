@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_sam.errors import ImageError, PromptError, SamError
 from napari_sam.session.drawing import Drawing, label_shape
-from napari_sam.session.history import PromptState
+from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.requests import ObjectRef
 from napari_sam.types import ObjectMask
 from napari_sam.viewer.planes import same_transform, spatial_shape

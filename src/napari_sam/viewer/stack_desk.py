@@ -19,7 +19,7 @@ from napari_sam.viewer.stack_view import StackView
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from napari_sam.session.history import PromptState
+    from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.session import Session
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from psygnal import Signal
 
-from napari_sam.session.autosave import LayerWork, Work
+from napari_sam.session.work import LayerWork, Work
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image
 

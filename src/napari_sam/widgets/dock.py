@@ -216,7 +216,7 @@ class SamWidget(ScriptableWidget):
         session, controller = self._session, self._controller
         model, prompt, auto = self._model_panel, self._prompt_panel, self._auto_panel
         self._runner.busy_changed.connect(self._on_runner_changed)
-        session.status_changed.connect(self._on_status_changed)
+        session.status_changed.connect(self._status.say)
         session.state_changed.connect(self._on_session_changed)
         session.progressed.connect(self._on_session_progressed)
         session.auto.changed.connect(self._on_auto_changed)
@@ -300,9 +300,6 @@ class SamWidget(ScriptableWidget):
             can_clear=has_prompts,
         )
         self._prompt_panel.show_steps(session.history.undo_title, session.history.redo_title)
-
-    def _on_status_changed(self, text: str) -> None:
-        self._status.say(text)
 
     def _on_runner_changed(self, busy: bool) -> None:
         if busy:
