@@ -1,6 +1,6 @@
-"""The three steps of a unit of work: read, segment, write. Each may run in a thread of its own.
+"""The first two steps of a unit of work, read and segment; ``unit_writing`` has the last.
 
-Outputs are made in a folder of their own and moved to their places when all of them are complete.
+Each may run in a thread of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from napari_sam import __version__
 from napari_sam.errors import CheckpointError, ImageError
 from napari_sam.stacks.file_digests import FileState, read_state
 from napari_sam.stacks.image_io import ImageStack, open_image, pick_channels
-from napari_sam.stacks.output_folder import OutputFolder, explain_folder, find_cause
-from napari_sam.stacks.outputs import write_outputs
-from napari_sam.stacks.work_units import BatchJob, Unit, UnitResult
+from napari_sam.stacks.output_folder import OutputFolder, explain_folder
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -32,16 +30,15 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.candidates import Candidates
+    from napari_sam.stacks.work_units import BatchJob, Unit
 
 __all__ = [
     "LoadedJob",
     "ReadUnit",
     "SegmentedUnit",
-    "forget_unit",
     "load_job",
     "read_unit",
     "segment_unit",
-    "write_unit",
 ]
 
 LARGE: Final = 1 << 29
@@ -280,70 +277,6 @@ def _pass_on(
         return stop.value
     finally:
         steps.close()
-
-
-def write_unit(found: SegmentedUnit, loaded: LoadedJob, folder: OutputFolder) -> UnitResult:
-    """Write all outputs of a unit, then move them to their places.
-
-    Raises
-    ------
-    OutputFolderError
-        When nothing can be written any more.
-    SamError, OSError
-        When this unit's outputs cannot be written.
-    """
-    from napari_sam.inference.embedding_key import digest_pixels
-
-    begun = time.perf_counter()
-    read, job = found.read, loaded.job
-    outputs: list[tuple[str, FileState]] = []
-    try:
-        if job.formats:
-            scratch = folder.make_scratch()
-            try:
-                paths = _write_formats(found, job, scratch / read.unit.stem)
-                outputs += [(path.name, folder.move_in(path)) for path in paths]
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-    except Exception as error:
-        reason = find_cause(error)
-        if reason is not None:
-            raise explain_folder(reason, folder.path) from error
-        raise
-    seconds = {"read": read.seconds, "segment": found.seconds, "write": time.perf_counter() - begun}
-    return UnitResult(
-        read.state,
-        digest_pixels(found.labels),
-        tuple(found.labels.shape),
-        found.axes,
-        found.objects,
-        tuple(found.notes),
-        seconds,
-        job.formats,
-        tuple(outputs),
-        loaded.engine,
-    )
-
-
-def forget_unit(found: SegmentedUnit) -> None:
-    """Delete what a unit keeps on the disk besides its outputs."""
-    if found.scratch is not None:
-        shutil.rmtree(found.scratch, ignore_errors=True)
-
-
-def _write_formats(found: SegmentedUnit, job: BatchJob, stem: Path) -> list[Path]:
-    stack = found.read.stack
-    return write_outputs(
-        job.formats,
-        stem,
-        found.labels,
-        axes=found.axes,
-        scale=stack.scale,
-        unit=stack.unit,
-        records=found.records,
-        image=stack,
-        volumes=job.link == "z",
-    )
 
 
 def _make_labels(shape: tuple[int, ...], scratch: Path | None) -> NDArray[np.int32]:

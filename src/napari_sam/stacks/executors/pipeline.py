@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from napari_sam.errors import SamError
 from napari_sam.stacks.executors.executor import Event
 from napari_sam.stacks.output_folder import OutputFolder, OutputFolderError
-from napari_sam.stacks.unit_steps import (
-    LoadedJob,
-    ReadUnit,
-    SegmentedUnit,
-    forget_unit,
-    load_job,
-    read_unit,
-    segment_unit,
-    write_unit,
-)
+from napari_sam.stacks.unit_steps import LoadedJob, ReadUnit, SegmentedUnit, load_job, read_unit, segment_unit
+from napari_sam.stacks.unit_writing import forget_unit, write_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

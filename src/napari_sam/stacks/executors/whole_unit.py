@@ -9,14 +9,8 @@ from typing import Any
 from napari_sam.stacks.executors.executor import Event
 from napari_sam.stacks.executors.pipeline import describe_error
 from napari_sam.stacks.output_folder import OutputFolder, OutputFolderError
-from napari_sam.stacks.unit_steps import (
-    LoadedJob,
-    forget_unit,
-    load_job,
-    read_unit,
-    segment_unit,
-    write_unit,
-)
+from napari_sam.stacks.unit_steps import LoadedJob, load_job, read_unit, segment_unit
+from napari_sam.stacks.unit_writing import forget_unit, write_unit
 from napari_sam.stacks.work_units import BatchJob, Unit
 
 __all__ = ["run_unit"]
