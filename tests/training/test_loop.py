@@ -16,10 +16,11 @@ from napari_sam.errors import CheckpointError, SamError
 from napari_sam.inference.checkpoints import load_model, write_checkpoint
 from napari_sam.inference.segment_image import segment_image
 from napari_sam.modeling import ConvConfig, build_sam
-from napari_sam.training import loop
+from napari_sam.training import loop, precision
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
 from napari_sam.training.dataset import read_labelled_images
-from napari_sam.training.loop import Trainer, choose_training_precision, train
+from napari_sam.training.loop import Trainer, train
+from napari_sam.training.precision import choose_training_precision
 from napari_sam.training.prompt_rounds import measure_iou
 from napari_sam.training.run_files import read_curve, read_initial_weights
 
@@ -212,7 +213,7 @@ def test_what_does_not_fit_is_no_start(init: str, tmp_path: Path) -> None:
 def test_training_precision(
     device: str, capable: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda: capable)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: capable)
     assert choose_training_precision(torch.device(device)) == expected
 
 

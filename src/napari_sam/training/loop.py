@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from napari_sam.errors import CheckpointError
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.modeling import Features, build_sam
-from napari_sam.modeling.image_encoder import multiplies_bfloat16
 from napari_sam.training import run_files
 from napari_sam.training.config import Phase, TrainConfig, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.losses import instance_loss
+from napari_sam.training.precision import choose_training_precision
 from napari_sam.training.prompt_rounds import PromptRounds
 from napari_sam.types import Progress
 
@@ -342,13 +342,3 @@ class Trainer:
 def _widen(features: Features) -> Features:
     detail, maps = (None if value is None else value.float() for value in (features.detail, features.maps))
     return Features(features.embedding.float(), detail, maps)
-
-
-def choose_training_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where its matrix products are quicker; weights and losses are float32 in any case.
-
-    A training step of the bundled model takes half the time on CPUs with AVX512-BF16 or AMX.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else torch.float32
