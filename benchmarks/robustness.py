@@ -1,6 +1,6 @@
 """How accuracy stands changes of the image that should not matter, and objects of other sizes.
 
-    python benchmarks/robustness.py --data DIR [--model nuclei] [--split test] [--limit 30]
+    python benchmarks/robustness.py --data DIR [--model nuclei] [--split test] [--kind histology] [--limit 30]
 
 Every row changes the same images in one way: 16-bit and float ranges, inversion, low contrast, hot pixels,
 turns by 90 degrees, noise, blur, uneven light, gray instead of colour; then images rescaled so that the
@@ -42,8 +42,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="nuclei")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--kind", help="only images of this kind, by the index")
     parser.add_argument("--limit", type=int, help="only so many images, evenly spread")
-    parser.add_argument("--sizes", action="store_true", help="only the rescaled images")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--sizes", action="store_true", help="only the rescaled images")
+    rows.add_argument("--changes", action="store_true", help="only the images at their own scale")
     args = parser.parse_args()
     options = argparse.Namespace(
         images=args.data / "images",
@@ -51,14 +54,19 @@ def main() -> None:
         index=args.data / "index.csv",
         split=args.split,
         group="kind",
-        limit=args.limit,
+        limit=None,
     )
-    samples = [(read_image(s.image).data, read_labels(s.labels), s.name) for s in pair_samples(options)]
+    chosen = [s for s in pair_samples(options) if args.kind in (None, s.group)]
+    if not chosen:
+        parser.error(f"Expected images of the kind {args.kind!r}, got none.")
+    count = min(args.limit or len(chosen), len(chosen))
+    chosen = [chosen[i * len(chosen) // count] for i in range(count)]
+    samples = [(read_image(s.image).data, read_labels(s.labels), s.name) for s in chosen]
     model = ns.load_model(args.model)
     print("| image | 1 click | 1 click anywhere | box | AP@0.5 | mSA |\n|---|---|---|---|---|---|")
     for name, change in {} if args.sizes else CHANGES.items():
         report(name, [(*change(image, labels, seed(n)), None) for image, labels, n in samples], model)
-    for diameter in DIAMETERS:
+    for diameter in () if args.changes else DIAMETERS:
         scaled = [rescale(image, labels, diameter) for image, labels, _ in samples]
         report(f"{diameter} px objects", [(*pair, None) for pair in scaled], model)
         report(f"{diameter} px objects, size set", [(*pair, float(diameter)) for pair in scaled], model)
