@@ -45,6 +45,16 @@ def test_touching_objects_stay_apart_and_parts_become_objects() -> None:
     assert 2 in seen
 
 
+def test_what_is_shrunk_is_not_aliased() -> None:
+    """Stripes finer than the crop's grid become gray, as in use; sampled, they would become other stripes."""
+    labels = np.zeros((512, 512), np.int32)
+    labels[100:400, 100:400] = 1  # a diameter of 339 pixels is shown at a tenth
+    pixels = np.zeros((512, 512, 3), np.float32)
+    pixels[:, ::2] = 1
+    image, _ = augment_geometry(pixels, labels, 40, np.random.default_rng(0), in_use=True)
+    assert np.abs(image - 0.5).max() < 0.1
+
+
 def test_geometry_follows_its_generator(
     draw_cells: Callable[..., tuple[NDArray[np.uint8], NDArray[np.int32]]],
 ) -> None:

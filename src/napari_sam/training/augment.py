@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.measure import label as relabel
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 from napari_sam.inference.object_scale import WANTED, measure_rescale
 
@@ -60,6 +60,9 @@ def augment_geometry(
     theta = torch.from_numpy(np.column_stack([matrix, center]).astype(np.float32))[None]
     grid = affine_grid(theta, [1, 1, crop, crop], align_corners=False)
     source = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))[None]
+    if scale < 1:  # shrunk as in use, without what a coarser grid cannot show
+        shape = [max(1, round(n * scale)) for n in (height, width)]
+        source = interpolate(source, shape, mode="bilinear", align_corners=False, antialias=True)
     image = grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     ids = torch.from_numpy(labels.astype(np.float32))[None, None]
     moved = grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)
