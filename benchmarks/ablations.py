@@ -32,7 +32,7 @@ from napari_sam.inference.object_scale import WANTED
 from napari_sam.inference.segment_image import iter_segment_image
 from napari_sam.modeling import ConvConfig, build_sam, get_config
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
-from napari_sam.training.dataset import LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.loop import train
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def list_prompt_runs() -> dict[str, TrainConfig]:
 def measure(path: Path, images: list[LabelledImage], enlarge: bool, prompts: bool) -> dict[str, float]:
     """Automatic segmentation, or clicks and boxes, on the held-out images."""
     model = ns.load_model(path, "cpu")
-    settings = EncodeSettings() if enlarge else EncodeSettings(object_size=WANTED)
+    settings = EncodeSettings(limits=NORMALIZED, object_size=None if enlarge else WANTED)
     clicks, scores = [], []
     for image in images:
         pixels = image.pixels.astype(np.float32)

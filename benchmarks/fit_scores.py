@@ -37,8 +37,9 @@ from napari_sam.evaluation.simulated_user import (
 )
 from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.checkpoints import LoadedModel, write_checkpoint
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.predictor import Predictor
-from napari_sam.training.dataset import LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, LabelledImage, read_labelled_images, split_holdout
 from napari_sam.training.score_fitting import DescribedMasks, MaskRecorder, fit_scores
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.embedding import ImageEmbedding
     from napari_sam.types import ObjectMask
 
+SETTINGS = EncodeSettings(limits=NORMALIZED)
 OBJECTS = 24
 """Objects of an image that the head is fitted to, at most."""
 BOX, MIDDLE, INSIDE, ANYWHERE, CORRECTED = 0.5, 1.0, 0.7, 0.3, 0.5
@@ -89,7 +91,7 @@ def describe_image(task: tuple[LabelledImage, int]) -> list[NDArray[np.float32]]
     if not objects:
         return None
     rng = np.random.default_rng((turn, *image.name.encode()))
-    embedding = ns.CachedPredictor(_model).encode(np.ascontiguousarray(pixels, np.float32))
+    embedding = ns.CachedPredictor(_model, settings=SETTINGS).encode(np.ascontiguousarray(pixels, np.float32))
     with MaskRecorder(_model.module) as recorder:
         for i in rng.permutation(len(objects))[:OBJECTS]:
             for masks, weight in iter_answers(Predictor(_model), embedding, objects[i], rng):
@@ -137,7 +139,7 @@ def measure(model: LoadedModel, images: Sequence[LabelledImage]) -> str:
             evaluate_clicks(
                 image.pixels.astype(np.float32),
                 image.labels,
-                ns.CachedPredictor(model),
+                ns.CachedPredictor(model, settings=SETTINGS),
                 counts=(1,),
                 max_clicks=1,
             )
@@ -175,9 +177,9 @@ def main() -> None:
         write_checkpoint(model.module, asked, name=model.name, record=record)
         masks = collect_masks(asked, trained, args.processes)
     finish(fit_scores(model.module, masks))
-    print("held-out images after: ", measure(model, held))
     record["scores_fitted_to"] = len(masks.scores)
     write_checkpoint(model.module, args.out, name=model.name, record=record, half=True)
+    print("held-out images after: ", measure(ns.load_model(args.out, "cpu"), held))
 
 
 if __name__ == "__main__":

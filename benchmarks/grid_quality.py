@@ -23,8 +23,9 @@ from timing import print_table
 import napari_sam as ns
 from napari_sam.evaluation.matching import LabelScores, evaluate_labels, pool_scores
 from napari_sam.inference.candidates import Candidates, FilterParams, draw_candidates, filter_candidates
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.segment_image import filter_defaults, iter_candidates
-from napari_sam.training.dataset import read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, read_labelled_images, split_holdout
 
 MODES: dict[str, dict[str, Any]] = {"fast": {}, "every point": {"skip": False}, "exact": {"exact": True}}
 CHOICES: dict[str, tuple[float, ...]] = {
@@ -56,7 +57,8 @@ def main() -> None:
     else:
         _, held = split_holdout(read_labelled_images(args.data), args.holdout)
     held = held[:: max(1, len(held) // args.limit)][: args.limit]
-    predictor = ns.CachedPredictor(ns.load_model(args.model, "cpu"), memory_bytes=4 << 30)
+    settings = EncodeSettings(limits=NORMALIZED)
+    predictor = ns.CachedPredictor(ns.load_model(args.model, "cpu"), memory_bytes=4 << 30, settings=settings)
     asked = 0
     original = predictor.predictor.iter_logits
 

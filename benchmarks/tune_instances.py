@@ -16,8 +16,9 @@ import numpy as np
 
 import napari_sam as ns
 from napari_sam.evaluation.matching import LabelScores, evaluate_labels, pool_scores
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.instance_maps import InstanceParams, segment_maps
-from napari_sam.training.dataset import read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, read_labelled_images, split_holdout
 
 CHOICES: dict[str, tuple[float, ...]] = {
     "foreground": (0.45, 0.5, 0.55, 0.6, 0.65, 0.7),
@@ -39,7 +40,8 @@ def main() -> None:
     parser.add_argument("--holdout", type=float, default=0.1, help="fraction held out, as in training")
     args = parser.parse_args()
     _, held = split_holdout(read_labelled_images(args.data), args.holdout)
-    predictor = ns.CachedPredictor(ns.load_model(args.model, "cpu"), memory_bytes=0)
+    settings = EncodeSettings(limits=NORMALIZED)
+    predictor = ns.CachedPredictor(ns.load_model(args.model, "cpu"), memory_bytes=0, settings=settings)
     maps = [predictor.encode(image.pixels.astype(np.float32)).maps for image in held]
 
     def score(params: InstanceParams) -> tuple[float, dict[str, tuple[float, float]]]:

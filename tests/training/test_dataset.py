@@ -85,6 +85,19 @@ def test_the_index_tells_split_and_kind(pair: Callable[..., Path], tmp_path: Pat
         read_labelled_images(folder, "other")
 
 
+def test_an_image_that_the_index_does_not_know_is_left_out(pair: Callable[..., Path], tmp_path: Path) -> None:
+    for name in "ab":
+        folder = pair(name, np.eye(9), np.eye(9, dtype=np.uint8))
+    (tmp_path / "index.csv").write_text("\ufeffid,split\na,train\n", encoding="utf-8")  # as Excel writes it
+    assert [i.name for i in read_labelled_images(folder)] == ["a"]
+    (tmp_path / "index.csv").write_text("id,split\na.png,train\nb.png,test\n")
+    with pytest.raises(SamError, match="found none"):
+        read_labelled_images(folder)
+    (tmp_path / "index.csv").write_text("name,split\na,train\n")
+    with pytest.raises(SamError, match=r"a column id in .*index.csv, got name, split"):
+        read_labelled_images(folder)
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SYNTHETIC_WEIGHT = 0.3
 """Of synthetic crops in the dense loss: they are there for prompts; what is found without one stays real."""
 SUFFIXES = (".png", ".tif", ".tiff")
+NORMALIZED = ((0.0, 1.0),)
+"""``EncodeSettings.limits`` for the pixels of ``LabelledImage``: measured again, colours would change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +62,7 @@ def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledIma
     ----------
     folder : Path
         May hold ``index.csv`` with columns ``id`` and optionally ``split`` and ``kind``; then only
-        rows of the wanted split are read.
+        rows of the wanted split are read, and no image that is not in it.
     split : str
 
     Raises
@@ -76,7 +78,7 @@ def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledIma
     found = []
     for name in sorted(images.keys() & labels.keys()):
         row = rows.get(name, {})
-        if rows and row.get("split", split) != split:
+        if rows and (name not in rows or row.get("split", split) != split):
             continue
         image = np.asarray(imread(images[name]))
         pixels = measure_normalization(image).apply(image).astype(np.float16)
@@ -105,8 +107,12 @@ def _read_index(folder: Path) -> dict[str, dict[str, str]]:
     path = folder / "index.csv"
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file)
+        columns = table.fieldnames or ()
+        if "id" not in columns:
+            raise SamError(f"Expected a column id in {path}, got {', '.join(columns) or 'none'}.")
+        return {row["id"]: row for row in table}
 
 
 def split_holdout(
