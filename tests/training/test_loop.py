@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
@@ -127,6 +128,44 @@ def test_two_processes(data_folder: Path, tmp_path: Path) -> None:
     assert load_model(path, "cpu").record["processes"] == 2
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+from napari_sam.training.config import CONFIGS
+from napari_sam.training.dataset import read_labelled_images
+from napari_sam.training.loop import Trainer
+
+def work(rank, data, out):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=2)
+    images = read_labelled_images(Path(data))
+    trainer = Trainer(images, CONFIGS["smoke"], "tiny", Path(out), 0, torch.device("cpu"), rank, 2)
+    steps = trainer.run()
+    for _ in range(10):  # into the phase of everything
+        next(steps)
+    state = {"model": trainer.model.state_dict(), "averaged": trainer.averaged.state_dict()}
+    torch.save(state, Path(out) / f"{rank}.pt")
+    dist.barrier()
+
+if __name__ == "__main__":
+    spawn(work, sys.argv[1:], nprocs=2)
+"""
+
+
+@pytest.mark.slow
+def test_processes_have_one_model(data_folder: Path, tmp_path: Path) -> None:
+    """The running statistics of norms too: what resumes has those of the first process."""
+    script = tmp_path / "run.py"
+    script.write_text(TOGETHER)
+    subprocess.run([sys.executable, script, data_folder, tmp_path], check=True, timeout=300)
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert_equal_weights(one["model"], two["model"])
+    assert_equal_weights(one["averaged"], two["averaged"])
 
 
 KILLED = """
@@ -269,6 +308,26 @@ def test_a_run_follows_its_seed(data_folder: Path, tmp_path: Path) -> None:
     assert not torch.equal(weights(trainers[0])[key], weights(trainers[2])[key])
 
 
+@pytest.mark.parametrize(("what", "change"), [("recipe", {"rounds": 2}), ("seed", {})])
+def test_a_run_goes_on_as_it_was_begun(
+    what: str, change: dict[str, Any], data_folder: Path, tmp_path: Path
+) -> None:
+    make_trainer(data_folder, tmp_path).save({})
+    before = (tmp_path / "last.pt").read_bytes()
+    other = make_trainer(data_folder, tmp_path, replace(SHORT, **change), seed=int(what == "seed"))
+    with pytest.raises(CheckpointError, match=f"as the run was begun, got another {what}; give the same"):
+        other.load()
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_run_remembers_what_it_started_from(finished: Path, data_folder: Path, tmp_path: Path) -> None:
+    config = replace(SHORT, phases=(Phase("joint", 1, True, True, images=1),))
+    path = train(data_folder, config, tmp_path, init=finished / "smoke.safetensors")
+    start = load_model(path, "cpu").record["init"]
+    path.unlink()
+    assert load_model(train(data_folder, config, tmp_path, resume=True), "cpu").record["init"] == start
+
+
 def test_without_a_checkpoint_a_run_starts_anew(data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "last.pt.part").write_bytes(b"half a file, left behind by a run that was killed")
     trainer = make_trainer(data_folder, tmp_path)
@@ -367,6 +426,17 @@ def test_the_learning_rate_warms_up_and_falls(data_folder: Path, tmp_path: Path)
     assert all(rate == 0 for rate, role in zip(rates[10], roles, strict=True) if role == "decoder")
 
 
+def test_a_short_phase_warms_up_sooner(data_folder: Path, tmp_path: Path) -> None:
+    phase = Phase("prompts", 20, False, True, decoder_lr=1.0)
+    trainer = make_trainer(data_folder, tmp_path, replace(SMOKE, warmup=100, phases=(phase,)))
+    rates = []
+    for step in range(20):
+        trainer._set_learning_rate(phase, step)
+        rates.append(max(group["lr"] for group in trainer.optimizer.param_groups))
+    assert max(rates) > 0.9
+    assert np.argmax(rates) == 3
+
+
 def test_every_parameter_is_optimized_once(data_folder: Path, tmp_path: Path) -> None:
     trainer = make_trainer(data_folder, tmp_path)
     grouped = [id(p) for group in trainer.optimizer.param_groups for p in group["params"]]
@@ -404,7 +474,8 @@ def test_it_learns(data_folder: Path, tmp_path: Path) -> None:
 
 def test_the_curve_has_each_step_once(tmp_path: Path) -> None:
     lines = [{"step": 100, "dense": 0.5}, {"step": 200, "dense": 0.4}, {"step": 100, "dense": 0.31234567}]
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    torn = '{"step": 300, "den'  # the process was killed while it wrote
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + torn)
     assert read_curve(tmp_path / "log.jsonl") == [
         {"step": 100, "dense": 0.3123},
         {"step": 200, "dense": 0.4},

@@ -228,7 +228,7 @@ class Trainer:
         return DataLoader(dataset, phase.images, sampler=remaining, num_workers=workers, drop_last=True)
 
     def _set_learning_rate(self, phase: Phase, step: int) -> None:
-        warm = min(1.0, (step + 1) / self.config.warmup)
+        warm = min(1.0, (step + 1) / min(self.config.warmup, max(1, phase.steps // 5)))
         factor = warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / phase.steps)))  # a cosine
         for group in self.optimizer.param_groups:
             group["lr"] = factor * (phase.encoder_lr if group["role"] == "encoder" else phase.decoder_lr)
@@ -253,7 +253,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if isinstance(total, Tensor):
             total.backward()
-        self._reduce_gradients()
+        self._share_between_processes()
         trained = [p for p in (*self.encoder_group, *self.decoder_group) if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
         self.optimizer.step()
@@ -262,20 +262,21 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
-    def _reduce_gradients(self) -> None:
+    def _share_between_processes(self) -> None:
+        """Average gradients and the running statistics of norms, so that all processes have one model."""
         if self.processes == 1:
             return
         # Ranks may differ in which losses they had: a missing gradient counts as zero.
-        parameters = [p for p in (*self.encoder_group, *self.decoder_group) if p.requires_grad]
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+        shared = [b for b in self.model.buffers() if b.is_floating_point()]
+        for p in (*self.encoder_group, *self.decoder_group):
+            if p.requires_grad:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+                shared.append(p.grad)
+        flat = torch.cat([values.reshape(-1) for values in shared])
         dist.all_reduce(flat)
         flat /= self.processes
-        for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            if p.grad is not None:
-                p.grad.copy_(piece.view_as(p.grad))
+        for values, piece in zip(shared, flat.split([v.numel() for v in shared]), strict=True):
+            values.copy_(piece.view_as(values))
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
@@ -300,6 +301,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "run": run_files.describe_run(self.config, self.seed),
+            "init": self.init,
         }
         run_files.write_state(state, self.out / "last.pt")
         log = {"step": self.step, "seconds": round(self.seconds, 1)} | losses
@@ -316,6 +319,8 @@ class Trainer:
             self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.init = state.get("init", self.init)
+        run_files.check_run(state.get("run"), run_files.describe_run(self.config, self.seed), path)
 
     def export(self) -> Path:
         """Write the averaged weights as safetensors, with configuration and record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam.modeling import Sam
+    from napari_sam.training.config import TrainConfig
 
-__all__ = ["append_line", "explain_damage", "read_curve", "read_initial_weights", "write_state"]
+__all__ = [
+    "append_line",
+    "check_run",
+    "describe_run",
+    "explain_damage",
+    "read_curve",
+    "read_initial_weights",
+    "write_state",
+]
 
 
 def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
@@ -54,6 +64,27 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     partial.replace(path)
 
 
+def describe_run(config: TrainConfig, seed: int) -> dict[str, Any]:
+    """What must not change when a run goes on, as plain data."""
+    return {"recipe": json.loads(json.dumps(asdict(config))), "seed": seed}
+
+
+def check_run(begun: dict[str, Any] | None, now: dict[str, Any], path: Path) -> None:
+    """Compare ``describe_run`` of the run that is gone on with; None where it was not written down.
+
+    Raises
+    ------
+    CheckpointError
+        When it differs: steps would fall into other phases.
+    """
+    other = [] if begun is None else [key for key in now if begun.get(key) != now[key]]
+    if other:
+        raise CheckpointError(
+            f"Expected to go on with {path} as the run was begun, got another {' and '.join(other)}; "
+            "give the same options, or start anew in another folder."
+        )
+
+
 @contextmanager
 def explain_damage(path: Path) -> Iterator[None]:
     """Whatever goes wrong while a state is read becomes a ``CheckpointError`` that names the file."""
@@ -76,6 +107,9 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
     """The lines of a log, rounded; of steps that were done twice, after a stop, the second time."""
     lines: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
-        found = json.loads(line)
+        try:
+            found = json.loads(line)
+        except ValueError:  # the process ended while it was written
+            continue
         lines[int(found["step"])] = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
     return [lines[step] for step in sorted(lines)]
