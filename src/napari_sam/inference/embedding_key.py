@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddingKey", "KeyMaker", "digest_pixels"]
 
 VERSION: Final = 3
-"""To be raised whenever the same inputs give another embedding."""
+"""To be raised whenever the same inputs give another embedding. Which engine computes it does not count: only
+accurate ones are chosen, and what one has cached serves the others."""
 BAND: Final = 1 << 22
 """Bytes of a view that are made contiguous at once."""
 NORMALIZATIONS: Final = 256

@@ -113,10 +113,10 @@ CONFIGS: Final[dict[str, TrainConfig]] = {
     "nuclei": TrainConfig(
         "conv_s",
         (
-            Phase("dense", 1500, dense=True, prompts=False, encoder_lr=1.5e-3),
-            Phase("prompts", 20, dense=False, prompts=True, decoder_lr=6e-4),
-            Phase("joint", 1800, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
-            Phase("plain", 900, dense=True, prompts=True, encoder_lr=5e-4, decoder_lr=5e-4, plain=0.8),
+            Phase("dense", 2000, dense=True, prompts=False, encoder_lr=1.5e-3),
+            Phase("prompts", 200, dense=False, prompts=True, decoder_lr=6e-4),
+            Phase("joint", 2400, dense=True, prompts=True, encoder_lr=7e-4, decoder_lr=7e-4),
+            Phase("plain", 1200, dense=True, prompts=True, encoder_lr=5e-4, decoder_lr=5e-4, plain=0.8),
             Phase(
                 "scores",
                 500,
