@@ -228,6 +228,16 @@ def test_ids_are_numbered_by_first_appearance():
     assert relabel(planes, "z")[0] == [[".1."], ["21."], ["213"], ["213"]]
 
 
+@pytest.mark.parametrize("max_gap", [0, 1, 2])
+@pytest.mark.parametrize("axis", ["z", "t"])
+def test_a_repaired_plane_is_compared_anew_with_all_that_it_was_compared_with(axis, max_gap):
+    # what was counted before refers to three pieces, of which one is left
+    planes = [plane("111111")] * max_gap + [plane("111111")] * 3 + [plane("112233"), plane("111111")]
+    drawn, linked = relabel(planes, axis, LinkParams(max_gap=max_gap))
+    assert linked.count == 1
+    assert drawn == [["111111"]] * len(planes)
+
+
 def test_volumes_are_linked_like_frames():
     volume = np.stack([plane("1.2."), plane("1.2.")])
     linked = link_planes([volume, np.roll(volume, 2, axis=2), volume], "t")

@@ -173,6 +173,7 @@ class Linker:
         self._shared: dict[tuple[int, int], Shared] = {}
         self._names: list[PlaneNames] = []
         self._held: dict[int, NDArray[np.int32]] = {}  # the last planes, their objects numbered 1 .. n
+        self._reach = max(self.params.max_gap + 1, 2)  # planes apart that are compared; repair looks 2 away
         self._shape: tuple[int, ...] | None = None
         self._next_id = 1
 
@@ -216,7 +217,7 @@ class Linker:
         shown = self._number_provisionally(number)
         self._names.append(PlaneNames(found.labels, shown, rows))
         self._repair(number - 1)
-        self._held.pop(number - self.params.max_gap - 2, None)
+        self._held.pop(number - self._reach - 1, None)  # no plane to come reaches it
         return np.concatenate([[0], shown]).astype(np.int32)[plane]
 
     def finish(self, find_links: Callable[[Linked], Links] | None = None) -> Linked:
@@ -239,9 +240,9 @@ class Linker:
         return Linked(ids, table, parents, list(self._names))
 
     def _compare(self, number: int) -> None:
-        """Count what a held plane shares with the others that are held."""
+        """Count what a held plane shares with those within reach, which are held until it is repaired."""
         for other in self._held:
-            if other != number:
+            if 0 < abs(other - number) <= self._reach:
                 a, b = sorted((other, number))
                 self._shared[a, b] = count_shared(
                     self._held[a], self._objects[a], self._held[b], self._objects[b]
