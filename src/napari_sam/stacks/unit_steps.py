@@ -247,6 +247,7 @@ def _segment_linked(found: SegmentedUnit, loaded: LoadedJob) -> Generator[Progre
         yield from _segment_planes(found, loaded)
         return
     axes = _find_axis(stack, job.link)
+    found.axes = axes.removesuffix("C")
     linked = yield from iter_segment_stack(
         stack.data, loaded.predictor, job.link, job.method, out=found.labels, axes=axes, **job.options
     )

@@ -14,6 +14,7 @@ from skimage.io import imsave
 from napari_sam.errors import BatchError, CheckpointError
 from napari_sam.stacks.batch import LOCK_NAME, run_batch
 from napari_sam.stacks.batch_control import BatchControl
+from napari_sam.stacks.image_io import open_image
 from napari_sam.stacks.manifest import MANIFEST_NAME, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED, OutputFolder
 from napari_sam.stacks.work_units import UnitStep
@@ -143,6 +144,16 @@ def test_linked_objects_keep_their_ids(axis: str, batch: Any) -> None:
     assert labels.max() > 2
     np.testing.assert_array_equal(labels[0], labels[2])
     assert report.objects == labels.max()
+
+
+def test_planes_without_a_meaning_get_that_of_the_axis_that_is_linked_along(batch: Any) -> None:
+    plane = tifffile.imread(batch.images / "a.tif")
+    path = batch.images / "pages.tif"
+    tifffile.imwrite(path, np.stack([plane] * 3), photometric="minisblack", metadata=None)
+    batch.job = replace(batch.job, link="t", formats=("tiff", "csv"))
+    assert batch.run([path]).failed == 0
+    assert open_image(batch.out / "pages_labels.tif").axes == "TYX"
+    assert (batch.out / "pages_objects.csv").read_text().startswith("t,label,")
 
 
 def test_every_image_of_a_plate_is_a_unit(batch: Any, expected: Any) -> None:
