@@ -67,6 +67,19 @@ def test_large_labels_go_to_zarr_and_are_the_same(movie, tmp_path, monkeypatch):
     assert tables[0].startswith("id,z,y,x,area,parent")
 
 
+def test_the_table_says_which_volume_an_object_is_in(movie, tmp_path):
+    planes = tifffile.imread(movie[0])
+    volumes = planes.reshape(2, 3, *planes.shape[1:])
+    tifffile.imwrite(tmp_path / "volumes.tif", volumes, imagej=True, metadata={"axes": "TZYX"})
+    assert run(tmp_path / "volumes.tif", tmp_path / "out", "--link", "z", "--table") == 0
+    with (tmp_path / "out" / "volumes_objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "t", "z", "y", "x", "area", "parent"]
+    labels = tifffile.imread(tmp_path / "out" / "volumes_labels.tif")
+    seen = {(int(row["id"]), int(row["t"]), int(row["z"])) for row in rows}
+    assert seen == {(n, *k) for k in np.ndindex(2, 3) for n in np.unique(labels[k][labels[k] > 0]).tolist()}
+
+
 def test_what_exists_is_kept_before_anything_is_computed(movie, tmp_path, capsys):
     (tmp_path / "movie_tracks.csv").write_text("mine")
     assert run(movie[0], tmp_path, "--link", "t") == 2

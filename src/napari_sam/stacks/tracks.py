@@ -86,15 +86,17 @@ def write_tracks(
     file : text file
         Opened with ``newline=""``.
     columns : mapping
-        What ``measure_tracks`` gives.
+        What ``measure_tracks`` gives; columns of one letter more are axes along which nothing is linked.
     parents : mapping of int to tuple of int
     plane : str
         What the number of the plane is called.
     """
     places = [name for name in "zyx" if name in columns]
+    series = [name for name in columns if len(name) == 1 and name not in places]
     writer = csv.writer(file)
-    writer.writerow(["id", plane, *places, "area", "parent"])
+    writer.writerow(["id", *series, plane, *places, "area", "parent"])
     for i, number in enumerate(columns["id"].tolist()):
         parent = parents.get(number, (0,))[0]
+        numbers = [int(columns[name][i]) for name in (*series, "plane")]
         where = [f"{columns[name][i]:.2f}" for name in places]
-        writer.writerow([number, int(columns["plane"][i]), *where, int(columns["area"][i]), parent])
+        writer.writerow([number, *numbers, *where, int(columns["area"][i]), parent])
