@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from napari_sam.inference import label_store
+from napari_sam.session.jobs import SynchronousRunner
+from napari_sam.session.requests import ModelChoice
+from napari_sam.session.session import Session
 from napari_sam.viewer import large_labels
+from napari_sam.viewer.controller import Controller
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +105,33 @@ def test_objects_of_a_pyramid_are_edited_and_undone_at_every_level(large: Bench)
         large.session.redo()
     for level, expected in zip(levels, merged, strict=True):
         np.testing.assert_array_equal(np.asarray(level), expected)
+
+
+def test_a_dock_that_is_opened_again_goes_on_with_the_pyramid(large: Bench, tmp_path: Path) -> None:
+    large.points.add((100, 100))
+    large.session.accept()
+    layer = large.viewer.layers["SAM objects"]
+    large.session.close()
+    large.controller.disable()
+    large.session = Session(large.engine, SynchronousRunner(), ModelChoice("nuclei"))
+    large.controller = Controller(large.viewer, large.session)
+    large.controller.enable()
+    large.controller.target_layer = layer
+    large.points.add((200, 50))
+    large.session.accept()
+    assert np.unique(labels(large)).tolist() == [0, 1, 2]
+    token = large.controller.target.token(layer)
+    large.session.editing.delete(token, (None, None), [1])  # of the objects before
+    assert np.unique(labels(large)).tolist() == [0, 2]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_copy_of_the_layer_is_not_the_pyramid(large: Bench) -> None:
+    """Both would show the same folder, and each know only of what was written through itself."""
+    large.points.add((100, 100))
+    large.session.accept()
+    data, options, _ = large.viewer.layers["SAM objects"].as_layer_data_tuple()
+    large.controller.target_layer = large.viewer.add_labels(deepcopy(data), **{**options, "name": "copy"})
+    large.points.add((200, 50))
+    large.session.accept()
+    assert "Expected a single-scale Labels layer" in large.messages[-1]

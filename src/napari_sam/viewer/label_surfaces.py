@@ -90,7 +90,7 @@ class LabelSurfaces:
             )
         if self._large.holds(layer):
             store = self._large.store(layer)
-            return StoreSurface(layer, store, self._index(layer, store.levels[0], lambda: True))
+            return StoreSurface(layer, store, self._index(layer, store.levels[0], lambda: not store.largest))
         data = self._writer.writable(layer)
         return LayerSurface(
             layer, data, self._writer, self._index(layer, data, lambda: self._writer.is_known_empty(layer))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,7 +12,10 @@ if TYPE_CHECKING:
     from napari_sam.inference.label_store import LabelStore
     from napari_sam.session.requests import Plane
 
-__all__ = ["LARGEST_PLANE", "LargeLabels", "is_large"]
+__all__ = ["LARGEST_PLANE", "STORE", "LargeLabels", "is_large"]
+
+STORE = "napari_sam_store"
+"""In the metadata of a layer: the ``LabelStore`` that it shows, by which the next widget knows it."""
 
 LARGEST_PLANE = 16384**2
 """Pixels; a graphics card shows no larger texture, so that napari would thin out a single array."""
@@ -25,10 +27,7 @@ def is_large(shape: tuple[int, ...]) -> bool:
 
 
 class LargeLabels:
-    """The stores behind the layers that were made here."""
-
-    def __init__(self) -> None:
-        self._stores: WeakKeyDictionary[Any, LabelStore] = WeakKeyDictionary()
+    """The stores behind the layers that were made here, by this widget or an earlier one."""
 
     def make(self, image: Any, plane: Plane, shape: tuple[int, ...]) -> LabelStore:
         """An empty pyramid for an image, on disk.
@@ -48,12 +47,14 @@ class LargeLabels:
 
     def adopt(self, layer: Any, store: LabelStore) -> None:
         """Remember that a layer shows a store."""
-        self._stores[layer] = store
+        layer.metadata[STORE] = store
 
     def holds(self, layer: Any) -> bool:
-        """True for layers that show a pyramid made here."""
-        return layer in self._stores
+        """True for layers that show a pyramid made here; a copy of one has its metadata, but other arrays."""
+        store = layer.metadata.get(STORE)
+        return store is not None and bool(layer.multiscale) and layer.data[0] is store.levels[0]
 
     def store(self, layer: Any) -> LabelStore:
         """The store that a layer shows."""
-        return self._stores[layer]
+        store: LabelStore = layer.metadata[STORE]
+        return store
