@@ -9,8 +9,9 @@ import pytest
 
 from napari_sam.errors import PromptError
 from napari_sam.stacks.image_io import ImageStack
+from napari_sam.stacks.outputs import write_outputs
 from napari_sam.stacks.prompt_tables import PromptRow, read_prompt_table, write_prompt_table
-from napari_sam.stacks.prompted_labels import iter_prompted_labels, match_images
+from napari_sam.stacks.prompted_labels import find_plane, iter_prompted_labels, match_images
 from napari_sam.types import ObjectMask, Prompts
 
 
@@ -163,17 +164,17 @@ RECTANGLE = [[[2, 1], [8, 1], [8, 5], [2, 5], [2, 1]]]
     [
         pytest.param(
             _feature("Point", [4.5, 3.5]),
-            ("", "", (), 1, [[3, 4]], [1], None, None),
+            ("", "TZ", (0, 0), 1, [[3, 4]], [1], None, None),
             id="point from a corner",
         ),
         pytest.param(
             _feature("Polygon", RECTANGLE),
-            ("", "", (), 1, [], [], (0.5, 1.5, 4.5, 7.5), None),
+            ("", "TZ", (0, 0), 1, [], [], (0.5, 1.5, 4.5, 7.5), None),
             id="a rectangle is a box",
         ),
         pytest.param(
             _feature("Polygon", RECTANGLE, kind="polygon", object=3, file="a.tif"),
-            ("a.tif", "", (), 3, [], [], None, ((1, 2), [[1] * 6] * 4)),
+            ("a.tif", "TZ", (0, 0), 3, [], [], None, ((1, 2), [[1] * 6] * 4)),
             id="unless it is called a polygon",
         ),
         pytest.param(
@@ -181,7 +182,7 @@ RECTANGLE = [[[2, 1], [8, 1], [8, 5], [2, 5], [2, 1]]]
                 "Polygon",
                 [[[0, 0], [3, 0], [3, 3], [0, 3], [0, 0]], [[1, 1], [1, 2], [2, 2], [2, 1], [1, 1]]],
             ),
-            ("", "", (), 1, [], [], None, ((0, 0), [[1, 1, 1], [1, 0, 1], [1, 1, 1]])),
+            ("", "TZ", (0, 0), 1, [], [], None, ((0, 0), [[1, 1, 1], [1, 0, 1], [1, 1, 1]])),
             id="polygon with a hole",
         ),
         pytest.param(
@@ -232,6 +233,25 @@ def test_written_and_read_again(name: str, tmp_path: Path) -> None:
     assert [_plain(row) for row in read_prompt_table(tmp_path / name)] == [_plain(row) for row in rows]
     write_prompt_table(tmp_path / name, rows[:1])  # replaced
     assert len(read_prompt_table(tmp_path / name)) == 1
+
+
+@pytest.mark.parametrize(("axes", "place"), [("ZYX", (0, 1)), ("TYX", (1, 0)), ("QYX", (0, 1))])
+def test_exported_objects_are_prompts_in_all_their_planes(
+    axes: str, place: tuple[int, int], tmp_path: Path
+) -> None:
+    labels = np.zeros((2, 12, 12), np.uint8)
+    labels[:, 1:4, 1:5] = labels[:, 2:6, 1:4] = 1
+    labels[0, 8:11, 3:9] = labels[0, 7, 5] = 2
+    [path] = write_outputs(["geojson"], tmp_path / "s", labels, axes=axes)
+    rows = read_prompt_table(path)
+    planes = [((0, 0), 1), ((0, 0), 2), (place, 1)]
+    assert [(row.axes, row.plane, row.object) for row in rows] == [("TZ", *each) for each in planes]
+    back = np.zeros_like(labels)
+    for row in rows:
+        assert row.prompts.mask is not None
+        plane = back[find_plane(row, ImageStack(labels, axes, name="s"))]
+        plane[row.prompts.mask.slices][row.prompts.mask.mask] = row.object
+    np.testing.assert_array_equal(back, labels)
 
 
 def test_a_table_for_people(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def read_geojson_pieces(text: str, path: Path) -> list[Piece]:
     text : str
         A feature collection, one feature, or a list of features. Their ``properties`` may hold ``file``,
         ``object`` (or ``label`` where it is a whole number above 1), ``kind`` ("box" or "polygon"), and for
-        points ``label`` or a ``classification`` of foreground or background.
+        points ``label`` or a ``classification`` of foreground or background. One without a plane is of the
+        first.
     path : Path
         For messages.
 
@@ -64,6 +65,8 @@ def _read_feature(feature: Mapping[str, Any], file: str, number: int, where: str
     place = geometry.get("plane") or {}
     if any(properties.get(axis) is not None for axis in "tz"):
         place = properties  # QuPath's plane always has both
+    elif not place:
+        place = {"t": 0, "z": 0}  # which QuPath leaves out, and so do we
     axes = "".join(axis for axis in "TZ" if place.get(axis.lower()) is not None)
     common: dict[str, Any] = {
         "file": str(properties.get("file") or file),

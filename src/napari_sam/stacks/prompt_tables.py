@@ -116,7 +116,8 @@ def read_prompt_table(path: str | os.PathLike[str], *, beside_alone: bool = Fals
 def write_prompt_table(path: str | os.PathLike[str], rows: Iterable[PromptRow]) -> None:
     """Write prompts as CSV or GeoJSON, by the path's ending; whole or not at all.
 
-    Read again they are the same, but for the logits of masks.
+    Read again they are the same, but for the logits of masks; from GeoJSON those without a plane are of the
+    first plane.
 
     Parameters
     ----------

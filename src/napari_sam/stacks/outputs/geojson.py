@@ -2,7 +2,8 @@
 
 Coordinates are (x, y) in pixels from the corner of the first pixel, as QuPath counts. The plane stands beside
 the geometry's coordinates; it is left out for the first, as QuPath does. Since QuPath 0.4 an id is a UUID and
-measurements are a mapping.
+measurements are a mapping. The properties ``label`` and ``object`` are both the id in the label image: tables
+of prompts take a ``label`` of 1 for foreground.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def _make_feature(
             "objectType": "annotation",
             "name": str(label),
             "label": label,
+            "object": label,
             "classification": {"name": CLASS, "color": [255, 200, 0]},
             "measurements": measurements,
             "metadata": metadata,
