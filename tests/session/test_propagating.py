@@ -146,6 +146,18 @@ def test_an_erased_plane_ends_the_object(followed):
     assert followed.areas() == [DISC] * 4 + [0, 0]
 
 
+def test_an_object_that_was_deleted_and_drawn_anew_is_followed_as_a_new_one(followed):
+    followed.data[:] = 0
+    followed.data[3, 40:47, 40:47] = 1
+    followed.start(1)
+    assert min(followed.areas()) > 0
+    assert followed.areas()[3] == 49
+    followed.data[5] = 0  # what was written now counts again: here it was erased
+    followed.start(1)
+    assert followed.areas()[5] == 0
+    assert min(followed.areas()[:5]) > 0
+
+
 def test_what_is_painted_while_it_runs_is_kept(desk):
     desk.start(NEW, prompts={2: CLICK})
     desk.start(1, run=False, prompts={3: Prompts([(20, 31)], [0])})

@@ -165,7 +165,8 @@ def read_object(
         Where it ends from now on.
     """
     there = _read_masks(builder, stack, label)
-    track = track or _remember(builder, stack, label, there)
+    if track is None or not _is_there(track, there):  # the id is another object's now, or one begun anew
+        track = _remember(builder, stack, label, there)
     fixed, before = {}, {}
     for number, mask in there.items():
         written = track.written.get(number)
@@ -196,6 +197,12 @@ def _read_masks(builder: EditBuilder, stack: Stack, label: int) -> dict[int, Obj
         if number is not None and mask is not None and mask.area:
             found[number] = mask
     return found
+
+
+def _is_there(track: Track, there: Mapping[int, ObjectMask]) -> bool:
+    """True while a plane, any of those that were written, is as propagation left it."""
+    written = track.written
+    return not written or any(n in there and is_same_mask(there[n], mask) for n, mask in written.items())
 
 
 def _remember(builder: EditBuilder, stack: Stack, label: int, there: Mapping[int, ObjectMask]) -> Track:
