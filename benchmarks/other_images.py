@@ -22,6 +22,8 @@ from timing import print_table
 
 import napari_sam as ns
 from napari_sam.evaluation.simulated_user import first_click, random_click, read_objects, tight_box
+from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.training.dataset import NORMALIZED
 from napari_sam.training.synthetic import STYLES, make_synthetic_image
 
 if TYPE_CHECKING:
@@ -60,8 +62,10 @@ def main() -> None:
     for kind, samples in kinds.items():
         found: dict[str, list[float]] = {"click": [], "anywhere": [], "best": [], "box": []}
         rng = np.random.default_rng(0)
+        # Drawn images are normalised already, and measured again their colours would change.
+        settings = EncodeSettings(limits=NORMALIZED if kind.startswith("synthetic") else None)
         for image, labels in samples:
-            predictor = ns.CachedPredictor(model)
+            predictor = ns.CachedPredictor(model, settings=settings)
             for obj in read_objects(labels):
                 if obj.area < SMALLEST:
                     continue

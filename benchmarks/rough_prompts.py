@@ -18,6 +18,7 @@ from scipy import ndimage
 
 import napari_sam as ns
 from napari_sam.evaluation.simulated_user import next_click, read_objects
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.session.drawing import Drawing, Shape, label_shape, sample_path
 from napari_sam.types import ObjectMask, Prompts
 
@@ -74,9 +75,11 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=12, help="at most, of each image")
     parser.add_argument("--model", default="nuclei")
     options = parser.parse_args()
+    from napari_sam.training.dataset import NORMALIZED
     from napari_sam.training.synthetic import make_synthetic_image
 
-    predictor = ns.CachedPredictor(ns.load_model(options.model))
+    settings = EncodeSettings(limits=NORMALIZED)
+    predictor = ns.CachedPredictor(ns.load_model(options.model), settings=settings)
     found: dict[tuple[str, str], list[float]] = {}
 
     def note(what: str, how: str, obj: ObjectMask, answer: ObjectMask) -> None:

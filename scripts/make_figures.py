@@ -26,7 +26,9 @@ from skimage.transform import resize
 import napari_sam as ns
 from napari_sam import sample_data
 from napari_sam.evaluation.simulated_user import first_click, read_objects
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.transforms import measure_normalization
+from napari_sam.training.dataset import NORMALIZED
 from napari_sam.training.synthetic import STYLES, make_synthetic_image
 
 SIDE = 300
@@ -61,8 +63,9 @@ def main() -> None:
         print(f"{name}: {labels.max()} objects; clicks {[round(o.predicted_iou, 2) for o in objects]}")
     args.out.mkdir(parents=True, exist_ok=True)
     iio.imwrite(args.out / "samples.png", np.concatenate(rows))
-    iio.imwrite(args.out / "synthetic.png", draw_styles(predictor))
-    iio.imwrite(args.out / "failures.png", draw_failures(predictor))
+    drawn = predictor.with_settings(EncodeSettings(limits=NORMALIZED))
+    iio.imwrite(args.out / "synthetic.png", draw_styles(drawn))
+    iio.imwrite(args.out / "failures.png", draw_failures(drawn))
     plot_curve(predictor.model, args.out / "training.png")
 
 
