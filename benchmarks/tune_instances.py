@@ -16,8 +16,11 @@ import numpy as np
 
 import napari_sam as ns
 from napari_sam.evaluation.matching import LabelScores, evaluate_labels, pool_scores
+from napari_sam.inference.candidates import Candidates, draw_candidates, filter_candidates
 from napari_sam.inference.encode_settings import EncodeSettings
-from napari_sam.inference.instance_maps import InstanceParams, segment_maps
+from napari_sam.inference.filter_params import FILTER_DEFAULTS
+from napari_sam.inference.instance_candidates import read_instances
+from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.training.dataset import NORMALIZED, read_labelled_images, split_holdout
 
 CHOICES: dict[str, tuple[float, ...]] = {
@@ -41,19 +44,21 @@ def main() -> None:
     args = parser.parse_args()
     _, held = split_holdout(read_labelled_images(args.data), args.holdout)
     settings = EncodeSettings(limits=NORMALIZED)
-    predictor = ns.CachedPredictor(ns.load_model(args.model, "cpu"), memory_bytes=0, settings=settings)
-    maps = [predictor.encode(image.pixels.astype(np.float32)).maps for image in held]
+    model = ns.load_model(args.model, "cpu")
+    predictor = ns.CachedPredictor(model, memory_bytes=0, settings=settings)
+    embeddings = [predictor.encode(image.pixels.astype(np.float32)) for image in held]
+    read: dict[InstanceParams, list[Candidates]] = {}  # by what decides which candidates there are
 
     def score(params: InstanceParams) -> tuple[float, dict[str, tuple[float, float]]]:
         found: dict[str, list[LabelScores]] = {}
-        for image, dense in zip(held, maps, strict=True):
-            found_labels = segment_maps(dense.astype(np.float32), params)
-            cells = [  # nearest, where a frame was enlarged
-                ((np.arange(n) + 0.5) * m / n).astype(int)
-                for n, m in zip(image.labels.shape, found_labels.shape, strict=True)
-            ]
-            result = evaluate_labels(image.labels, found_labels[np.ix_(*cells)])
-            found.setdefault(image.group, []).append(result)
+        asked = replace(params, score=0.0, min_area=1)
+        if asked not in read:
+            read.clear()
+            read[asked] = [read_instances(model, embedding, asked) for embedding in embeddings]
+        filters = replace(FILTER_DEFAULTS["instances"], foreground=params.score, min_area=params.min_area)
+        for image, candidates in zip(held, read[asked], strict=True):
+            labels = draw_candidates(candidates, filter_candidates(candidates, filters))
+            found.setdefault(image.group, []).append(evaluate_labels(image.labels, labels))
         pooled = {kind: pool_scores(results) for kind, results in found.items()}
         means = {kind: (scores.ap[0.5], scores.msa) for kind, scores in pooled.items()}
         weights = np.array([len(values) ** 0.5 for values in found.values()])
