@@ -127,10 +127,11 @@ def _score(
     volumes: Any, predictor: Any, params: PropagationParams, places: tuple[float, ...] = (0.5,)
 ) -> list[Any]:
     ious, extra, missing, seconds = [], 0, 0, time.process_time()
-    for stack, truth in volumes:
+    for stack, truth, *settings in volumes:
         sizes = {key: int((truth == key).any((1, 2)).sum()) for key in np.unique(truth[truth > 0]).tolist()}
         said = {key: _clicks(truth, key, places) for key, size in sizes.items() if size >= 4}
-        job = iter_propagate(list(stack), predictor, said, params=params)
+        asked = predictor.with_settings(settings[0]) if settings else predictor
+        job = iter_propagate(list(stack), asked, said, params=params)
         while True:
             try:
                 next(job)
@@ -189,12 +190,11 @@ def _anchors(volumes: Any, predictor: Any) -> None:
 
 def _limits(volumes: Any, predictor: Any) -> None:
     rows = [["each plane", *_score(volumes, predictor, PropagationParams())]]
-    scores = []
+    whole = []
     for stack, truth in volumes:
         low, high = np.percentile(stack, (1, 99.8))
-        settings = replace(predictor.settings, limits=((float(low), float(high)),))
-        scores.append(_score([(stack, truth)], predictor.with_settings(settings), PropagationParams()))
-    rows.append(["the stack", *np.mean(scores, axis=0)])
+        whole.append((stack, truth, replace(predictor.settings, limits=((float(low), float(high)),))))
+    rows.append(["the stack", *_score(whole, predictor, PropagationParams())])
     print_table(["normalised over", *HEAD], rows)
 
 
