@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from napari_sam.errors import CheckpointError, DownloadError, MissingWeightsError, SamError
@@ -257,11 +258,19 @@ def test_unusable_files(
     assert "\n" not in str(caught.value)
 
 
-def test_a_record_that_is_none(conv_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("[]", "training record"),
+        ('{"defaults": []}', "default thresholds by method"),
+        ('{"defaults": {"instances": 3}}', "default thresholds by method"),
+    ],
+)
+def test_a_record_that_is_none(record: str, message: str, conv_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     config = json.dumps(get_config("conv_test").to_dict())
-    save_file(load_file(conv_file), path, {"config": config, "record": "[]"})
-    with pytest.raises(CheckpointError, match="training record"):
+    save_file(load_file(conv_file), path, {"config": config, "record": record})
+    with pytest.raises(CheckpointError, match=message):
         load_model(path, "cpu")
 
 
@@ -519,6 +528,25 @@ def test_no_copy_without_space(named: Path, small_unetr: Any, monkeypatch: pytes
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
     assert same_state(load_model("tuned", "cpu").module, small_unetr[0])
     assert list((named / "converted").iterdir()) == []
+
+
+def test_no_copy_where_nothing_can_be_written(
+    named: Path, small_unetr: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+
+    monkeypatch.setattr(checkpoints, "save_file", fail)
+    model = load_model("tuned", "cpu")
+    assert same_state(model.module, small_unetr[0])
+    with pytest.raises(OSError, match=r"Cannot write .*out.safetensors.*File too large"):
+        write_checkpoint(model.module, named / "out.safetensors", name="out", record={})
+
+
+def test_the_card_says_how_large_tiles_are(named: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = replace(checkpoints.find_card("tuned"), tile=512)
+    monkeypatch.setattr(checkpoints, "find_card", lambda _: card)
+    assert load_model("tuned", "cpu").record["tile"] == 512
 
 
 def test_a_model_that_is_not_here(named: Path) -> None:

@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel
-from napari_sam.inference.segment_image import segment_image
+from napari_sam.inference.segment_image import filter_defaults, segment_image
 from napari_sam.inference.unetr_instances import UnetrParams, decode_maps, segment_unetr_maps
 from napari_sam.modeling import build_sam
 
@@ -143,6 +143,13 @@ def unetr_model() -> LoadedModel:
     torch.manual_seed(5)
     config = replace(build_sam("vit_test").config, instance_decoder="unetr")
     return LoadedModel("unetr_test", "0" * 64, config, torch.device("cpu"), build_sam(config).eval())
+
+
+def test_doubtful_objects_are_kept_as_micro_sam_does(unetr_model: LoadedModel) -> None:
+    predictor = CachedPredictor(unetr_model)
+    for options in ({}, {"foreground": 0.3}):
+        assert filter_defaults(predictor, "instances", **options).foreground == 0
+    assert filter_defaults(predictor, "instances", min_area=30).min_area == 30
 
 
 @pytest.mark.parametrize("crop", [(0, 0, 120, 150), (10, 20, 90, 84)], ids=["plane", "crop"])

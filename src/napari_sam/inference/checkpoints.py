@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
@@ -133,6 +134,8 @@ def write_checkpoint(
     try:
         save_file(state, partial, metadata)
         partial.replace(path)
+    except SafetensorError as error:  # it does not tell a full disk from anything else
+        raise OSError(f"Cannot write {path}: {error}.") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -152,8 +155,8 @@ def _load_card(card: ModelCard, device: torch.device, download: bool) -> LoadedM
     digests = [folder.sha256(path) or _hash_file(path) for path in paths]
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     record: dict[str, Any] = {"defaults": card.defaults}
-    if card.object_size is not None:
-        record["object_size"] = card.object_size
+    known = {"object_size": card.object_size, "tile": card.tile}
+    record |= {name: value for name, value in known.items() if value is not None}
     converted = folder.path / "converted" / f"{digest[:32]}.safetensors"
     if converted.is_file():
         try:

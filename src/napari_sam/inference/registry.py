@@ -76,8 +76,8 @@ class ModelCard:
         Encoder, prompt encoder and mask decoder; None for a bundled model.
     decoder : WeightFile or None
         The instance decoder, where there is one.
-    tile : int
-        Recommended side of a tile in pixels, for planes that are larger.
+    tile : int or None
+        Recommended side of a tile in pixels, for planes that are larger; None for that of the model's frame.
     object_size : float or None
         Typical diameter of the objects that it was trained on, in pixels of the image; None for any.
     defaults : dict
@@ -93,7 +93,7 @@ class ModelCard:
     domain: str = "anything"
     weights: WeightFile | None = None
     decoder: WeightFile | None = None
-    tile: int = 1024
+    tile: int | None = None
     object_size: float | None = None
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
 

@@ -194,6 +194,8 @@ def _read_options(model: LoadedModel, method: str, options: dict[str, Any]) -> t
     chosen = {name: value for name, value in values.items() if name in thresholds}
     if isinstance(params, InstanceParams):
         chosen = {"foreground": params.score, "min_area": params.min_area} | chosen
+    elif isinstance(params, UnetrParams):  # micro-sam keeps doubtful objects
+        chosen = {"foreground": 0.0, "min_area": params.min_area} | chosen
     filters = replace(filters, **chosen)
     if isinstance(params, GridParams):  # what will be filtered out keeps no other point from being asked
         certain = (

@@ -184,6 +184,11 @@ def _read_safetensors(path: Path) -> Weights:
         raise CheckpointError(f"The configuration in {path} is damaged ({error}); get it again.") from error
     if not isinstance(record, dict):
         raise CheckpointError(f"Expected a training record in {path}, got {record!r:.40}; get it again.")
+    defaults = record.get("defaults", {})
+    if not isinstance(defaults, dict) or not all(isinstance(value, dict) for value in defaults.values()):
+        raise CheckpointError(
+            f"Expected default thresholds by method in {path}, got {defaults!r:.40}; get it again."
+        )
     return Weights(state, SamConfig.from_dict(config), record)
 
 
