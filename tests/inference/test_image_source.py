@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import zarr
 from napari_sam.errors import ImageError
 from napari_sam.inference import image_source
 from napari_sam.inference.image_source import ImageSource, average_area, check_plane
-from napari_sam.inference.source_memory import MemoryPool
+from napari_sam.inference.source_memory import LASTS, MemoryPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,6 +271,21 @@ def test_other_pixels_in_a_known_crop_mean_another_sample(recording: Callable[..
     memory.note_digest("crop", "c")
     assert (source.sample() == 7).all()
     assert memory.known_digest("crop") is None  # it may change again
+
+
+def test_a_sample_is_taken_anew_after_a_while(
+    recording: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plane that is still being acquired changes where nobody has looked before."""
+    source = ImageSource(recording(NOISE.copy()))
+    steady = ImageSource(da.from_array(NOISE, chunks=50))
+    before, known = source.sample(), steady.sample()
+    source.levels[0].data[:] = 7
+    assert source.sample() is before
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + LASTS + 1)
+    assert (source.sample() == 7).all()
+    assert steady.sample() is known
 
 
 def test_the_pool_is_bounded(recording: Callable[..., Any]) -> None:

@@ -169,7 +169,7 @@ class ImageSource:
     def sample(self) -> NDArray[Any]:
         """Pixels of the finest level from all over the plane, at most 512 x 512.
 
-        Which ones depends on the plane's shape alone. Of a lazy array they are read once.
+        Which ones depends on the plane's shape alone. Of a lazy array they are kept, see ``SourceMemory``.
 
         Raises
         ------
@@ -178,9 +178,10 @@ class ImageSource:
         """
         if self.memory is None:
             return self._read_sample()
-        if self.memory.sample is None:
-            self.memory.sample = self._read_sample()
-        return self.memory.sample
+        sample = self.memory.sample
+        if sample is None:
+            self.memory.sample = sample = self._read_sample()
+        return sample
 
     def _read_sample(self) -> NDArray[Any]:
         rows, cols = (_spread(n) for n in self.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ __all__ = ["MemoryPool", "SourceMemory", "is_dask"]
 
 DIGESTS: Final = 4096
 """Crops of one image whose digests are remembered."""
+LASTS: Final = 20.0
+"""Seconds after which the sample of an array that may change is read again."""
 
 
 def is_dask(level: Any) -> bool:
@@ -27,7 +30,8 @@ class SourceMemory:
     """The sample and the digests of the crops of one image.
 
     A crop whose digest is another one than before means that the image was changed in place: then the sample
-    is forgotten, to be read again. Thread-safe.
+    is forgotten, to be read again. So it is after ``LASTS``, because an image that is still being written
+    changes where nobody has looked before. Thread-safe.
 
     Parameters
     ----------
@@ -37,10 +41,22 @@ class SourceMemory:
     """
 
     def __init__(self, levels: Sequence[Any]) -> None:
-        self.sample: NDArray[Any] | None = None
+        self._sample: tuple[float, NDArray[Any]] | None = None  # when it was read
         self.immutable = all(is_dask(level) for level in levels)
         self._digests: OrderedDict[Hashable, str] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def sample(self) -> NDArray[Any] | None:
+        """The plane's sample, where it may still be true."""
+        kept = self._sample
+        if kept is None or not (self.immutable or time.monotonic() - kept[0] < LASTS):
+            return None
+        return kept[1]
+
+    @sample.setter
+    def sample(self, sample: NDArray[Any] | None) -> None:
+        self._sample = None if sample is None else (time.monotonic(), sample)
 
     def known_digest(self, crop: Hashable) -> str | None:
         """The digest of a crop, where it cannot have changed since it was noted."""
