@@ -101,3 +101,12 @@ class ImageEmbedding:
 
     def load(self) -> None:
         """Read and check what is still on disk; here nothing is."""
+
+
+def round_to_half(values: Tensor) -> Tensor:
+    """The nearest values that float16 has, as float32: what the disk keeps, so that it gives the same masks.
+
+    Unchanged where a value is beyond the range of float16; the disk keeps float32 then.
+    """
+    half = values.half()
+    return half.to(values.dtype) if bool(half.isfinite().all()) else values

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 from napari_sam.inference.ambiguity import choose_index
 from napari_sam.inference.corrections import contains_any, honour_clicks, is_correction
 from napari_sam.inference.decode_window import Window, choose_window
-from napari_sam.inference.embedding import Frame, ImageEmbedding
+from napari_sam.inference.embedding import Frame, ImageEmbedding, round_to_half
 from napari_sam.inference.engines import Engine, choose_engine
 from napari_sam.inference.instance_maps import Instances
 from napari_sam.inference.mask_ops import clean_mask, stability_score, upscale_logits
@@ -146,8 +146,8 @@ class Predictor:
                 active = activate(features.maps.float())[0, :, : inner[0], : inner[1]]
                 maps = active.half().cpu().numpy()
             return ImageEmbedding(
-                features.embedding.contiguous(),
-                features.detail,
+                round_to_half(features.embedding.contiguous()),
+                None if features.detail is None else round_to_half(features.detail),
                 maps,
                 None if maps is None else Instances.from_maps(maps.astype(np.float32)),
                 frame,
