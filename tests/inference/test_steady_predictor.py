@@ -92,6 +92,16 @@ def test_smaller_batches(
     assert not gpu.is_left
 
 
+def test_an_embedding_that_is_where_the_model_is_stays_the_same(
+    vit_model: LoadedModel, blobs: NDArray[np.uint8]
+) -> None:
+    """Devices have two names, "cuda" and "cuda:0"; here the CPU stands for the GPU."""
+    model = replace(vit_model, device=torch.device("cpu", 0))
+    predictor = SteadyPredictor(model)
+    embedding = CachedPredictor(vit_model).encode(blobs)
+    assert predictor._bring(embedding) is embedding
+
+
 @pytest.mark.parametrize(("encodes", "room"), [(False, 0), (True, 0)], ids=["encoding", "decoding"])
 def test_the_cpu_goes_on(
     encodes: bool,

@@ -93,7 +93,7 @@ class SteadyPredictor(Predictor):
 
     def _bring(self, embedding: ImageEmbedding) -> ImageEmbedding:
         """The embedding where the model is; what is read page by page is read at once."""
-        device = self.model.device
+        device = self.model.module.pixel_mean.device  # "cuda:0", where the model's says "cuda"
         features, detail = embedding.features, embedding.detail
         if features.device == device and (detail is None or detail.device == device):
             return embedding
