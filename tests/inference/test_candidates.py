@@ -230,6 +230,7 @@ def test_thousands_of_touching_objects() -> None:
     [
         ({"predicted_iou": 0.95}, "all 2 candidates, predicted_iou 0.95 excludes 2 of them; lower them"),
         ({"min_area": 30}, "min_area 30 excludes 2 of them"),
+        ({"min_area": 0, "max_area": 0.5}, "max_area 0.5 excludes 2 of them"),
         ({"keep_border": False}, "keep_border excludes 2 of them"),
         ({"predicted_iou": 0.85, "min_area": 10}, "predicted_iou 0.85 excludes 1 of them"),
     ],

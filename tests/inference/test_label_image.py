@@ -13,3 +13,8 @@ def test_read_objects_is_the_inverse() -> None:
     for number, obj in found.items():
         np.testing.assert_array_equal(obj.paste((8, 9)), labels == number)
     assert read_objects(np.zeros((3, 3), np.int32)) == {}
+
+
+def test_a_mask_is_one_object() -> None:
+    (obj,) = read_objects(np.eye(4, dtype=bool)).values()
+    np.testing.assert_array_equal(obj.paste((4, 4)), np.eye(4, dtype=bool))

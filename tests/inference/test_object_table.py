@@ -48,6 +48,12 @@ def test_labels_are_measured_like_scikit_image_does(name, stripe, monkeypatch):
     np.testing.assert_array_equal(table["on_border"], np.isin(table["index"], edge))
 
 
+def test_a_mask_is_one_object():
+    table = measure_objects(np.eye(6, dtype=bool), np.full((6, 6), 3.0))
+    assert (table["index"].tolist(), table["area"].tolist()) == ([1], [6])
+    assert table["mean_intensity"].tolist() == [3.0]
+
+
 def test_sparse_and_large_ids():
     labels = np.zeros((6, 6), np.int64)
     labels[1, 1:3], labels[4, 4] = 2**31 + 5, 3

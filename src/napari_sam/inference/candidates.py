@@ -283,7 +283,7 @@ def explain_nothing(candidates: Candidates, params: FilterParams) -> str:
     if not params.keep_border:
         single["keep_border"] = {"keep_border": False}
     left = {
-        what: int(np.count_nonzero(_passes(candidates, FilterParams(**only))))
+        what: int(np.count_nonzero(_passes(candidates, FilterParams(**({"min_area": 0} | only)))))
         for what, only in single.items()
     }
     what, least = min(left.items(), key=lambda item: item[1])

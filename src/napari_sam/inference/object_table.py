@@ -131,6 +131,7 @@ def _measure_labels(
     step = max(1, STRIPE // width)
     for start in range(0, height, step):
         stripe = np.asarray(labels[start : start + step])
+        stripe = stripe.view(np.uint8) if stripe.dtype == bool else stripe
         border += [stripe[:, 0], stripe[:, -1]]
         border += [stripe[0]] if start == 0 else []
         border += [stripe[-1]] if start + step >= height else []
