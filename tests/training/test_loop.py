@@ -320,6 +320,33 @@ def test_a_run_goes_on_as_it_was_begun(
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+def test_a_run_goes_on_with_the_same_images(data_folder: Path, tmp_path: Path) -> None:
+    """With others, some that were trained on would be held out."""
+    make_trainer(data_folder, tmp_path).save({})
+    images = read_labelled_images(data_folder)[1:]
+    other = Trainer(images, SHORT, "tiny", tmp_path, 0, torch.device("cpu"))
+    with pytest.raises(CheckpointError, match="got another set of images"):
+        other.load()
+
+
+def test_a_disk_that_is_full_keeps_the_previous_state(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(data_folder, tmp_path)
+    trainer.save({})
+    before = (tmp_path / "last.pt").read_bytes()
+
+    def fill(state: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(CheckpointError, match=r"Cannot write .*last.pt .*make room, and go on with --resume"):
+        trainer.save({})
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert not (tmp_path / "last.pt.part").exists()
+
+
 def test_a_run_remembers_what_it_started_from(finished: Path, data_folder: Path, tmp_path: Path) -> None:
     config = replace(SHORT, phases=(Phase("joint", 1, True, True, images=1),))
     path = train(data_folder, config, tmp_path, init=finished / "smoke.safetensors")

@@ -151,6 +151,7 @@ class Trainer:
         self.config, self.name, self.out, self.seed = config, name, out, seed
         self.device, self.rank, self.processes = device, rank, processes
         self.images, self.held_out = split_holdout(images, config.holdout)
+        self.run_facts = run_files.describe_run(config, seed, images)
         self.model = build_sam(config.architecture).to(device)
         self.init = None if init is None else run_files.read_initial_weights(self.model, init)
         self.precision = choose_training_precision(device)
@@ -301,7 +302,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "run": run_files.describe_run(self.config, self.seed),
+            "run": self.run_facts,
             "init": self.init,
         }
         run_files.write_state(state, self.out / "last.pt")
@@ -320,7 +321,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.init = state.get("init", self.init)
-        run_files.check_run(state.get("run"), run_files.describe_run(self.config, self.seed), path)
+        run_files.check_run(state.get("run"), self.run_facts, path)
 
     def export(self) -> Path:
         """Write the averaged weights as safetensors, with configuration and record."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,11 +13,12 @@ import torch
 from napari_sam.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_sam.modeling import Sam
     from napari_sam.training.config import TrainConfig
+    from napari_sam.training.dataset import LabelledImage
 
 __all__ = [
     "append_line",
@@ -60,13 +62,25 @@ def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Write what to resume from: complete or not at all."""
     partial = path.with_name(f"{path.name}.part")
-    torch.save(state, partial)
-    partial.replace(path)
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # the latter is what torch makes of a full disk
+        partial.unlink(missing_ok=True)
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"Cannot write {path} ({reason}); make room, and go on with --resume from the state before."
+        ) from error
 
 
-def describe_run(config: TrainConfig, seed: int) -> dict[str, Any]:
-    """What must not change when a run goes on, as plain data."""
-    return {"recipe": json.loads(json.dumps(asdict(config))), "seed": seed}
+def describe_run(config: TrainConfig, seed: int, images: Sequence[LabelledImage]) -> dict[str, Any]:
+    """What must not change when a run goes on, as plain data.
+
+    Of the images that is which there are: with others, some that were trained on would be held out.
+    """
+    names = json.dumps(sorted((image.name, image.group) for image in images))
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    return {"recipe": json.loads(json.dumps(asdict(config))), "seed": seed, "set of images": digest}
 
 
 def check_run(begun: dict[str, Any] | None, now: dict[str, Any], path: Path) -> None:
@@ -77,7 +91,7 @@ def check_run(begun: dict[str, Any] | None, now: dict[str, Any], path: Path) -> 
     CheckpointError
         When it differs: steps would fall into other phases.
     """
-    other = [] if begun is None else [key for key in now if begun.get(key) != now[key]]
+    other = [key for key in (begun or {}) if begun is not None and begun[key] != now.get(key)]
     if other:
         raise CheckpointError(
             f"Expected to go on with {path} as the run was begun, got another {' and '.join(other)}; "
