@@ -211,7 +211,6 @@ class Autosave:
     def _iter_describe(self, session: SessionFolder, layer: LayerWork) -> Generator[Progress, None, str]:
         head = dict(layer.head)
         if layer.data is not None:
-            head["shape"], head["dtype"] = list(layer.data.shape), layer.data.dtype.name
             tiles = [(first, tile) for (key, first), tile in session.pack.tiles.items() if key == layer.key]
             head["tiles"] = [[list(first), tile.offset, tile.length, tile.checksum] for first, tile in tiles]
         lines = []

@@ -25,7 +25,7 @@ class LayerWork:
     key : str
         The same from one save to the next.
     head : dict
-        JSON: name, path, transform, whether it is the target.
+        JSON: name, path, shape, dtype, transform, whether it is the target.
     data : array or None
         Its labels, in memory; None where they lie in a file already.
     planes : set of tuple of int, or None

@@ -17,7 +17,7 @@ from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image, same_image
 from napari_sam.viewer.planes import go_to_plane
 from napari_sam.viewer.record_keeping import RecordKeeping
-from napari_sam.viewer.unsaved_work import UnsavedWork
+from napari_sam.viewer.unsaved_work import UnsavedWork, find_path
 
 if TYPE_CHECKING:
     from napari_sam.session.jobs import JobRunner
@@ -123,19 +123,25 @@ class Recovery:
         image = self._find_image(left)
         if image is not None:
             self._controller.image_layer = image
-        count = 0
+        count, added, missing = 0, 0, []
         for kept, data in zip(left.layers, arrays, strict=True):
             layer = self._add_layer(kept, data)
             if layer is None:
+                missing.append(kept)
                 continue
+            added += 1
             count += len({record.label for record in kept.records})
             if kept.head.get("target") is True:
                 self._controller.target_layer = layer
         self._restore_settings(left)
         self._restore_prompts(left, image)
-        self._inherited |= {left.folder.name}  # removed once it is saved as work of this session
+        if any(kept.records for kept in missing):  # nobody else has them: they are offered until it is open
+            self._left.append(replace(left, layers=tuple(missing), prompts=None))
+            self.offered.emit(self.offer)
+        else:
+            self._inherited |= {left.folder.name}  # removed once it is saved as work of this session
         self.autosave.touch()
-        self._on_said(f"{count} objects are back in {len(left.layers)} layers.")
+        self._on_said(f"{count} objects are back in {added} layers.")
         if image is None and left.image.get("name"):
             self._on_warned(
                 f"The labels are back, but their image {left.image['name']!r} is not open: open it to go on."
@@ -162,15 +168,15 @@ class Recovery:
         name, path = str(kept.head.get("name", "SAM objects")), kept.head.get("path")
         layer: Any = None
         if data is None:  # its labels lie in a file of their own
-            known = [
-                x for x in self._controller.viewer.layers if x.source.path == path and isinstance(x, Labels)
-            ]
-            layer = known[0] if known and path is not None else None
+            known = (x for x in self._controller.viewer.layers if isinstance(x, Labels))
+            layer = None if path is None else next((x for x in known if find_path(x) == path), None)
         else:
             layer = Labels(data, name=name, **_transform(kept.head, data.ndim))
             self._controller.viewer.add_layer(layer)
         if layer is None:
-            self._on_warned(f"The labels of {name!r} lie in {path}; open it to see them.")
+            more = " Open it, and restore again to have what is known of its objects." if kept.records else ""
+            place = path or "another array"
+            self._on_warned(f"The labels of {name!r} lie in {place}, which is not open.{more}")
             return None
         token = self._controller.target.token(layer)
         by_label: dict[int, list[Any]] = {}

@@ -18,6 +18,7 @@ from psygnal import Signal
 from napari_sam.session.work import LayerWork, Work
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image
+from napari_sam.viewer.planes import full_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edits import LabelEdit
     from napari_sam.viewer.controller import Controller
 
-__all__ = ["RECORDS", "HeldRecords", "UnsavedWork"]
+__all__ = ["RECORDS", "HeldRecords", "UnsavedWork", "find_path"]
 
 RECORDS = "napari_sam_records"
 """In the metadata of Labels layers: the records of their objects, for the next widget and for writers."""
@@ -198,10 +199,12 @@ class UnsavedWork:
         data = layer.data
         planes = None if watched.planes is None or watched.data is not data else frozenset(watched.planes)
         watched.data, watched.planes = data, set()
-        path = layer.source.path
+        finest = full_resolution(layer)
         head = {
             "name": str(layer.name),
-            "path": None if path is None else str(path),
+            "path": find_path(layer),
+            "shape": [int(size) for size in finest.shape],
+            "dtype": np.dtype(finest.dtype).str,
             "target": layer is self._controller.target_layer,
             "transform": _transform_json(layer),
         }
@@ -264,6 +267,17 @@ class UnsavedWork:
     def _look(self) -> Any:
         dims = self._controller.viewer.dims
         return dims.point, dims.order, dims.ndisplay
+
+
+def find_path(layer: Any) -> str | None:
+    """The file or folder that a layer's data lie in; None where they are in memory alone.
+
+    A layer that a script or SAM has made of an array on disk has no source, but such arrays know their place.
+    """
+    data = full_resolution(layer)
+    path = layer.source.path or getattr(getattr(data, "store", None), "root", None)
+    path = path or getattr(data, "filename", None)  # of a memory map
+    return None if path is None else str(path)
 
 
 def _leading(index: tuple[int | None, ...]) -> Any:

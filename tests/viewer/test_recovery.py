@@ -1,0 +1,137 @@
+"""What is not saved, from the layers to the disk and back, on a bare viewer model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import zarr
+
+from napari_sam.inference import label_store
+from napari_sam.viewer import large_labels
+from napari_sam.viewer.recovery import Recovery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Bench
+
+
+class Life:
+    """A viewer whose unsaved work is kept, and that may die."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.viewer, self.session, self.controller = bench.viewer, bench.session, bench.controller
+        self.recovery = Recovery(bench.controller, bench.runner)
+
+    def begin(self, shape: tuple[int, ...] = (64, 64)) -> Any:
+        """Open an image, and look for what was left behind."""
+        image = self.bench.open(np.zeros(shape, np.uint8), name="cells")
+        self.recovery.enable()
+        return image
+
+    def accept(self, *position: float) -> None:
+        self.bench.points.add(position)
+        self.session.accept()
+
+    def paint(self, layer: Any, value: int, *index: int) -> None:
+        """As the brush does."""
+        layer.data_setitem(tuple(np.array([i]) for i in index), value)
+
+    def save(self) -> None:
+        """As about a second after a change."""
+        self.recovery.autosave.save()
+
+    def die(self) -> None:
+        """As after a kill: only the operating system lets go."""
+        self.recovery.autosave.session._lock.release()
+
+
+@pytest.fixture
+def lives(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Makes viewers, one after the other."""
+    monkeypatch.setenv("NAPARI_SAM_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("NAPARI_SAM_LABEL_DIR", str(tmp_path / "labels"))
+    made: list[Life] = []
+
+    def live() -> Life:
+        made.append(Life(bench if not made else type(bench)()))
+        return made[-1]
+
+    yield live
+    for life in made:
+        life.recovery.close()
+        life.session.close()
+        life.controller.disable()
+
+
+def add_zarr(life: Life, path: Path) -> Any:
+    """A Labels layer whose pixels lie in a folder."""
+    data = zarr.open_array(path, mode="a", shape=(64, 64), chunks=(32, 32), dtype="uint16")
+    return life.viewer.add_labels(data, name="on disk")
+
+
+def test_a_layer_on_disk_keeps_nothing_else_from_being_recovered(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    labels = life.viewer.layers["SAM objects"].data.copy()
+    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
+    life.accept(50, 50)
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    left = again.recovery.offer
+    assert left is not None
+    in_memory, on_disk = left.layers
+    np.testing.assert_array_equal(in_memory.read(), labels)
+    assert (on_disk.read(), on_disk.shape, on_disk.dtype) == (None, (64, 64), np.uint16)
+    assert on_disk.head["path"] == str(tmp_path / "a.zarr")
+
+
+def test_records_of_a_layer_on_disk_wait_until_it_is_open(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
+    life.accept(50, 50)
+    life.save()
+    folder = life.recovery.autosave.session.path
+    life.die()
+    again = lives()
+    again.begin()
+    again.recovery.restore()
+    again.save()
+    assert folder.exists()
+    assert any("restore again" in message for message in again.bench.messages)
+    assert again.bench.status[-1] == "1 objects are back in 1 layers."
+    layer = add_zarr(again, tmp_path / "a.zarr")
+    again.recovery.restore()
+    again.save()
+    book, token = again.session.book, again.controller.target.token(layer)
+    assert book.get(token, 1)[0].prompts.points.tolist() == [[50, 50]]
+    assert sum(layer.name.startswith("SAM objects") for layer in again.viewer.layers) == 1
+    assert not folder.exists()
+    assert again.recovery.offer is None
+
+
+def test_objects_of_a_pyramid_are_offered_with_its_folder(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(large_labels, "LARGEST_PLANE", 100)
+    monkeypatch.setattr(label_store, "COARSEST", 100)
+    life = lives()
+    life.begin((300, 200))
+    life.accept(250, 150)
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    (layer,) = again.recovery.offer.layers
+    (folder,) = (tmp_path / "labels").iterdir()
+    assert (layer.read(), layer.shape, layer.head["path"]) == (None, (300, 200), str(folder))
+    assert [record.label for record in layer.records] == [1]
