@@ -105,6 +105,27 @@ def test_labels_go_into_their_image(folder: Path) -> None:
     np.testing.assert_array_equal(np.asarray(back.data), tifffile.imread(folder / "labels" / "a_labels.tif"))
 
 
+@pytest.mark.parametrize(("shape", "axes"), [((1, 2, 1, 20, 30), "tczyx"), ((1, 20, 30), "zyx")])
+def test_axes_that_tiff_files_do_not_keep_come_from_the_image(
+    shape: tuple[int, ...], axes: str, folder: Path
+) -> None:
+    group = zarr.open_group(folder / "z" / "a.zarr", mode="w")
+    group.create_array("0", data=np.full(shape, 7, np.uint8))
+    datasets = [{"path": "0"}]
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{"axes": [{"name": name} for name in axes], "datasets": datasets}],
+    }
+    command = ["export", str(folder / "labels" / "a_labels.tif"), "--images", str(folder / "z")]
+    assert main([*command, "--format", "ome-zarr,csv", "--into-images", "--out", str(folder / "out")]) == 0
+    back = open_image(folder / "z" / "a.zarr" / "labels" / "objects")
+    assert back.axes == axes.replace("c", "").upper()
+    labels = tifffile.imread(folder / "labels" / "a_labels.tif")
+    np.testing.assert_array_equal(np.squeeze(np.asarray(back.data)), labels)
+    with (folder / "out" / "a_objects.csv").open(newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

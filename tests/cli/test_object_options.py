@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_sam.cli.main import main
 from napari_sam.cli.object_options import choose_dtype
@@ -122,6 +123,18 @@ def test_gaps_are_filled_and_what_is_there_stays(dtype: str, image: Path, tmp_pa
     rows = read_table(tmp_path / "out" / "a_objects.csv")
     areas = {row["label"]: row["area"] for row in rows}
     assert areas == {str(n): str(np.count_nonzero(labels == n)) for n in (41, 42)}
+
+
+def test_gaps_of_an_image_with_axes_of_one_plane(inference: SimpleNamespace, tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("0", data=make_plane()[None, None])
+    axes = [{"name": name} for name in "tzyx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    existing = segment(tmp_path / "a.zarr", "--max-area", 99)
+    (tmp_path / "mine.tif").write_bytes((tmp_path / "out" / "a_labels.tif").read_bytes())
+    labels = segment(tmp_path / "a.zarr", "--fill", tmp_path / "mine.tif", "--overwrite")
+    np.testing.assert_array_equal(labels[existing > 0], existing[existing > 0])
+    assert list_boxes(labels) == set(SQUARES)
 
 
 def test_ids_that_do_not_fit_widen_the_labels(

@@ -8,7 +8,7 @@ import tifffile
 import zarr
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import LazyArray, open_image, pick_channels, read_image, tiff_files
+from napari_sam.stacks.image_io import LazyArray, fit_axes, open_image, pick_channels, read_image, tiff_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,37 @@ def test_planes_of_a_view_are_not_read() -> None:
     assert (plane.shape, plane.ndim, plane.size, plane.dtype) == ((50, 60), 2, 3000, np.float64)
     assert source.reads == []
     np.testing.assert_array_equal(np.asarray(plane), np.zeros((50, 60)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        pytest.param((10, 12), (1, 1, 10, 12), id="added"),
+        pytest.param((3, 10, 12), (1, 3, 1, 10, 12), id="around an axis"),
+        pytest.param((1, 3, 10, 12), (3, 10, 12), id="dropped"),
+        pytest.param((1, 3, 1, 10, 12), (3, 1, 10, 12), id="moved"),
+        pytest.param((2, 3, 10, 12), (2, 3, 10, 12), id="the same"),
+    ],
+)
+def test_axes_of_one_plane_come_and_go_without_reading(
+    shape: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    data = np.random.default_rng(0).integers(0, 255, shape)
+    source = Recorder(data)
+    view = fit_axes(LazyArray(source, (len(shape) - 2, len(shape) - 1)), wanted)
+    assert (view.shape, source.reads) == (wanted, [])
+    expected = fit_axes(data, wanted)
+    np.testing.assert_array_equal(expected, data.reshape(wanted))
+    for index in np.ndindex(wanted[:-2]):
+        np.testing.assert_array_equal(view[index][2:5, 3:7], expected[index][2:5, 3:7])
+        assert np.prod(source.reads[-1]) == 12
+    np.testing.assert_array_equal(view[..., 3:7], expected[..., 3:7])
+    np.testing.assert_array_equal(view.transpose(range(view.ndim)[::-1]), expected.T)
+
+
+@pytest.mark.parametrize("wanted", [(2, 10, 12), (3, 1, 10, 12), (4, 1, 12), (2, 2, 10, 12)])
+def test_other_planes_are_left_as_they_are(wanted: tuple[int, ...]) -> None:
+    assert fit_axes(np.zeros((4, 10, 12)), wanted).shape == (4, 10, 12)
 
 
 TIFFS = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, say
 from napari_sam.errors import ImageError, SamError
-from napari_sam.stacks.image_io import LABELS_ENDING, list_images, name_image, open_image
+from napari_sam.stacks.image_io import LABELS_ENDING, fit_axes, list_images, name_image, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,8 +193,9 @@ def _find_image(images: Sequence[Path], name: str) -> Path:
 def _inherit(labels: ImageStack, image: ImageStack) -> ImageStack:
     """Axes and scale of the image, where the labels are of its planes and do not say them."""
     axes = image.axes.removesuffix("C")
-    if tuple(labels.data.shape) != tuple(image.data.shape[: len(axes)]):
+    shape = tuple(image.data.shape[: len(axes)])
+    data = fit_axes(labels.data, shape)
+    if tuple(data.shape) != shape:
         return labels
-    if labels.scale:
-        return replace(labels, axes=axes) if len(axes) == len(labels.axes) else labels
-    return replace(labels, axes=axes, scale=dict(image.scale), unit=image.unit)
+    labels = replace(labels, data=data, axes=axes)
+    return labels if labels.scale else replace(labels, scale=dict(image.scale), unit=image.unit)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import list_by_stem, name_image, read_image
+from napari_sam.stacks.image_io import fit_axes, list_by_stem, name_image, read_image
 from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def read_existing(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     ImageError
         When they are no labels of this shape.
     """
-    labels = np.array(read_image(path).data)  # a copy: it is written to
+    labels: NDArray[Any] = fit_axes(np.array(read_image(path).data), shape)  # a copy: it is written to
     if labels.dtype.kind not in "bui" or labels.shape != shape or labels.min(initial=0) < 0:
         raise ImageError(
             f"Expected labels of shape {shape}, as the image has, in {path}, "

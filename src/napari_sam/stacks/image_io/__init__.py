@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_sam.stacks.image_io.image_stack import ImageStack, arrange_axes, pick_channels
+from napari_sam.stacks.image_io.image_stack import ImageStack, arrange_axes, fit_axes, pick_channels
 from napari_sam.stacks.image_io.lazy_array import LazyArray
 from napari_sam.stacks.image_io.listing import (
     IMAGE_SUFFIXES,
@@ -23,6 +23,7 @@ __all__ = [
     "ImageStack",
     "LazyArray",
     "arrange_axes",
+    "fit_axes",
     "is_image_file",
     "is_zarr",
     "list_by_stem",

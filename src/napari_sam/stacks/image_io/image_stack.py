@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import ImageError
+from napari_sam.stacks.image_io.lazy_array import LazyArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["ImageStack", "arrange_axes", "pick_channels"]
+__all__ = ["ImageStack", "arrange_axes", "fit_axes", "pick_channels"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +98,28 @@ def arrange_axes(data: Any, axes: str, extra: tuple[Any, ...]) -> tuple[Any, str
     if channels and data.shape[-1] == 1:
         return data[..., 0], leading + "YX"
     return data, leading + "YX" + ("C" if channels else "")
+
+
+def fit_axes(data: Any, shape: tuple[int, ...]) -> Any:
+    """Give labels the axes of length 1 that their image has, as TIFF files do not keep them; nothing is read.
+
+    Parameters
+    ----------
+    data : (..., Y, X) array or LazyArray
+    shape : tuple of int
+        Of the image without channels.
+
+    Returns
+    -------
+    array or LazyArray
+        Of this shape; what has other planes comes back as it is.
+    """
+    planes, wanted = data.shape[:-2], shape[:-2]
+    if [n for n in planes if n != 1] != [n for n in wanted if n != 1] or data.shape[-2:] != shape[-2:]:
+        return data
+    data = data[tuple(0 if n == 1 else slice(None) for n in planes)]
+    places = [i for i, n in enumerate(wanted) if n == 1]
+    return data.expand(places) if isinstance(data, LazyArray) else np.expand_dims(data, places)
 
 
 def pick_channels(stack: ImageStack, channels: Sequence[int] | None) -> ImageStack:

@@ -61,6 +61,14 @@ class LazyArray:
         """The axes in another order."""
         return self._derive(list(self._chosen), [self._order[i] for i in order])
 
+    def expand(self, places: Sequence[int]) -> LazyArray:
+        """New axes of length 1, at these places among the axes of the result."""
+        chosen, order = list(self._chosen), list(self._order)
+        for place in sorted(places):
+            order.insert(place, len(chosen))  # after all axes of the source
+            chosen.append(np.arange(1))
+        return self._derive(chosen, order)
+
     def __getitem__(self, key: Any) -> Any:
         keys = list(key) if isinstance(key, tuple) else [key]
         rest = self.ndim - sum(k is not Ellipsis for k in keys)
@@ -91,7 +99,8 @@ class LazyArray:
             first = int(chosen.min()) if chosen.size else 0
             index.append(slice(first, int(chosen.max()) + 1 if chosen.size else 0))
             picks.append(chosen - first)
-        data = np.asarray(self._source[tuple(index)])
+        data = np.asarray(self._source[tuple(index[: len(self._source.shape)])])
+        data = data.reshape(data.shape + (1,) * (len(picks) - data.ndim))
         for axis, pick in enumerate(picks):
             if not np.array_equal(pick, np.arange(data.shape[axis])):
                 data = data.take(pick, axis=axis)
