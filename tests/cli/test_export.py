@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +40,18 @@ def test_every_format_of_a_folder(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["export", str(folder / "labels"), "--format", "all", "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == [n + end for n in "ab" for end in ALL]
     assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def test_names_that_the_output_cannot_hold_are_escaped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "labels" / "b_labels.tif").rename(folder / "labels" / "1細胞_labels.tif")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "cp1252", write_through=True))
+    assert main(["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]) == 0
+    lines = written.getvalue().decode("cp1252").splitlines()
+    assert [line.rpartition("out")[2][1:] for line in lines] == [
+        "1\\u7d30\\u80de_objects.csv",
+        "a_objects.csv",
+    ]
 
 
 def test_scale_and_intensities_come_from_the_image(folder: Path) -> None:

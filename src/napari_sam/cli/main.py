@@ -7,6 +7,7 @@ top of the commands' files imports torch, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 import traceback
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    _escape_output()
     parser = make_parser()
     try:
         options = parser.parse_args(argv)
@@ -100,3 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         complain(f"error: {describe(error)}")
         return 2
+
+
+def _escape_output() -> None:
+    """Write with backslashes what stdout cannot hold, as stderr does; on Windows a file is seldom UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
