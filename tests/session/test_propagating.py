@@ -211,6 +211,28 @@ def test_stops_of_the_object_under_work_become_its_own(desk):
     assert desk.propagating.stops("layer", NEW, desk.stack) == frozenset()
 
 
+def test_undo_and_redo_move_the_stops_with_the_object(desk):
+    session, propagating = desk.world.session, desk.propagating
+    propagating.set_stops("layer", NEW, desk.stack, {4})
+    desk.start(NEW, prompts={2: CLICK})
+    assert propagating.last == ("layer", (1,), desk.stack)
+    session.undo()
+    assert propagating.stops("layer", NEW, desk.stack) == {4}
+    assert propagating.stops("layer", 1, desk.stack) == frozenset()  # its id is free for another object
+    assert propagating.last is None
+    session.redo()
+    assert propagating.stops("layer", NEW, desk.stack) == frozenset()
+    assert propagating.stops("layer", 1, desk.stack) == {4}
+    assert propagating.last == ("layer", (1,), desk.stack)
+
+
+def test_stops_of_the_object_under_work_wait_while_another_one_is_followed(followed):
+    followed.propagating.set_stops("layer", NEW, followed.stack, {4})
+    followed.start(1, min_score=0.1)
+    assert followed.propagating.stops("layer", NEW, followed.stack) == {4}
+    assert followed.propagating.stops("layer", 1, followed.stack) == frozenset()
+
+
 def test_cancelled_it_writes_what_is_found(desk):
     desk.start(NEW, prompts={2: CLICK}, run=False)
     desk.world.runner.run(3)  # loading, plane 2, plane 3

@@ -186,6 +186,23 @@ def test_a_stop_for_the_object_under_work(desk):
     assert desk.desk.view.stops == {4}
 
 
+def test_a_stop_is_heeded_again_after_undo(desk):
+    desk.show(4)
+    desk.desk.toggle_stop()
+    desk.click(2)
+    desk.desk.propagate()
+    desk.bench.session.undo()
+    assert desk.desk.view.stops == {4}
+    desk.desk.propagate()
+    assert desk.areas() == [DISC] * 4 + [0, 0]
+    desk.bench.session.undo()
+    desk.show(4)
+    desk.desk.toggle_stop()  # that of the object under work, which has no id any more
+    assert desk.desk.view.stops == frozenset()
+    desk.desk.propagate()
+    assert desk.areas() == [DISC] * COUNT
+
+
 def test_flagged_planes_are_visited_in_turn(followed):
     followed.show(3)
     followed.desk.go_to_flag(1)

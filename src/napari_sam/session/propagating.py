@@ -16,7 +16,7 @@ from napari_sam.inference.propagation_values import Anchor, PlaneObject, Propaga
 from napari_sam.session.decoding import maker_of
 from napari_sam.session.jobs import LONG, Job, JobRunner
 from napari_sam.session.propagation_tracks import Known, PlaneImages, Stack, Track, read_object
-from napari_sam.session.propagation_writing import PropagationStep, write_objects
+from napari_sam.session.propagation_writing import Memory, PropagationStep, write_objects
 from napari_sam.session.provenance import Maker
 from napari_sam.types import Progress, Prompts
 
@@ -85,6 +85,8 @@ class Run:
         By label, how it was found before.
     found : dict of int to dict of int to PlaneObject
         By label and plane number, what was found so far.
+    last : tuple or None
+        What the user looked at before.
     maker : Maker
         The model that answers.
     progress : Progress
@@ -96,6 +98,7 @@ class Run:
     stops: dict[int, frozenset[int]]
     earlier: dict[int, Mapping[int, PlaneObject]] = field(default_factory=dict)
     found: dict[int, dict[int, PlaneObject]] = field(default_factory=dict)
+    last: tuple[Hashable, tuple[int, ...], Stack] | None = None
     maker: Maker = field(default_factory=Maker)
     progress: Progress = field(default_factory=lambda: Progress(0, 0))
     dropped: bool = False
@@ -201,7 +204,7 @@ class Propagating:
                 known[label] = replace(known[label], changed=None)
             if not known[label].anchors and not any(mask.area for mask in known[label].fixed.values()):
                 raise SamError(f"Expected object {label} in a plane of this stack, got none; choose another.")
-        self._run = run = Run(request, known, stops, earlier)
+        self._run = run = Run(request, known, stops, earlier, last=self.last)
         self.last = (request.layer, request.labels, request.stack)
         self.progressed.emit(Progress(0, 0, "Propagating"))
         self._runner.submit(
@@ -296,29 +299,33 @@ class Propagating:
         wrote = write_objects(self._edits, run)
         if wrote is None:
             return f"{ending or 'Propagated'}: nothing was changed."
-        keys = {label: (request.layer, label, request.stack.key) for label in wrote.tracks}
-        before = {key: self._tracks.get(key) for key in keys.values()}
-        after: dict[Any, Track | None] = {keys[label]: track for label, track in wrote.tracks.items()}
-        pending = self._stops.pop((request.layer, NEW, request.stack.key), None)
-        if pending is not None and NEW in request.labels:
-            self._stops[keys[wrote.labels[NEW]]] = pending
+        keys = {label: (request.layer, label, request.stack.key) for label in (NEW, *wrote.tracks)}
+        stops, moved = {}, {}
+        if NEW in wrote.labels:  # what was said of the object under work is said of its id from now on
+            new, own = keys[NEW], keys[wrote.labels[NEW]]
+            stops = {key: self._stops.get(key, frozenset()) for key in (new, own)}
+            moved = {new: frozenset[int](), own: stops[new]}
+        labels = tuple(wrote.labels.values())
+        tracks = {keys[label]: track for label, track in wrote.tracks.items()}
+        before = Memory({key: self._tracks.get(key) for key in tracks}, stops, run.last)
+        after = Memory(tracks, moved, (request.layer, labels, request.stack))
         self._put(after)
         if not wrote.edit.is_empty:
             clear = request.clear if NEW in request.labels or request.prompts else None
             if clear is not None:
                 clear(False)
             self._history.push(PropagationStep(self._edits, wrote.edit, before, after, self._put, clear))
-        self.last = (request.layer, tuple(wrote.labels.values()), request.stack)
-        self.written.emit(request.layer, tuple(wrote.labels.values()))
-        count = len(wrote.labels)
-        what = f"object {next(iter(wrote.labels.values()))}" if count == 1 else f"{count} objects"
+        self.written.emit(request.layer, labels)
+        what = f"object {labels[0]}" if len(labels) == 1 else f"{len(labels)} objects"
         text = f"{ending + ': ' if ending else ''}{what} in {wrote.planes} planes"
         return f"{text[:1].upper()}{text[1:]}" + (f", {wrote.flags} flagged." if wrote.flags else ".")
 
-    def _put(self, tracks: Mapping[Any, Track | None]) -> None:
-        for key, track in tracks.items():
+    def _put(self, memory: Memory) -> None:
+        for key, track in memory.tracks.items():
             if track is None:
                 self._tracks.pop(key, None)
             else:
                 self._tracks[key] = track
+        self._stops |= memory.stops
+        self.last = memory.last
         self.changed.emit()

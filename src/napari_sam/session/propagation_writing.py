@@ -10,14 +10,15 @@ from napari_sam.session.propagation_tracks import Track, is_same_mask
 from napari_sam.session.provenance import ObjectRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from napari_sam.session.edit_builder import EditBuilder
     from napari_sam.session.edits import Edits, LabelEdit
     from napari_sam.session.propagating import Run
+    from napari_sam.session.propagation_tracks import Stack
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["PropagationStep", "Wrote", "write_objects"]
+__all__ = ["Memory", "PropagationStep", "Wrote", "write_objects"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,14 +45,33 @@ class Wrote:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What a run changes beside pixels and records, by layer, label and stack.
+
+    Attributes
+    ----------
+    tracks : dict of key to Track or None
+        What is known of the objects; None where nothing is.
+    stops : dict of key to frozenset of int
+        Planes that they do not enter.
+    last : tuple or None
+        Layer, labels and stack that the user looks at.
+    """
+
+    tracks: Mapping[Any, Track | None]
+    stops: Mapping[Any, frozenset[int]]
+    last: tuple[Hashable, tuple[int, ...], Stack] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PropagationStep:
     """A step of the history: objects in many planes, and what was known of them."""
 
     edits: Edits
     edit: LabelEdit
-    before: Mapping[Any, Track | None]
-    after: Mapping[Any, Track | None]
-    put: Callable[[Mapping[Any, Track | None]], None]
+    before: Memory
+    after: Memory
+    put: Callable[[Memory], None]
     clear: Callable[[bool], None] | None = None
     undone: bool = False
 
