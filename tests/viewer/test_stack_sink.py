@@ -182,6 +182,22 @@ def test_removing_the_image_ends_the_job(bench: Bench, sink: StackSink) -> None:
     bench.runner.run()
     assert bench.engine.log.count("plane 19") == 0
     assert not bench.session.is_segmenting
+    assert "Stopped; 3 planes that were finished are kept." in bench.status
+
+
+def test_choosing_another_image_keeps_what_is_finished_as_one_step(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(20), name="movie")
+    other = bench.viewer.add_image(movie(20), name="other channel")
+    begin(bench, 3)
+    bench.controller.image_layer = other
+    bench.runner.run()
+    assert bench.engine.log.count("plane 19") == 0
+    assert labels_of(bench).data.any(axis=(1, 2)).tolist() == [True] * 3 + [False] * 17
+    assert "Stopped; 3 planes that were finished are kept." in bench.status
+    token = bench.session.layer_token(labels_of(bench))
+    assert [record.plane[0] for record in bench.session.book.get(token, 1)] == [0, 1, 2]
+    bench.session.undo()
+    assert "movie objects" not in bench.viewer.layers
 
 
 def test_nothing_found_leaves_no_layer(bench: Bench, sink: StackSink) -> None:

@@ -103,6 +103,7 @@ class _Run:
     filters: dict[str, Any] = field(default_factory=dict)
     seen: list[tuple[int, NDArray[np.integer], NDArray[np.integer]]] = field(default_factory=list)
     records: Records = field(default_factory=dict)
+    shown: int = 0  # of the planes in ``seen``; a worker may be one ahead
     dropped: bool = False
 
 
@@ -172,7 +173,7 @@ class StackSegmenting:
         self._runner.cancel(SLOT)
 
     def forget(self) -> None:
-        """Another image, or its pixels are others: what comes has no place."""
+        """Another image, or its pixels are others: what comes has no place, what is finished stays."""
         if self._run is not None:
             self._run.dropped = True
             self.cancel()
@@ -211,6 +212,7 @@ class StackSegmenting:
             number, labels = progress.partial
             try:
                 self.sink.show_plane(number, labels)
+                run.shown += 1
             except SamError as error:  # a result that cannot be shown is not worth computing
                 run.dropped = True
                 self.cancel()
@@ -218,8 +220,11 @@ class StackSegmenting:
         self.progressed.emit(replace(progress, partial=None))
 
     def _on_done(self, run: _Run, result: LinkedStack) -> None:
+        if run.dropped:
+            self._on_stopped(run, "")
+            return
         self._end()
-        if run.dropped or self.sink is None:
+        if self.sink is None:
             return
         try:
             fill = self.sink.finish(result, run.records)
@@ -238,10 +243,10 @@ class StackSegmenting:
 
     def _on_stopped(self, run: _Run, message: str) -> None:
         self._end()
-        if not run.dropped and self.sink is not None:
+        if self.sink is not None:
             fill, planes = self.sink.stop(_make_records(run, _count_seen(run), {}, None))
             self._push(fill)
-            ending = "Stopped" if message else "Cancelled"
+            ending = "Stopped" if message or run.dropped else "Cancelled"
             self.said.emit(
                 f"{ending}; {planes} planes that were finished are kept." if planes else f"{ending}."
             )
@@ -277,11 +282,12 @@ def find_stack(plane: Plane, axis: Axis) -> Stack:
 
 
 def _count_seen(run: _Run) -> dict[str, NDArray[Any]]:
-    """What is known of the planes that were finished, under the provisional ids."""
-    numbers = [np.full(len(ids), number) for number, ids, _ in run.seen]
+    """What is known of the planes that are shown, under the provisional ids."""
+    seen = run.seen[: run.shown]
+    numbers = [np.full(len(ids), number) for number, ids, _ in seen]
     nothing = np.zeros(0, np.int64)
-    ids = np.concatenate([nothing, *(ids for _, ids, _ in run.seen)])
-    areas = np.concatenate([nothing, *(areas for _, _, areas in run.seen)])
+    ids = np.concatenate([nothing, *(ids for _, ids, _ in seen)])
+    areas = np.concatenate([nothing, *(areas for _, _, areas in seen)])
     unknown = np.full(len(ids), np.nan)
     return {
         "id": ids,
