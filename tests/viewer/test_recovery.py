@@ -135,3 +135,37 @@ def test_objects_of_a_pyramid_are_offered_with_its_folder(
     (folder,) = (tmp_path / "labels").iterdir()
     assert (layer.read(), layer.shape, layer.head["path"]) == (None, (300, 200), str(folder))
     assert [record.label for record in layer.records] == [1]
+
+
+@pytest.mark.parametrize("how", ["brush", "delete"])
+def test_labels_without_records_are_offered_too(lives: Any, how: str) -> None:
+    life = lives()
+    life.begin()
+    masks = np.zeros((64, 64), np.int32)
+    masks[10:20, 10:20], masks[30:40, 30:40] = 1, 2
+    layer = life.viewer.add_labels(masks, name="masks")
+    life.controller.target_layer = layer
+    if how == "brush":
+        life.paint(layer, 7, 50, 50)
+    else:
+        life.session.editing.delete(life.session.layer_token(layer), (None, None), [2])
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    assert again.recovery.offer.count == 0
+    again.recovery.restore()
+    np.testing.assert_array_equal(again.viewer.layers["masks"].data, layer.data)
+
+
+def test_a_layer_without_labels_is_not_offered(lives: Any) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.session.undo()
+    life.session.clear()
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    assert again.recovery.offer is None

@@ -310,16 +310,19 @@ def test_a_copy_of_a_layer_keeps_its_records(desk):
 
 
 @pytest.mark.parametrize(
-    ("count", "closed", "saved", "expected"),
+    ("count", "has_labels", "closed", "saved", "expected"),
     [
-        (2, False, 1_000_000_000, "Recover 2 objects of cells from {hm}?"),
-        (1, True, 1_000_000_000, "Recover 1 object of cells from {hm} that were not saved?"),
-        (0, False, 1_000_000_000, "Recover the prompts of cells from {hm}?"),
-        (2, False, 1_000_000_000 - 3 * 86400, "Recover 2 objects of cells from {day}, {hm}?"),
+        (2, True, False, 1_000_000_000, "Recover 2 objects of cells from {hm}?"),
+        (1, True, True, 1_000_000_000, "Recover 1 object of cells from {hm} that were not saved?"),
+        (0, True, False, 1_000_000_000, "Recover the labels of cells from {hm}?"),
+        (0, False, False, 1_000_000_000, "Recover the prompts of cells from {hm}?"),
+        (2, True, False, 1_000_000_000 - 3 * 86400, "Recover 2 objects of cells from {day}, {hm}?"),
     ],
 )
-def test_the_question_says_what_and_from_when(count, closed, saved, expected):
-    left = SimpleNamespace(image={"name": "cells"}, count=count, closed=closed, saved=saved)
+def test_the_question_says_what_and_from_when(count, has_labels, closed, saved, expected):
+    left = SimpleNamespace(
+        image={"name": "cells"}, count=count, has_labels=has_labels, closed=closed, saved=saved
+    )
     moment = time.localtime(saved)
     text = expected.format(hm=time.strftime("%H:%M", moment), day=time.strftime("%d %b", moment))
     assert describe_offer(left, now=1_000_000_000) == text

@@ -135,8 +135,13 @@ class LeftSession:
 
     @property
     def count(self) -> int:
-        """Number of objects."""
+        """Number of objects that something is known of."""
         return sum(len({record.label for record in layer.records}) for layer in self.layers)
+
+    @property
+    def has_labels(self) -> bool:
+        """True when it keeps labels, whoever has drawn them."""
+        return any(layer.tiles for layer in self.layers)
 
 
 class SessionFolder:

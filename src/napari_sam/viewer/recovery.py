@@ -141,7 +141,8 @@ class Recovery:
         else:
             self._inherited |= {left.folder.name}  # removed once it is saved as work of this session
         self.autosave.touch()
-        self._on_said(f"{count} objects are back in {added} layers.")
+        what = f"{count} objects are" if count else "The labels are"
+        self._on_said(f"{what} back in {added} layers.")
         if image is None and left.image.get("name"):
             self._on_warned(
                 f"The labels are back, but their image {left.image['name']!r} is not open: open it to go on."
@@ -212,7 +213,9 @@ class Recovery:
         self._on_warned(f"{message} It stays in {left.folder}.")
 
     def _on_autosave_found(self, left: tuple[LeftSession, ...]) -> None:
-        self._left = [session for session in left if session.count or session.prompts is not None]
+        self._left = [
+            session for session in left if session.count or session.has_labels or session.prompts is not None
+        ]
         self.offered.emit(self.offer)
 
     def _on_autosave_saved(self, _: float) -> None:

@@ -78,7 +78,8 @@ def describe_offer(left: LeftSession, now: float | None = None) -> str:
     then, today = time.localtime(left.saved), time.localtime(now)
     when = time.strftime("%H:%M" if then[:3] == today[:3] else "%d %b, %H:%M", then)
     what = f"{left.count} objects" if left.count != 1 else "1 object"
-    what = what if left.count else "the prompts"
+    if not left.count:  # drawn with the brush, or of another tool
+        what = "the labels" if left.has_labels else "the prompts"
     name = left.image.get("name")
     where = f" of {name}" if isinstance(name, str) and name else ""
     why = " that were not saved" if left.closed else ""
