@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from napari_sam.errors import BatchError
 from napari_sam.stacks.batch_control import BatchControl
-from napari_sam.stacks.batch_plan import BatchPlan, PlannedUnit, make_plan
+from napari_sam.stacks.batch_plan import BatchPlan, PlannedUnit, keep_formats, make_plan
 from napari_sam.stacks.manifest import MANIFEST_NAME, JobEntry, ManifestWriter, UnitEntry, now
 from napari_sam.stacks.output_folder import OutputFolder, explain_folder
 from napari_sam.stacks.work_units import BatchJob, Unit, UnitResult, UnitStep
@@ -245,6 +245,9 @@ class _Run:
         attempt = 1 if planned.entry is None else planned.entry.attempt + 1
         if event.kind == "done":
             result = UnitResult.from_json(event.values)
+            before = planned.entry
+            if before is not None and before.result is not None and before.job == self._plan.job_id:
+                result = keep_formats(result, before.result, unit, self._place.path)
             entry = UnitEntry(unit, self._plan.job_id, "done", "", attempt, now(), result)
             step = UnitStep(unit, "done", "; ".join(result.notes), result)
         else:

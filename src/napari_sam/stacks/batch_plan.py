@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,12 +19,12 @@ from napari_sam.stacks.image_io import list_images, name_image
 from napari_sam.stacks.manifest import MANIFEST_NAME, Manifest, UnitEntry, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED
 from napari_sam.stacks.outputs import FORMATS
-from napari_sam.stacks.work_units import BatchJob, Unit, same_path
+from napari_sam.stacks.work_units import BatchJob, Unit, UnitResult, same_path
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-__all__ = ["BatchPlan", "PlannedUnit", "digest_model", "make_plan", "name_units"]
+__all__ = ["BatchPlan", "PlannedUnit", "digest_model", "keep_formats", "make_plan", "name_units"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def make_plan(
     """
     _check_formats(job.formats)
     manifest = read_manifest(folder / MANIFEST_NAME)
-    written = {path for entry in manifest.units.values() if entry.result for path, _ in entry.result.outputs}
+    written = _list_written(manifest, folder)
     sources = [
         os.path.abspath(path) for path in list_images(list(inputs)) if not _is_output(path, folder, written)
     ]
@@ -237,6 +237,29 @@ def _judge(
     return PlannedUnit(unit, False, "done before", entry)
 
 
+def keep_formats(result: UnitResult, earlier: UnitResult, unit: Unit, folder: Path) -> UnitResult:
+    """A result with what an earlier run wrote of the same labels in other formats, and what is still there.
+
+    Parameters
+    ----------
+    result, earlier : UnitResult
+        With the same settings.
+    unit : Unit
+    folder : Path
+        The output folder.
+    """
+    if (earlier.labels, earlier.input.digest) != (result.labels, result.input.digest):
+        return result
+    new = {path for path, _ in result.outputs}
+    kept = {p: state for p, state in earlier.outputs if p not in new and state.still_holds(folder / p)}
+    formats = [name for name in earlier.formats if not kept.keys().isdisjoint(_name_files(unit.stem, [name]))]
+    return replace(
+        result,
+        formats=(*result.formats, *(name for name in formats if name not in result.formats)),
+        outputs=(*result.outputs, *kept.items()),
+    )
+
+
 def _refuse_other_settings(
     planned: Iterable[PlannedUnit], job: BatchJob, job_id: str, manifest: Manifest, folder: Path
 ) -> None:
@@ -295,6 +318,13 @@ def _check_formats(names: Iterable[str]) -> None:
 
 def _show(value: Any) -> str:
     return "none" if value is None or value == {} else str(value)
+
+
+def _list_written(manifest: Manifest, folder: Path) -> set[str]:
+    """What batches have written here, also in other formats, or before they were ended or failed."""
+    known = {path for entry in manifest.units.values() if entry.result for path, _ in entry.result.outputs}
+    likely = {name for stem in manifest.stems.values() for name in _name_files(stem, FORMATS)}
+    return known | {name for name in likely if os.path.abspath(folder / name) not in manifest.stems}
 
 
 def _is_output(path: Path, folder: Path, written: Container[str]) -> bool:

@@ -9,6 +9,7 @@ import tifffile
 import napari_sam as ns
 from napari_sam.errors import BatchError, CheckpointError
 from napari_sam.stacks.batch_plan import digest_model, make_plan, name_units
+from napari_sam.stacks.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,3 +130,62 @@ def test_outputs_may_lie_among_the_images(batch: Any) -> None:
     assert batch.run().done == 3
     plan = make_plan(batch.job, [batch.images], batch.out)
     assert [planned.why for planned in plan.units] == ["done before"] * 3
+
+
+def _other_formats(batch: Any) -> None:
+    batch.job = replace(batch.job, formats=("csv",))
+    batch.run()
+
+
+def _fail_later(batch: Any) -> None:
+    (batch.images / "a.tif").write_bytes(b"")
+    batch.run([batch.images / f"{name}.tif" for name in "abc"])
+    batch.add("a.tif")
+
+
+def _lose_lines(batch: Any) -> None:
+    path = batch.out / MANIFEST_NAME
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"kind": "unit"' not in line))
+
+
+@pytest.mark.parametrize("change", [_other_formats, _fail_later, _lose_lines])
+def test_outputs_among_the_images_are_never_images(change: Callable[[Any], None], batch: Any) -> None:
+    batch.out = batch.images
+    batch.run()
+    change(batch)
+    plan = make_plan(batch.job, [str(batch.images / "*.tif")], batch.out)
+    assert [planned.unit.name for planned in plan.units] == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_an_image_that_is_called_like_an_output_stays_one(batch: Any) -> None:
+    batch.out = batch.images
+    batch.job = replace(batch.job, formats=("csv",))
+    inputs = [batch.images / "a.tif", batch.add("a_labels.tif", seed=5)]
+    for done in (2, 0):
+        report = batch.run(inputs)
+        assert (report.done, report.done + report.before) == (done, 2)
+
+
+def test_formats_may_be_written_one_after_the_other(batch: Any) -> None:
+    for formats in (("tiff",), ("csv",)):
+        batch.job = replace(batch.job, formats=formats)
+        assert batch.run().done == 3
+    for formats in (("tiff",), ("csv",), ("csv", "tiff")):
+        batch.job = replace(batch.job, formats=formats)
+        assert batch.run().before == 3
+    (batch.out / "b_labels.tif").unlink()
+    batch.job = replace(batch.job, formats=("csv",))
+    assert (batch.run().done, batch.begun) == (1, ["b.tif"])
+    assert batch.run().before == 3
+    batch.job = replace(batch.job, formats=("tiff",))
+    assert (batch.run().done, batch.begun) == (1, ["b.tif"])
+
+
+def test_formats_written_of_an_image_that_was_changed_are_written_again(batch: Any) -> None:
+    batch.run()
+    batch.job = replace(batch.job, formats=("csv",))
+    batch.add("a.tif", seed=77)
+    batch.run()
+    batch.job = replace(batch.job, formats=("tiff",))
+    assert (batch.run().done, batch.begun) == (1, ["a.tif"])
