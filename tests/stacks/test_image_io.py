@@ -38,6 +38,12 @@ def _tags(path: Path, unit: str) -> None:
     tifffile.imwrite(path, DATA[0, 0], resolution=(40000, 20000), resolutionunit=unit, metadata=None)
 
 
+def _aperio(path: Path, text: str) -> None:
+    description = f"Aperio Image Library v1\r\n{text}"
+    options = {"tile": (16, 16), "photometric": "minisblack", "description": description}
+    tifffile.imwrite(path, DATA[0, 0], metadata=None, **options)
+
+
 SIZES = {"PhysicalSizeX": 250, "PhysicalSizeY": 500, "PhysicalSizeZ": 2}
 NANO = {"PhysicalSizeXUnit": "nm", "PhysicalSizeYUnit": "nm", "PhysicalSizeZUnit": MICRO}
 
@@ -78,6 +84,14 @@ NANO = {"PhysicalSizeXUnit": "nm", "PhysicalSizeYUnit": "nm", "PhysicalSizeZUnit
             lambda p: _tags(p, "CENTIMETER"), "YX", {"X": 0.25, "Y": 0.5}, "micrometer", id="centimetres"
         ),
         pytest.param(lambda p: _tags(p, "INCH"), "YX", {}, "pixel", id="inches are for printers"),
+        pytest.param(
+            lambda p: _aperio(p, "|AppMag = 20|MPP = 0.499"),
+            "YX",
+            {"X": 0.499, "Y": 0.499},
+            "micrometer",
+            id="Aperio",
+        ),
+        pytest.param(lambda p: _aperio(p, "|AppMag = 20"), "YX", {}, "pixel", id="Aperio without a size"),
     ],
 )
 @pytest.mark.parametrize("lazy", [False, True], ids=["read", "lazy"])

@@ -94,8 +94,8 @@ def _from_aperio(file: Any, number: int) -> tuple[dict[str, float], str]:
     if not file.is_svs:
         return {}, "pixel"
     parts = (part.partition("=") for part in str(file.pages[0].description).split("|"))
-    size = next(float(value) for name, _, value in parts if name.strip() == "MPP")
-    return {"X": size, "Y": size}, MICROMETER
+    sizes = [float(value) for name, _, value in parts if name.strip() == "MPP"]
+    return ({"X": sizes[0], "Y": sizes[0]}, MICROMETER) if sizes else ({}, "pixel")
 
 
 def _from_tags(file: Any, number: int) -> tuple[dict[str, float], str]:
