@@ -235,6 +235,52 @@ def test_switched_off_it_writes_nothing_and_removes_what_it_wrote(life):
     assert len(list(life.folder.path.iterdir())) == 1
 
 
+def test_switched_on_again_it_saves_all_labels(life):
+    life.source.labels[:] = 7
+    life.save()
+    life.source.planes = frozenset()  # nothing has changed since
+    life.autosave.enabled = False
+    life.autosave.enabled = True
+    life.autosave.save()
+    life.die()
+    assert np.array_equal(revive(life)[0].layers[0].read(), life.source.labels)
+
+
+def test_a_layer_that_comes_back_is_saved_whole(life):
+    life.source.labels[:] = 7
+    life.save()
+    life.source.layers = False
+    life.save()
+    life.source.layers, life.source.planes = True, frozenset({(1,)})
+    life.save()
+    life.die()
+    assert np.array_equal(revive(life)[0].layers[0].read(), life.source.labels)
+
+
+def test_labels_of_another_shape_leave_nothing_of_those_before(life):
+    life.source.labels[:] = 7
+    life.save()
+    life.source.labels = np.full((1, 100, 90), 5, np.int32)
+    life.save()
+    life.die()
+    assert np.array_equal(revive(life)[0].layers[0].read(), life.source.labels)
+
+
+def test_closing_during_a_save_loses_nothing_of_it(tmp_path):
+    source = Source()
+    life = Life(tmp_path, source, automatic=False)
+    life.save()
+    life.runner.run()
+    source.labels[0, 600, 500] = 5
+    source.planes = frozenset({(0,)})
+    life.save()
+    source.planes = frozenset()  # as after any save that has begun
+    source.put_back = lambda work: setattr(source, "planes", None)
+    life.runner.run(1)
+    life.autosave.close()
+    assert revive(life)[0].layers[0].read()[0, 600, 500] == 5
+
+
 def test_a_change_during_a_save_is_saved_too(tmp_path):
     life = Life(tmp_path, automatic=False)
     life.save()

@@ -169,3 +169,23 @@ def test_a_layer_without_labels_is_not_offered(lives: Any) -> None:
     again = lives()
     again.begin()
     assert again.recovery.offer is None
+
+
+def test_an_object_in_a_stack_has_only_its_plane_read_again(lives: Any) -> None:
+    life = lives()
+    life.begin((5, 64, 64))
+    life.viewer.dims.set_point(0, 3)
+    life.accept(3, 20, 20)
+    life.save()
+    life.accept(3, 50, 50)
+    (layer,) = life.recovery.work.take().layers
+    assert layer.planes == {(3,)}
+    life.recovery.work.put_back(None)
+    life.session.undo()
+    life.save()
+    life.session.redo()
+    (layer,) = life.recovery.work.take().layers
+    assert layer.planes == {(3,)}
+    life.paint(life.viewer.layers["SAM objects"], 7, 0, 5, 5)
+    (layer,) = life.recovery.work.take().layers
+    assert layer.planes is None

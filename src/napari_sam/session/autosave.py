@@ -78,7 +78,7 @@ class Autosave:
         self._source = source
         self._enabled = enabled
         self._dirty = False
-        self._saving = False
+        self._saving: Work | None = None
         self._again = False
         self._told = False
         self._closed = False
@@ -106,7 +106,7 @@ class Autosave:
     @property
     def is_dirty(self) -> bool:
         """True while something has changed that is not saved."""
-        return self._dirty or self._saving
+        return self._dirty or self._saving is not None
 
     def touch(self) -> None:
         """Something changed."""
@@ -118,11 +118,11 @@ class Autosave:
         """Save in the background what there is now; quick."""
         if not self._enabled or self._closed:
             return
-        if self._saving:
+        if self._saving is not None:
             self._again = True  # when that is done, so that the last state is never left out
             return
-        self._dirty, self._saving = False, True
-        work = self._source.take()
+        self._dirty, self._saving = False, self._source.take()
+        work = self._saving
         self._submit(
             "Saving unsaved work",
             lambda: self._iter_save(work, closed=False),
@@ -142,8 +142,10 @@ class Autosave:
         if self._closed:
             return
         self._closed = True
+        if self._saving is not None:
+            self._source.put_back(self._saving)  # nobody knows how much of it was written
         work = self._source.take()
-        if self._dirty or self._saving or self.session is not None:
+        if self.is_dirty or self.session is not None:
             try:
                 if keep and self._enabled and work.layers:
                     for _ in self._iter_save(replace(work, prompts=None), closed=True):
@@ -189,7 +191,7 @@ class Autosave:
         with self._writing:
             kept = {layer.key for layer in work.layers}
             for key in {key for key, _ in session.pack.tiles} - kept:
-                session.pack.forget(key)
+                session.forget(key)
             session.write_index(head, layers)
         alive = {id(record) for layer in work.layers for record in layer.records}
         self._lines = {key: line for key, line in self._lines.items() if key in alive}
@@ -200,13 +202,17 @@ class Autosave:
         if data is None:
             return
         planes: Iterator[tuple[int, ...]] = iter(np.ndindex(data.shape[:-2]))
-        if layer.planes is not None:
+        if session.complete.get(layer.key) != data.shape:
+            with self._writing:
+                session.forget(layer.key)
+        elif layer.planes is not None:
             planes = iter(sorted(layer.planes))
         for number, (first, index) in enumerate(iter_tiles(data.shape, planes)):
             with self._writing:
                 session.pack.put((layer.key, first), np.asarray(data[index]))
             if number % CHUNK == 0:
                 yield Progress(0, 0, "Saving")
+        session.complete[layer.key] = data.shape
 
     def _iter_describe(self, session: SessionFolder, layer: LayerWork) -> Generator[Progress, None, str]:
         head = dict(layer.head)
@@ -231,12 +237,12 @@ class Autosave:
             session.release()
 
     def _on_saved(self, now: float) -> None:
-        self._saving = self._told = False
+        self._saving, self._told = None, False
         self.saved.emit(now)
         self._go_on()
 
     def _on_failed(self, work: Work, message: str) -> None:
-        self._saving = False
+        self._saving = None
         self._source.put_back(work)
         if message and not self._told:
             self._told = True  # once, not at every click

@@ -153,11 +153,19 @@ class SessionFolder:
         The folder.
     lock : FileLock
         Its lock, which is held.
+
+    Attributes
+    ----------
+    pack : TilePack
+        The tiles of its layers.
+    complete : dict of str to tuple of int
+        Layers of which every plane was put into the pack, by key, and their shape then.
     """
 
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
         self.pack = TilePack(path, SESSION_BYTES)
+        self.complete: dict[str, tuple[int, ...]] = {}
         self._lock = lock
 
     def write_index(self, head: Mapping[str, Any], layers: list[str]) -> None:
@@ -181,11 +189,17 @@ class SessionFolder:
         replace_file(self.path / INDEX, f'{text[:-1]},\n"layers": [\n{joined}\n]}}\n'.encode())
         self.pack.tidy()
 
+    def forget(self, layer: str) -> None:
+        """A layer is gone, or has become another one."""
+        self.pack.forget(layer)
+        self.complete.pop(layer, None)
+
     def empty(self) -> None:
         """Forget what was saved; the folder and its lock stay."""
         for path in [self.path / INDEX, *self.path.glob("tiles-*.bin")]:
             path.unlink(missing_ok=True)
         self.pack = TilePack(self.path, SESSION_BYTES)
+        self.complete.clear()
 
     def release(self) -> None:
         """Let others have it, or remove it where there is nothing in it."""

@@ -251,7 +251,8 @@ class UnsavedWork:
         self.changed.emit()
 
     def _on_layer_paint(self, event: Any) -> None:
-        self.mark_unsaved(event.source)
+        if not self._controller.target.writer.is_writing:  # of edits it is known which planes they change
+            self.mark_unsaved(event.source)
 
     def _on_layer_set_data(self, event: Any) -> None:
         """Drawn anew: because another plane is shown, by napari's undo, or by a script."""
@@ -259,7 +260,7 @@ class UnsavedWork:
         if watched is None:
             return
         moved, watched.look = watched.look != now, now
-        if not moved:
+        if not moved and not self._controller.target.writer.is_writing:
             watched.planes = ALL
             if watched.held.unsaved:
                 self.changed.emit()
