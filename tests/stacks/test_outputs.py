@@ -253,6 +253,24 @@ def test_labels_are_added_to_their_image(version: int, tmp_path: Path) -> None:
     assert sorted(p.name for p in (image / "labels").iterdir() if p.is_dir()) == ["cells", "more"]
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")  # zarr 3 warns whoever makes them
+@pytest.mark.parametrize("version", [2, 3])
+def test_labels_are_found_in_an_image_with_consolidated_metadata(version: int, tmp_path: Path) -> None:
+    image = tmp_path / "i.zarr"
+    _write_image(image, version, (45, 57), "yx")
+    zarr.consolidate_metadata(image)
+    labels = _labels(45, 57)
+    add_labels(image, make_content(ImageStack(labels, "YX")), "cells")
+    add_labels(image, make_content(ImageStack(labels, "YX")), "more")
+    add_labels(image, make_content(ImageStack(labels[::-1], "YX")), "cells", overwrite=True)
+    root = zarr.open_group(image, mode="r")
+    assert root.metadata.consolidated_metadata is not None
+    assert sorted(root["labels"]) == ["cells", "more"]
+    np.testing.assert_array_equal(root["labels/cells/0"][:], labels[::-1])
+    attributes = dict(root["labels"].attrs)
+    assert sorted(attributes.get("ome", attributes)["labels"]) == ["cells", "more"]
+
+
 @pytest.mark.parametrize(
     ("shape", "name", "message"),
     [

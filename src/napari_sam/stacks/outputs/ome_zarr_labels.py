@@ -97,7 +97,8 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
     if not name or any(sign in name for sign in "/\\:") or name.startswith((".", "_")):
         raise ImageError(f"Expected a name for the labels that can be a folder's, got {name!r}.")
     shapes = _read_shapes(image, content.labels)
-    root = zarr.open_group(image, mode="r+")
+    is_consolidated = zarr.open_group(image, mode="r").metadata.consolidated_metadata is not None
+    root = zarr.open_group(image, mode="r+", use_consolidated=False)  # as it is, and will be with the labels
     version = int(root.metadata.zarr_format)
     fmt = modern if version == 3 else old
     holder = root["labels"] if "labels" in root else root.create_group("labels")
@@ -118,6 +119,12 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
     writer.write_label_metadata(
         holder, name, properties=_list_properties(content), fmt=fmt, source={"image": "../../"}
     )
+    if is_consolidated:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # that zarr 3 does not have them in its specification
+            zarr.consolidate_metadata(image, zarr_format=version)
     return target
 
 
