@@ -12,9 +12,10 @@ import pytest
 
 from napari_sam.session.autosave import Autosave
 from napari_sam.session.jobs import SynchronousRunner
+from napari_sam.session.left_session import read_session
 from napari_sam.session.provenance import ObjectRecord
 from napari_sam.session.record_json import RecordError
-from napari_sam.session.state_folder import StateFolder, read_session
+from napari_sam.session.state_folder import StateFolder
 from napari_sam.session.tile_pack import TILE, TilePack
 from napari_sam.session.work import LayerWork, Work
 from napari_sam.types import Prompts

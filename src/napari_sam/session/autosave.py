@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_sam.session.left_session import LeftSession
     from napari_sam.session.provenance import ObjectRecord
-    from napari_sam.session.state_folder import LeftSession, SessionFolder
+    from napari_sam.session.state_folder import SessionFolder
     from napari_sam.session.work import LayerWork, Work, WorkSource
 
 __all__ = ["Autosave"]

@@ -21,8 +21,8 @@ from napari_sam.viewer.unsaved_work import UnsavedWork, find_path
 
 if TYPE_CHECKING:
     from napari_sam.session.jobs import JobRunner
+    from napari_sam.session.left_session import LeftLayer, LeftSession
     from napari_sam.session.settings import Settings
-    from napari_sam.session.state_folder import LeftLayer, LeftSession
     from napari_sam.viewer.controller import Controller
 
 __all__ = ["Recovery"]

@@ -24,9 +24,9 @@ from napari_sam.widgets.section import Section
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam.session.left_session import LeftSession
     from napari_sam.session.session import Session
     from napari_sam.session.settings import Settings
-    from napari_sam.session.state_folder import LeftSession
     from napari_sam.viewer.controller import Controller
     from napari_sam.viewer.recovery import Recovery
 
