@@ -228,7 +228,7 @@ def _judge(
     result = entry.result
     if not set(job.formats) <= set(result.formats):
         return PlannedUnit(unit, True, "another format is wanted", entry)
-    if not result.input.still_holds(Path(unit.source)):
+    if not result.input.still_holds(Path(unit.source), is_image=True):
         return PlannedUnit(unit, True, "the image was changed", entry)
     for path, state in result.outputs:
         if not state.still_holds(folder / path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["FileState", "digest_path", "read_state"]
 
 _CHUNK: Final = 1 << 22
+_ADDED: Final = frozenset({"labels", ".zmetadata"})
+"""What is no part of an OME-Zarr image: its labels, and metadata as zarr 2 consolidates them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +47,25 @@ class FileState:
         """What ``to_json`` gave."""
         return cls(int(values["size"]), int(values["mtime_ns"]), str(values["digest"]))
 
-    def still_holds(self, path: Path) -> bool:
-        """Whether a path is still what it was: untouched, or touched but with the same content."""
+    def still_holds(self, path: Path, *, is_image: bool = False) -> bool:
+        """Whether a path is still what it was: untouched, or touched but with the same content.
+
+        Parameters
+        ----------
+        path : Path
+        is_image : bool
+            As when it was read.
+        """
         try:
-            now = read_state(path, digest=False)
+            now = read_state(path, digest=False, is_image=is_image)
             if now.size != self.size:
                 return False
-            return now.mtime_ns == self.mtime_ns or digest_path(path) == self.digest
+            return now.mtime_ns == self.mtime_ns or digest_path(path, is_image=is_image) == self.digest
         except OSError:
             return False
 
 
-def read_state(path: Path, *, digest: bool = True) -> FileState:
+def read_state(path: Path, *, digest: bool = True, is_image: bool = False) -> FileState:
     """Look at a file, or at all files of a folder.
 
     Parameters
@@ -63,21 +73,30 @@ def read_state(path: Path, *, digest: bool = True) -> FileState:
     path : Path
     digest : bool
         Whether to read the content too.
+    is_image : bool
+        Whether to leave out what programs add to a zarr image without changing it: labels, and metadata that
+        they consolidate.
 
     Raises
     ------
     OSError
         When it is not there or cannot be read.
     """
-    files = _list_files(path)
-    states = [file.stat() for file in files]
-    size = sum(state.st_size for state in states)
-    changed = max((state.st_mtime_ns for state in states), default=0)
-    return FileState(size, changed, digest_path(path) if digest else "")
+    own = _read_own_metadata(path) if is_image else {}
+    states = {file: file.stat() for file in _list_files(path, is_image)}
+    size = sum(len(own[file]) if file in own else state.st_size for file, state in states.items())
+    changed = max((state.st_mtime_ns for state in states.values()), default=0)
+    return FileState(size, changed, digest_path(path, is_image=is_image) if digest else "")
 
 
-def digest_path(path: Path) -> str:
+def digest_path(path: Path, *, is_image: bool = False) -> str:
     """A digest of a file's content, or of the names and contents of a folder.
+
+    Parameters
+    ----------
+    path : Path
+    is_image : bool
+        As for ``read_state``.
 
     Raises
     ------
@@ -86,17 +105,37 @@ def digest_path(path: Path) -> str:
     """
     total = xxh3_128()
     is_folder = path.is_dir()
-    for file in _list_files(path):
+    own = _read_own_metadata(path) if is_image else {}
+    for file in _list_files(path, is_image):
+        size = len(own[file]) if file in own else file.stat().st_size
         if is_folder:
-            total.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            total.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
+        if file in own:
+            total.update(own[file])
+            continue
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 total.update(chunk)
     return str(total.hexdigest())
 
 
-def _list_files(path: Path) -> list[Path]:
+def _list_files(path: Path, is_image: bool = False) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = [path.__class__(root) / name for root, _, names in os.walk(path) for name in names]
+    if is_image:
+        found = [file for file in found if file.relative_to(path).parts[0] not in _ADDED]
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _read_own_metadata(path: Path) -> dict[Path, bytes]:
+    """The metadata of a zarr itself, where those of all that it holds are consolidated with them."""
+    file = path / "zarr.json"
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):  # no zarr of version 3
+        return {}
+    if not isinstance(content, dict) or "consolidated_metadata" not in content:
+        return {}
+    del content["consolidated_metadata"]
+    return {file: json.dumps(content, sort_keys=True).encode()}

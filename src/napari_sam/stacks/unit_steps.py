@@ -156,7 +156,7 @@ def read_unit(unit: Unit, job: BatchJob) -> ReadUnit:
     """
     begun = time.perf_counter()
     path = Path(unit.source)
-    state = read_state(path)
+    state = read_state(path, is_image=True)
     stack = pick_channels(open_image(path), job.channels)
     return ReadUnit(unit, stack, state, time.perf_counter() - begun)
 

@@ -4,9 +4,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tifffile
+import zarr
 
 from napari_sam.errors import CheckpointError, ManifestError
+from napari_sam.stacks.image_io import open_image
 from napari_sam.stacks.manifest import MANIFEST_NAME
+from napari_sam.stacks.outputs import add_labels, make_content
 from napari_sam.stacks.replay import ReplayStep, replay_batch
 
 if TYPE_CHECKING:
@@ -58,6 +62,25 @@ def test_what_is_not_the_same_is_told(batch: Any) -> None:
     assert "99 objects then" in steps["a.tif"].message
     assert "was changed" in steps["b.tif"].message
     assert [line.split(",")[0] for line in report.engines] == ["torch: 0.1 then"]
+
+
+@pytest.mark.parametrize("is_consolidated", [False, True], ids=["plain", "consolidated"])
+def test_labels_in_an_image_do_not_change_it(is_consolidated: bool, batch: Any) -> None:
+    image = batch.images.parent / "i.zarr"
+    root = zarr.open_group(image, mode="w")
+    root.create_array("0", data=tifffile.imread(batch.images / "a.tif"))
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    transforms = [{"type": "scale", "scale": [1.0, 1.0]}]
+    datasets = [{"path": "0", "coordinateTransformations": transforms}]
+    root.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    if is_consolidated:
+        with pytest.warns(UserWarning, match="Consolidated metadata"):
+            zarr.consolidate_metadata(image)
+    assert batch.run([image]).done == 1
+    add_labels(image, make_content(open_image(batch.out / "i_labels.tif")))
+    assert batch.run([image]).before == 1
+    report, _ = _replay(batch)
+    assert (report.same, report.failed) == (1, 0)
 
 
 def test_an_image_that_is_gone_is_told(batch: Any) -> None:
