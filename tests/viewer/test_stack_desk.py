@@ -141,6 +141,54 @@ def test_a_correction_under_work_is_written_before_it_is_followed(followed):
     assert followed.areas() == [DISC] * COUNT
 
 
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "not-yet-answered"])
+def test_an_object_in_hand_is_followed_as_it_was_corrected(followed, answered):
+    bench = followed.bench
+    followed.desk.set_params(stop_at_jumps=False, min_overlap=0.1)
+    followed.show(2)
+    bench.controller.refiner.refine(followed.labels, 1)
+    bench.runner._automatic = answered
+    followed.click(2, 26, 30)
+    followed.desk.propagate()
+    bench.runner.run()
+    assert (followed.labels.data[:, 24, 30] == 1).all()  # where it was not before
+    assert bench.session.history.undo_title == "propagate object 1"
+    bench.session.undo()
+    assert bench.session.history.undo_title == "correct object 1"
+    assert [area > DISC for area in followed.areas()] == [False, False, True, False, False, False]
+
+
+def test_an_object_in_hand_that_cannot_be_written_is_not_followed(followed):
+    followed.labels.data_setitem((np.full(64 * 64, 4), *np.indices((64, 64)).reshape(2, -1)), 9)
+    followed.show(2)
+    followed.bench.controller.refiner.refine(followed.labels, 1)
+    followed.click(2, 26, 30)
+    followed.labels.data_setitem((np.full(64 * 64, 2), *np.indices((64, 64)).reshape(2, -1)), 9)
+    begun: list[Any] = []
+    followed.desk.progressed.connect(begun.append)
+    followed.desk.propagate()
+    assert "Expected free pixels for the object" in followed.bench.messages[-1]
+    assert begun == []
+
+
+def test_an_accept_that_is_undone_before_its_answer_starts_nothing(followed):
+    bench = followed.bench
+    followed.show(2)
+    bench.controller.refiner.refine(followed.labels, 1)
+    bench.runner._automatic = False
+    begun: list[Any] = []
+    followed.desk.progressed.connect(begun.append)
+    followed.click(2, 26, 30)
+    followed.desk.propagate()
+    bench.session.undo()
+    bench.runner.run()
+    assert followed.areas() == [DISC] * COUNT
+    bench.session.accept()  # on its own it starts nothing either
+    bench.runner.run()
+    assert [area > DISC for area in followed.areas()] == [False, False, True, False, False, False]
+    assert begun == []
+
+
 def test_background_points_are_explained_and_correct_the_object(followed):
     followed.click(4, 23, 30, "background")
     assert followed.bench.messages == []

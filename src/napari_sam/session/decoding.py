@@ -14,11 +14,11 @@ from napari_sam.session.requests import DecodeRequest
 from napari_sam.types import ObjectMask, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.prompt_state import PromptState
-    from napari_sam.session.requests import MaskPredictor, ModelChoice
+    from napari_sam.session.requests import MaskPredictor, ModelChoice, ObjectRef
     from napari_sam.types import Prompts
 
 __all__ = ["Decoding", "clip_mask", "decode_steps", "maker_of"]
@@ -28,11 +28,11 @@ SLOT = "decode"
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A request on its way: whose answer it is, and whether that is to be accepted."""
+    """A request on its way: whose answer it is, and what follows where that is to be accepted."""
 
     state: PromptState
     job: Job
-    accept: bool = False
+    accept: Callable[[ObjectRef], None] | None = None
     earlier: tuple[Prompts, ...] = ()
     choices: tuple[int, ...] = ()
 
@@ -48,7 +48,8 @@ class Decoding:
         Where the worker finds predictor and pixels.
     """
 
-    answered = Signal(object, object, bool)  # PromptState that asked, the same with its masks, accept it?
+    # PromptState that asked, the same with its masks, and what follows where it is to be accepted, else None
+    answered = Signal(object, object, object)
     failed = Signal(str)
     progressed = Signal(object)  # Progress
 
@@ -95,22 +96,32 @@ class Decoding:
     def supersede(self) -> None:
         """Drop the requests that wait, except those that are to be accepted."""
         self.cancel()
-        self._waiting = {number: waiting for number, waiting in self._waiting.items() if waiting.accept}
+        self._waiting = {
+            number: waiting for number, waiting in self._waiting.items() if waiting.accept is not None
+        }
 
-    def accept_when_answered(self, state: PromptState) -> bool:
-        """Have the answer to a state accepted as soon as it is there; False when none is on its way."""
+    def accept_when_answered(self, state: PromptState, then: Callable[[ObjectRef], None]) -> bool:
+        """Have the answer to a state accepted as soon as it is there; False when none is on its way.
+
+        Parameters
+        ----------
+        state : PromptState
+            Whose prompts were asked.
+        then : callable
+            For the object that was written; handed on with the answer.
+        """
         waiting = next((waiting for waiting in self._waiting.values() if waiting.state is state), None)
         if waiting is None:
             return False
         waiting.job.slot = None  # later clicks must not cancel it
-        waiting.accept = True
+        waiting.accept = then
         return True
 
     def withdraw(self, state: PromptState) -> None:
         """Do not accept the answer to a state after all."""
         for waiting in self._waiting.values():
             if waiting.state is state:
-                waiting.accept = False
+                waiting.accept = None
 
     def cancel(self) -> None:
         """Cancel what is computed, except what is to be accepted."""

@@ -27,9 +27,17 @@ if TYPE_CHECKING:
     from napari_sam.session.jobs import JobRunner
     from napari_sam.session.models import Models
     from napari_sam.session.predictors import PredictorPool
-    from napari_sam.session.requests import ObjectSink
+    from napari_sam.session.requests import ObjectRef, ObjectSink
 
 __all__ = ["Prompting"]
+
+
+def _say_nothing(_: PromptState) -> str:
+    return ""
+
+
+def _do_nothing(_: ObjectRef) -> None:
+    """Nothing follows."""
 
 
 class Prompting:
@@ -222,21 +230,28 @@ class Prompting:
                 self._decode()
 
     # ------------------------------------------------------------- accepting
-    def accept(self) -> None:
-        """Write the current object; when its mask is still being computed, as soon as it is there."""
+    def accept(self, then: Callable[[ObjectRef], None] = _do_nothing) -> None:
+        """Write the current object; when its mask is still being computed, as soon as it is there.
+
+        Parameters
+        ----------
+        then : callable
+            Is called for the object once it is written, and never where it is refused or undone before.
+        """
         state = self._state
         if state is None or state.prompts.is_empty:
             self.warned.emit("Nothing to accept yet: click on an object first.")
-        elif self.decoding.accept_when_answered(state):
+        elif self.decoding.accept_when_answered(state, then):
             self._start_next(state, self._step(state))
         elif state.mask is None and self._models.failure is not None:
             self.warned.emit(f"Nothing to accept: {self._models.failure}")
         elif state.mask is None:
             self.warned.emit("Nothing to accept: these prompts gave no mask; change or clear them.")
         else:
-            step = self._written(self._step(state))
-            if step is not None:
-                self._start_next(state, step)
+            written = self._written(self._step(state))
+            if written is not None:
+                self._start_next(state, written[0])
+                then(written[1])
 
     def _step(self, state: PromptState) -> AcceptStep:
         return AcceptStep(
@@ -249,8 +264,8 @@ class Prompting:
         self._become(step.after)
         self.prompts_restored.emit(step.after)
 
-    def _written(self, step: AcceptStep) -> AcceptStep | None:
-        """Write a step's object; the step that knows what was written, or None when it was refused."""
+    def _written(self, step: AcceptStep) -> tuple[AcceptStep, ObjectRef] | None:
+        """Write a step's object; the step that knows what was written, and that; None when it was refused."""
         state = step.before
         if state.mask is None or self.sink is None:
             return None
@@ -261,26 +276,27 @@ class Prompting:
             return None
         self.said.emit(f"Object {ref.label} accepted, {ref.mask.area} pixels.")
         self.accepted.emit(ref)
-        return replace(step, edit=edit)
+        return replace(step, edit=edit), ref
 
-    def _accept_late(self, state: PromptState) -> None:
+    def _accept_late(self, state: PromptState, then: Callable[[ObjectRef], None] = _do_nothing) -> None:
         """Write an object that was accepted before its mask was there."""
-        step = self._written(self._step(state))
-        if step is None:
+        written = self._written(self._step(state))
+        if written is None:
             refuse_accept(self._history, state)
             return
-        edit = step.edit
+        edit = written[0].edit
         known = complete_accept(self._history, state, edit)
         if not known and edit is not None:  # the history was emptied meanwhile
             self._edits.push(edit)
         self.state_changed.emit()
+        then(written[1])
 
     def _accept_again(self, state: PromptState) -> None:
         """Repeat an accept whose object was never written."""
         if state.mask is not None:
             self._accept_late(state)
         elif self._ask(state):
-            self.decoding.accept_when_answered(state)
+            self.decoding.accept_when_answered(state, _do_nothing)
 
     # ------------------------------------------------------------- steps
     def _become(self, state: PromptState) -> None:
@@ -326,7 +342,9 @@ class Prompting:
         return True
 
     # ------------------------------------------------------------- answers
-    def _on_decoding_answered(self, old: PromptState, answer: PromptState, accept: bool) -> None:
+    def _on_decoding_answered(
+        self, old: PromptState, answer: PromptState, accept: Callable[[ObjectRef], None] | None
+    ) -> None:
         mask = answer.mask
         assert mask is not None
         state = answer if mask.area else replace(answer, mask=None)
@@ -334,11 +352,11 @@ class Prompting:
         self._history.substitute(old, state)
         if self._state is old:
             self._become(state)
-        if accept and mask.area == 0:
+        if accept is not None and mask.area == 0:
             refuse_accept(self._history, state)
             self.warned.emit("Nothing was accepted: these prompts gave no mask; undo brings them back.")
-        elif accept:
-            self._accept_late(state)
+        elif accept is not None:
+            self._accept_late(state, accept)
         elif mask.area == 0:
             self.said.emit("No object found here; add a point or draw a box.")
         else:
@@ -346,7 +364,3 @@ class Prompting:
 
     def _on_decoding_progressed(self, progress: Progress) -> None:
         self.said.emit(f"{progress.description} …")
-
-
-def _say_nothing(_: PromptState) -> str:
-    return ""

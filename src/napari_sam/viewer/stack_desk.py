@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from napari_sam.session.prompt_state import PromptState
+    from napari_sam.session.requests import ObjectRef
     from napari_sam.session.session import Session
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
@@ -178,12 +179,12 @@ class StackDesk:
 
     def correct(self) -> None:
         """Follow the object that is looked at again from what was corrected: painted, clicked, stopped."""
-        view, last = self.view, self._session.propagating.last
-        if not view.label or last is None:
+        view, stack, last = self.view, self.stack, self._session.propagating.last
+        if not view.label or stack is None or last is None:
             self._refuse("Nothing to correct yet: propagate an object first.")
             return
         try:
-            self._start((view.label,), last[0], with_prompts=True)
+            self._start((view.label,), last[0], stack, with_prompts=True)
         except SamError as error:
             self._refuse(str(error))
 
@@ -249,22 +250,28 @@ class StackDesk:
                 "Nothing to propagate through: open a stack (z or t) and show one of its planes in 2-D."
             )
         if isinstance(what, int):
-            self._start((int(what),), self._layer(stack))
+            self._start((int(what),), self._layer(stack), stack)
             return
         refined = self._session.prompting.state
         has_prompts = bool(collect_prompts(self._controller, stack))
         if what == "auto":
             what = "prompts" if has_prompts else "selected"
         if what == "prompts" and refined is not None and refined.accepted is not None:
-            label = refined.accepted.label  # a known object in hand: what was corrected is written first
-            self._session.accept()
-            self._start((label,), refined.accepted.layer)
+            # a known object in hand: what was corrected is written first, which may have to wait for its mask
+            self._session.prompting.accept(lambda ref: self._follow(ref, stack))
         elif what == "prompts":
             if not has_prompts:
                 raise SamError("Nothing to propagate: click on an object first, or choose a label.")
-            self._start((NEW,), self._layer(stack), with_prompts=True)
+            self._start((NEW,), self._layer(stack), stack, with_prompts=True)
         else:
-            self._start(self._labels(what, stack), self._layer(stack))
+            self._start(self._labels(what, stack), self._layer(stack), stack)
+
+    def _follow(self, ref: ObjectRef, stack: Stack) -> None:
+        """Follow an object that was just written."""
+        try:
+            self._start((ref.label,), ref.layer, stack)
+        except SamError as error:
+            self._refuse(str(error))
 
     def _labels(self, what: str, stack: Stack) -> tuple[int, ...]:
         layer, plane = self._controller.target_layer, self._session.plane
@@ -282,9 +289,9 @@ class StackDesk:
     def _layer(self, stack: Stack) -> Hashable:
         return self._controller.target.target(self._session.plane or stack.planes[0])
 
-    def _start(self, labels: tuple[int, ...], layer: Hashable, with_prompts: bool = False) -> None:
-        stack = self.stack
-        assert stack is not None
+    def _start(
+        self, labels: tuple[int, ...], layer: Hashable, stack: Stack, with_prompts: bool = False
+    ) -> None:
         failure = self._session.models.failure
         if failure is not None:
             raise SamError(f"Nothing was propagated: {failure}")
