@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image
+from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image, strip_common
 from napari_sam.stacks.outputs.replacing import replace_file
 
 if TYPE_CHECKING:
@@ -70,8 +69,7 @@ def name_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
     resolved = [path.resolve() for path in inputs]
     names = [name_image(path) for path in resolved]
     for clash in _clashes(names):
-        root = os.path.commonpath([resolved[i].parent for i in clash])
-        paths = [resolved[i].relative_to(root) for i in clash]
+        paths = strip_common([resolved[i] for i in clash])
         longer = ["_".join(path.with_suffix("").parts) for path in paths]
         if _clashes(longer):
             longer = ["_".join(path.parts).replace(".", "_") for path in paths]

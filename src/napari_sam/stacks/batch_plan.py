@@ -15,7 +15,7 @@ from xxhash import xxh3_128
 from napari_sam.errors import BatchError, CheckpointError, MissingWeightsError
 from napari_sam.inference.registry import describe_choice, find_card
 from napari_sam.inference.weight_files import WeightFolder
-from napari_sam.stacks.image_io import list_images, name_image
+from napari_sam.stacks.image_io import list_images, name_image, strip_common
 from napari_sam.stacks.manifest import MANIFEST_NAME, Manifest, UnitEntry, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED
 from napari_sam.stacks.outputs import FORMATS
@@ -154,8 +154,7 @@ def name_units(sources: Sequence[str], taken: Mapping[str, str]) -> list[Unit]:
     paths = [Path(source) for source in sources]
     names = [name_image(path) for path in paths]
     for group in same_path(names):
-        root = os.path.commonpath([paths[i].parent for i in group])
-        inside = [paths[i].relative_to(root) for i in group]
+        inside = strip_common([paths[i] for i in group])
         longer = ["_".join([*path.parts[:-1], name_image(path)]) for path in inside]
         if same_path(longer):
             longer = ["_".join(path.parts).replace(".", "_") for path in inside]

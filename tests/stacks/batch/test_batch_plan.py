@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ntpath
+import os.path
 from dataclasses import replace
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,6 +11,7 @@ import tifffile
 
 import napari_sam as ns
 from napari_sam.errors import BatchError, CheckpointError
+from napari_sam.stacks import batch_plan
 from napari_sam.stacks.batch_plan import digest_model, make_plan, name_units
 from napari_sam.stacks.manifest import MANIFEST_NAME
 
@@ -29,6 +33,22 @@ if TYPE_CHECKING:
 )
 def test_names(sources: list[str], taken: dict[str, str], stems: list[str]) -> None:
     assert [unit.stem for unit in name_units(sources, taken)] == stems
+
+
+@pytest.mark.parametrize(
+    ("sources", "stems"),
+    [
+        pytest.param([r"C:\d\x.tif", r"D:\d\x.tif", r"D:\y.tif"], ["C_d_x", "D_d_x", "y"], id="drives"),
+        pytest.param([r"C:\x.tif", r"\\lab-1\scans\x.tif"], ["C_x", "lab_1_scans_x"], id="network"),
+        pytest.param([r"C:\d\a\x.tif", r"c:\D\b\x.tif"], ["a_x", "b_x"], id="one-drive"),
+    ],
+)
+def test_names_on_windows(sources: list[str], stems: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as windows:
+        windows.setattr(os.path, "commonpath", ntpath.commonpath)
+        windows.setattr(batch_plan, "Path", PureWindowsPath)
+        units = name_units(sources, {})
+    assert [unit.stem for unit in units] == stems
 
 
 @pytest.mark.parametrize(

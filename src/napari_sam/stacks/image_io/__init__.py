@@ -13,6 +13,7 @@ from napari_sam.stacks.image_io.listing import (
     list_by_stem,
     list_images,
     name_image,
+    strip_common,
 )
 from napari_sam.stacks.image_io.reading import open_image, read_image, read_labels
 
@@ -33,4 +34,5 @@ __all__ = [
     "pick_channels",
     "read_image",
     "read_labels",
+    "strip_common",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_sam.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -21,6 +22,7 @@ __all__ = [
     "list_by_stem",
     "list_images",
     "name_image",
+    "strip_common",
 ]
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"})
@@ -98,6 +100,24 @@ def name_image(path: Path) -> str:
     stem = Path(parts[inside]).stem
     stem = stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
     return "_".join([stem, *parts[inside + 1 :]])
+
+
+def strip_common(paths: Sequence[Path]) -> list[Path]:
+    """Absolute paths without the folders that all of them have in common.
+
+    On several drives of Windows, which have nothing in common, with the drive's name as a folder in front.
+
+    Examples
+    --------
+    >>> [path.as_posix() for path in strip_common([Path("/d/a/x.tif"), Path("/d/x.tif")])]
+    ['a/x.tif', 'x.tif']
+    """
+    try:
+        root = os.path.commonpath([path.parent for path in paths])
+    except ValueError:
+        drives = [re.sub(r"\W+", "_", path.drive).strip("_") for path in paths]
+        return [path.__class__(drive, *path.parts[1:]) for drive, path in zip(drives, paths, strict=True)]
+    return [path.relative_to(root) for path in paths]
 
 
 def list_by_stem(folder: Path, *, labels: bool = False) -> dict[str, Path]:
