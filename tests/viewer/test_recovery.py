@@ -189,3 +189,87 @@ def test_an_object_in_a_stack_has_only_its_plane_read_again(lives: Any) -> None:
     life.paint(life.viewer.layers["SAM objects"], 7, 0, 5, 5)
     (layer,) = life.recovery.work.take().layers
     assert layer.planes is None
+
+
+# ------------------------------------------------------------------ what is saved
+def save_labels(life: Life, layer: Any, path: Path) -> None:
+    life.recovery.records.save(layer, path / "labels.tif")
+
+
+@pytest.mark.parametrize("how", ["accept", "brush", "undo", "ctrl-z"])
+def test_what_is_done_while_labels_are_saved_is_not_saved(lives: Any, tmp_path: Path, how: str) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    layer, work = life.viewer.layers["SAM objects"], life.recovery.work
+    life.bench.runner._automatic = False
+    save_labels(life, layer, tmp_path)
+    life.bench.runner.run(1)
+    if how == "accept":
+        life.accept(50, 50)
+    elif how == "brush":
+        life.paint(layer, 7, 50, 50)
+    elif how == "undo":
+        life.session.undo()
+    else:
+        layer.undo()
+    life.bench.runner.run()
+    assert work.is_unsaved(layer)
+    assert any("changed meanwhile: save it again" in said for said in life.bench.status)
+    save_labels(life, layer, tmp_path)
+    life.bench.runner.run()
+    assert not work.is_unsaved(layer)
+
+
+@pytest.mark.parametrize("how", ["ctrl-z", "script"])
+def test_what_nobody_tells_of_after_saving_is_noticed(lives: Any, tmp_path: Path, how: str) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.accept(50, 50)
+    layer = life.viewer.layers["SAM objects"]
+    save_labels(life, layer, tmp_path)
+    if how == "ctrl-z":
+        layer.undo()
+    else:
+        layer.data[5, 5] = 9
+        layer.refresh()
+    assert life.recovery.work.is_unsaved(layer)
+    life.recovery.close()
+    again = lives()
+    again.begin()
+    np.testing.assert_array_equal(again.recovery.offer.layers[0].read(), layer.data)
+
+
+def test_looking_at_labels_that_are_saved_does_not_make_them_unsaved(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin((3, 64, 64))
+    life.viewer.dims.set_point(0, 0)
+    life.accept(0, 20, 20)
+    layer = life.viewer.layers["SAM objects"]
+    save_labels(life, layer, tmp_path)
+    layer.visible = False
+    layer.visible = True
+    layer.contour = 1
+    layer.refresh()
+    life.viewer.dims.set_point(0, 2)
+    assert not life.recovery.work.is_unsaved(layer)
+    life.recovery.close()
+    again = lives()
+    again.begin()
+    assert again.recovery.offer is None
+
+
+def test_closing_before_labels_were_compared_keeps_them(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.accept(50, 50)
+    layer = life.viewer.layers["SAM objects"]
+    save_labels(life, layer, tmp_path)
+    life.bench.runner._automatic = False
+    layer.undo()
+    life.recovery.close()
+    again = lives()
+    again.begin()
+    np.testing.assert_array_equal(again.recovery.offer.layers[0].read(), layer.data)

@@ -146,16 +146,15 @@ class Autosave:
         if self._saving is not None:
             self._source.put_back(self._saving)  # nobody knows how much of it was written
         work = self._source.take()
-        if self.is_dirty or self.session is not None:
-            try:
-                if keep and self._enabled and work.layers:
-                    for _ in self._iter_save(replace(work, prompts=None), closed=True):
-                        pass
-                elif self.session is not None:
-                    with self._writing:
-                        self.session.empty()
-            except (OSError, RecordError):
-                logger.debug("cannot save at the end", exc_info=True)
+        try:
+            if keep and self._enabled and work.layers:
+                for _ in self._iter_save(replace(work, prompts=None), closed=True):
+                    pass
+            elif self.session is not None:
+                with self._writing:
+                    self.session.empty()
+        except (OSError, RecordError):
+            logger.debug("cannot save at the end", exc_info=True)
         with self._writing:
             if self.session is not None:
                 self.last_folder = self.session.path.name

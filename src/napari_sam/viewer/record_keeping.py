@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,12 @@ from napari_sam.session.record_files import (
 from napari_sam.types import Progress
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.planes import full_resolution
-from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords
+from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords, is_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+
+    from numpy.typing import NDArray
 
     from napari_sam.session.jobs import JobRunner
     from napari_sam.session.provenance import ObjectRecord
@@ -71,6 +74,7 @@ class RecordKeeping:
         for layer in list(layers):
             self._take_over(layer)
         self._connections.add(layers.events.inserted, self._on_layers_inserted)
+        self._connections.add(self._work.doubted, self._on_work_doubted)
         return frozenset(folders - {""})
 
     def close(self) -> None:
@@ -90,7 +94,7 @@ class RecordKeeping:
             with self._work.quietly():
                 self._book.change_many(token, page)
             mine = self._work.watch(layer)
-            mine.describe_image = held.describe_image
+            mine.describe_image, mine.digest = held.describe_image, held.digest
             if held.unsaved:
                 self._work.mark_unsaved(layer)
         elif held is None and layer.source.path is not None:
@@ -147,14 +151,16 @@ class RecordKeeping:
         token = self._controller.target.token(layer)
         held = self._work.watch(layer)
         records = self._book.records(token)
-        state = layer.data, len(records)
+        data, changes = layer.data, self._work.count_changes(layer)
 
-        def on_done(_: Any) -> None:
-            if layer.data is state[0]:
-                self._work.mark_saved(layer)
-            self.said.emit(
-                f"{layer.name}: saved to {path.name}, with {state[1]} records in {record_path(path).name}."
-            )
+        def on_done(digest: int | None) -> None:
+            beside = record_path(path).name
+            said = f"{layer.name}: saved to {path.name}, with {len(records)} records in {beside}."
+            if layer.data is data and self._work.count_changes(layer) == changes:
+                self._work.mark_saved(layer, digest)
+            else:
+                said += " It may have changed meanwhile: save it again."
+            self.said.emit(said)
             self.saved.emit(layer, path)
             if done is not None:
                 done(path)
@@ -162,10 +168,25 @@ class RecordKeeping:
         self._runner.submit(
             Job(
                 f"Saving {path.name}",
-                lambda: iter_save_labels(path, layer_values(layer), records, held.describe_image),
+                lambda: _iter_save(path, layer_values(layer), records, held.describe_image),
                 priority=LONG,
                 lane=LANE,
                 on_done=on_done,
+                on_failed=self.warned.emit,
+            )
+        )
+
+    def _on_work_doubted(self, layer: Any) -> None:
+        """A layer that was saved was drawn anew: for its looks, by napari's undo, or by a script."""
+        data = layer.data
+        self._runner.submit(
+            Job(
+                f"Comparing {layer.name} with what was saved",
+                lambda: _iter_digest(data),
+                slot=f"compare {self._controller.target.token(layer)}",
+                priority=BACKGROUND,
+                lane=LANE,
+                on_done=lambda digest: self._work.resolve(layer, digest),
                 on_failed=self.warned.emit,
             )
         )
@@ -225,6 +246,20 @@ def iter_save_labels(
     except OSError as error:
         raise ImageError(f"Expected to write {path}, but: {error}. Choose another folder.") from error
     return path
+
+
+def _iter_save(path: Path, values: Mapping[str, Any], *more: Any) -> Generator[Progress, None, int | None]:
+    """The same; the digest of labels in memory, which others may change without telling."""
+    yield from iter_save_labels(path, values, *more)
+    return (yield from _iter_digest(values["data"])) if is_in_memory(values["data"]) else None
+
+
+def _iter_digest(data: NDArray[Any]) -> Generator[Progress, None, int]:
+    digest = zlib.crc32(str((data.shape, data.dtype)).encode())
+    for index in np.ndindex(data.shape[:-2]):
+        digest = zlib.crc32(data[index].tobytes(), digest)
+        yield Progress(0, 0, "Comparing labels")
+    return digest
 
 
 def plane_reader(data: Any) -> Callable[[Index], Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edits import LabelEdit
     from napari_sam.viewer.controller import Controller
 
-__all__ = ["RECORDS", "HeldRecords", "UnsavedWork", "find_path"]
+__all__ = ["RECORDS", "HeldRecords", "UnsavedWork", "find_path", "is_in_memory"]
 
 RECORDS = "napari_sam_records"
 """In the metadata of Labels layers: the records of their objects, for the next widget and for writers."""
@@ -45,6 +45,9 @@ class HeldRecords(dict[str, Any]):
         By label, as they are at any time.
     unsaved : bool
         Whether anything is not saved.
+    digest : int or None
+        Of the labels as they lie in a file that was written here; None where there is none, or where they are
+        not in memory.
     folder : str
         Name of the session's folder that keeps it; empty where there is none.
     describe_image : callable
@@ -55,6 +58,7 @@ class HeldRecords(dict[str, Any]):
         super().__init__()
         self.page = page
         self.unsaved = False
+        self.digest: int | None = None
         self.folder = ""
         self.describe_image = describe_image
 
@@ -69,6 +73,8 @@ class _Watched:
     planes: set[tuple[int, ...]] | None  # to be looked at; None for all
     look: Any
     connections: Connections
+    changes: int = 0  # so many were noticed
+    doubtful: bool = False  # labels that lie in a file may have changed: nobody has compared them yet
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -85,6 +91,7 @@ class UnsavedWork:
     """
 
     changed = Signal()
+    doubted = Signal(object)  # Labels that may be others than were saved: ``resolve`` is to be called
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -139,16 +146,40 @@ class UnsavedWork:
             watched.connections.add(layer.events.set_data, self._on_layer_set_data)
         return watched.held
 
-    def mark_saved(self, layer: Any) -> None:
-        """What is in a layer now lies in a file."""
-        self.watch(layer).unsaved = False
+    def mark_saved(self, layer: Any, digest: int | None = None) -> None:
+        """What is in a layer now lies in a file.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        digest : int or None
+            Of its labels, by which changes are noticed that nobody tells of; see ``resolve``.
+        """
+        held = self.watch(layer)
+        held.unsaved, held.digest = False, digest
+        self._watched[layer].doubtful = False
         self.changed.emit()
+
+    def count_changes(self, layer: Any) -> int:
+        """How many changes of a layer were noticed; another number means that it has changed meanwhile."""
+        self.watch(layer)
+        return self._watched[layer].changes
+
+    def resolve(self, layer: Any, digest: int) -> None:
+        """The labels of a layer that was doubted have this digest."""
+        watched = self._watched.get(layer)
+        if watched is not None and watched.doubtful:
+            watched.doubtful = False
+            if digest != watched.held.digest:
+                self.mark_unsaved(layer)
 
     def mark_unsaved(self, layer: Any, planes: Iterable[tuple[int, ...]] | None = ALL) -> None:
         """A layer holds what lies in no file."""
         held = self.watch(layer)
         held.unsaved = True
         watched = self._watched[layer]
+        watched.changes += 1
         if planes is None or watched.planes is None:
             watched.planes = ALL
         else:
@@ -156,9 +187,9 @@ class UnsavedWork:
         self.changed.emit()
 
     def is_unsaved(self, layer: Any) -> bool:
-        """True when a layer holds what lies in no file."""
+        """True when a layer holds what lies in no file, or may do so."""
         watched = self._watched.get(layer)
-        return watched is not None and watched.held.unsaved
+        return watched is not None and (watched.held.unsaved or watched.doubtful)
 
     def describe_image(self) -> Callable[[], Mapping[str, Any]]:
         """What is known of the image that is segmented, for the worker."""
@@ -208,10 +239,8 @@ class UnsavedWork:
             "target": layer is self._controller.target_layer,
             "transform": _transform_json(layer),
         }
-        in_memory = isinstance(data, np.ndarray) and type(data) is np.ndarray
-        return LayerWork(
-            watched.key, head, data if in_memory else None, planes, self._session.book.records(token)
-        )
+        records = self._session.book.records(token)
+        return LayerWork(watched.key, head, data if is_in_memory(data) else None, planes, records)
 
     # ------------------------------------------------------------- handlers
     def _on_book_changed(self, token: Hashable, labels: frozenset[int]) -> None:
@@ -244,7 +273,7 @@ class UnsavedWork:
         watched = self._watched.get(layer)
         if watched is None:
             return
-        if watched.held.unsaved:
+        if self.is_unsaved(layer):
             self._gone.append(self._take_layer(layer))
         watched.connections.clear()
         del self._watched[layer]
@@ -260,14 +289,24 @@ class UnsavedWork:
         if watched is None:
             return
         moved, watched.look = watched.look != now, now
-        if not moved and not self._controller.target.writer.is_writing:
-            watched.planes = ALL
-            if watched.held.unsaved:
-                self.changed.emit()
+        if moved or self._controller.target.writer.is_writing:
+            return
+        watched.planes = ALL
+        watched.changes += 1
+        if watched.held.unsaved:
+            self.changed.emit()
+        elif watched.held.digest is not None:
+            watched.doubtful = True
+            self.doubted.emit(event.source)
 
     def _look(self) -> Any:
         dims = self._controller.viewer.dims
         return dims.point, dims.order, dims.ndisplay
+
+
+def is_in_memory(data: Any) -> bool:
+    """True for labels that lie nowhere else."""
+    return type(data) is np.ndarray
 
 
 def find_path(layer: Any) -> str | None:
