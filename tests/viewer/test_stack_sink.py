@@ -165,6 +165,21 @@ def test_undo_leaves_labels_that_were_edited(bench: Bench, sink: StackSink) -> N
     assert "was edited since" in bench.status[-1]
 
 
+def test_undo_takes_labels_whose_edits_were_undone(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(), name="movie")
+    bench.session.segment_stack("z")
+    layer = labels_of(bench)
+    token = bench.session.layer_token(layer)
+    bench.session.editing.delete(token, (0, None, None), [1], everywhere=True)
+    assert bench.session.book.labels(token) == (2, 3)
+    bench.session.undo()
+    bench.session.undo()
+    assert "movie objects" not in bench.viewer.layers
+    bench.session.redo()
+    bench.session.redo()
+    assert np.unique(layer.data).tolist() == [0, 2, 3]
+
+
 def test_deleting_the_layer_ends_the_job(bench: Bench, sink: StackSink) -> None:
     bench.open(movie(20), name="movie")
     begin(bench, 3)
