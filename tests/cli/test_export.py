@@ -81,6 +81,30 @@ def test_one_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest.Ca
     assert main([*command, "--overwrite"]) == 0
 
 
+def test_equal_names_do_not_collide(folder: Path) -> None:
+    (folder / "labels" / "b_labels.tif").rename(folder / "in" / "a_labels.tif")
+    command = ["export", str(folder / "labels"), str(folder / "in"), "--format", "csv"]
+    command += ["--images", str(folder / "in" / "a.tif"), "--out", str(folder / "out")]
+    assert main(command) == 0
+    written = sorted(path.name for path in (folder / "out").iterdir())
+    assert written == ["in_a_objects.csv", "labels_a_objects.csv"]
+
+
+def test_labels_in_two_formats_are_exported_once(folder: Path) -> None:
+    labels, out = str(folder / "labels"), str(folder / "out")
+    assert main(["export", labels, "--format", "tiff,ome-zarr", "--out", out]) == 0
+    assert main(["export", out, "--format", "csv", "--out", str(folder / "tables")]) == 0
+    written = sorted(path.name for path in (folder / "tables").iterdir())
+    assert written == ["a_objects.csv", "b_objects.csv"]
+
+
+def test_labels_of_one_name_that_are_of_different_kinds_are_told_apart(folder: Path) -> None:
+    (folder / "labels" / "b_labels.tif").rename(folder / "labels" / "a_labels.tiff")
+    assert main(["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]) == 0
+    written = sorted(path.name for path in (folder / "out").iterdir())
+    assert written == ["a_labels_tif_objects.csv", "a_labels_tiff_objects.csv"]
+
+
 def test_an_image_among_the_labels_is_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noise = np.random.default_rng(0).integers(0, 4000, (64, 64)).astype(np.uint16)
     tifffile.imwrite(folder / "noise.tif", noise)

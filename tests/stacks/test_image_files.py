@@ -106,8 +106,9 @@ def test_sixteen_bit_png_labels_survive(tmp_path: Path) -> None:
         (["a/x.tif", "a/x.png"], ["x_tif", "x_png"]),
         (["d/a/x.tif", "d/x.tif"], ["a_x", "x"]),
         (["a/x.tif", "a/X.tif", "a/y.tif"], ["x_tif", "X_tif", "y"]),
+        (["a/p.zarr/A/1", "b/p.zarr/A/1", "b/p.zarr/A/2"], ["a_p_A_1", "b_p_A_1", "p_A_2"]),
     ],
-    ids=["different", "folders", "suffixes", "nested", "case"],
+    ids=["different", "folders", "suffixes", "nested", "case", "plates"],
 )
 def test_output_names(inputs: list[str], names: list[str], tmp_path: Path) -> None:
     paths = [tmp_path / name for name in inputs]

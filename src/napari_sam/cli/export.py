@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, say
+from napari_sam.cli.output_files import name_apart
 from napari_sam.errors import ImageError, SamError
-from napari_sam.stacks.image_io import LABELS_ENDING, fit_axes, list_images, name_image, open_image
+from napari_sam.stacks.image_io import (
+    LABELS_ENDING,
+    TIFF_SUFFIXES,
+    fit_axes,
+    list_images,
+    name_image,
+    open_image,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,16 +113,18 @@ def run_export(options: argparse.Namespace) -> int:
     if options.into_images and (options.images is None or "ome-zarr" not in options.format):
         complain("error: --into-images needs --format ome-zarr, and --images to say which")
         return 2
-    sources = list_images(options.labels, labels=True)
+    sources = _take_once(list_images(options.labels, labels=True))
     if not sources:
         complain("error: no label images found; name files, or a folder that holds some")
         return 2
     images = None if options.images is None else list_images(options.images)
+    names = [_name_labels(source) for source in sources]
+    stems = name_apart(sources, names) if files else names
     failed = 0
     with make_bar(len(sources), "file") as bar:
-        for source in sources:
+        for source, stem in zip(sources, stems, strict=True):
             try:
-                for path in _export(source, images, files, options):
+                for path in _export(source, stem, images, files, options):
                     say(str(path))
             except (SamError, OSError, ValueError, MemoryError) as error:
                 failed += 1
@@ -128,7 +138,11 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def _export(
-    source: Path, images: Sequence[Path] | None, files: Sequence[str], options: argparse.Namespace
+    source: Path,
+    stem: str,
+    images: Sequence[Path] | None,
+    files: Sequence[str],
+    options: argparse.Namespace,
 ) -> list[Path]:
     from napari_sam.stacks.outputs import add_labels, make_content, write_outputs
 
@@ -144,7 +158,7 @@ def _export(
     if files:
         written += write_outputs(
             files,
-            options.out / name,
+            options.out / stem,
             labels.data,
             axes=labels.axes,
             scale=labels.scale,
@@ -157,6 +171,13 @@ def _export(
         content = make_content(labels)
         written.append(add_labels(path, content, options.name, overwrite=options.overwrite))
     return written
+
+
+def _take_once(sources: Sequence[Path]) -> list[Path]:
+    """Label images without the ``NAME_labels.zarr`` that a batch wrote beside ``NAME_labels.tif``."""
+    tiffs = {path.with_name(name_image(path)) for path in sources if path.suffix.lower() in TIFF_SUFFIXES}
+    twins = {path for path in tiffs if path.name.endswith(LABELS_ENDING)}
+    return [p for p in sources if p.suffix.lower() != ".zarr" or p.with_suffix("") not in twins]
 
 
 def _name_labels(source: Path) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["name_outputs", "write_labels"]
+__all__ = ["name_apart", "name_outputs", "write_labels"]
 
 
 def write_labels(path: Path, labels: NDArray[Any], image: ImageStack, *, overwrite: bool = False) -> None:
@@ -55,32 +55,56 @@ def name_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:
     folder : Path
         Where the outputs go.
 
+    Raises
+    ------
+    ImageError
+        When two outputs would have one name all the same, see ``name_apart``.
+    """
+    names = name_apart(inputs, [name_image(path.resolve()) for path in inputs])
+    return [folder / f"{name}{LABELS_ENDING}.tif" for name in names]
+
+
+def name_apart(inputs: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """What the outputs of each input are called, all different.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Different files, zarr images, or images inside one.
+    names : sequence of str
+        What they would be called alone.
+
     Returns
     -------
-    list of Path
-        Inputs of equal stem get their parts of path that differ in front: ``a/x.png`` and ``b/x.png`` give
-        ``a_x_labels.tif`` and ``b_x_labels.tif``; ``x.png`` beside ``x.tif`` keep their suffixes.
+    list of str
+        Inputs of equal name get their parts of path that differ in front: ``a/x.png`` and ``b/x.png`` give
+        ``a_x`` and ``b_x``; ``x.png`` beside ``x.tif`` keep their suffixes.
 
     Raises
     ------
     ImageError
         When even that leaves two outputs of one name.
     """
-    resolved = [path.resolve() for path in inputs]
-    names = [name_image(path) for path in resolved]
+    apart = list(names)
     for clash in _clashes(names):
-        paths = strip_common([resolved[i] for i in clash])
-        longer = ["_".join(path.with_suffix("").parts) for path in paths]
+        paths = strip_common([inputs[i].resolve() for i in clash])
+        longer = [
+            "_".join([*_find_file(path).parts[:-1], names[i]]) for i, path in zip(clash, paths, strict=True)
+        ]
         if _clashes(longer):
             longer = ["_".join(path.parts).replace(".", "_") for path in paths]
         for i, name in zip(clash, longer, strict=True):
-            names[i] = name
-    for clash in _clashes(names):
+            apart[i] = name
+    for clash in _clashes(apart):
         files = " and ".join(str(inputs[i]) for i in clash)
-        raise ImageError(
-            f"{files} would both be written to {names[clash[0]]}{LABELS_ENDING}.tif; run them apart."
-        )
-    return [folder / f"{name}{LABELS_ENDING}.tif" for name in names]
+        raise ImageError(f"{files} would both be written to {apart[clash[0]]}; run them apart.")
+    return apart
+
+
+def _find_file(path: Path) -> Path:
+    """The file of an image: of one inside a zarr, the zarr."""
+    zarrs = [parent for parent in path.parents if parent.suffix.lower() == ".zarr"]
+    return zarrs[-1] if zarrs else path
 
 
 def _clashes(names: Sequence[str]) -> list[list[int]]:
