@@ -139,6 +139,38 @@ def test_undo_spares_a_layer_that_somebody_worked_on(bench: Bench) -> None:
     np.testing.assert_array_equal(layer.data, before)
 
 
+def test_an_undo_that_is_refused_keeps_what_is_known_of_the_objects(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer = result(bench)
+    book, token = bench.session.book, bench.session.layer_token(layer)
+    records = book.records(token)
+    layer.data_setitem((np.array([0]), np.array([0])), 7)
+    bench.session.undo()
+    assert "was edited since" in bench.messages[-1]
+    assert book.records(token) == records
+    bench.session.redo()
+    assert book.records(token) == records
+    layer.undo()
+    bench.session.undo()
+    assert layer not in bench.viewer.layers
+    assert book.records(token) == ()
+    bench.session.redo()
+    assert book.labels(token) == (1, 2, 3)
+
+
+def test_undo_after_the_result_was_deleted_keeps_its_records_with_it(bench: Bench) -> None:
+    open_image(bench)
+    bench.session.segment_everything()
+    layer = result(bench)
+    book, token = bench.session.book, bench.session.layer_token(layer)
+    bench.viewer.layers.remove(layer)
+    bench.session.undo()
+    assert "is gone already" in bench.messages[-1]
+    bench.viewer.add_layer(layer)
+    assert book.labels(token) == (1, 2, 3)
+
+
 def test_undo_takes_the_layer_away_once_all_edits_of_it_are_undone(bench: Bench) -> None:
     open_image(bench)
     bench.session.segment_everything()

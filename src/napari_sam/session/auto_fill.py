@@ -66,7 +66,13 @@ class AutoFill:
         return int(getattr(self.fill, "nbytes", 0)) + 1000 * len(self.records[1])
 
     def undo(self) -> str:
-        """Take the objects back; the thresholds then have no effect."""
+        """Take the objects back; the thresholds then have no effect.
+
+        Raises
+        ------
+        SamError
+            When they are not taken back: what is known of them stays with them.
+        """
         held = self._owner.held_by(self)
         said = self.fill.undo()
         self._held = held
@@ -77,7 +83,7 @@ class AutoFill:
         return said
 
     def redo(self) -> str:
-        """Write them again."""
+        """Write them again; raises SamError when they are not."""
         said = self.fill.redo()
         if self._held is not None:
             self._owner.resume(self, *self._held)

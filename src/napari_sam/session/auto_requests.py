@@ -123,7 +123,10 @@ class Written:
 
 
 class Fill(Protocol):
-    """Automatic objects in a layer, as one step that can be undone."""
+    """Automatic objects in a layer, as one step that can be undone.
+
+    Both raise SamError, and change nothing, where the layer is gone or was edited since.
+    """
 
     def undo(self) -> str:
         """Take the objects back; what was done, for the status line."""

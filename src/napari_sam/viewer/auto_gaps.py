@@ -118,10 +118,16 @@ class TargetGaps:
         self._target.events.paint.disconnect(self._on_target_paint)
 
     def undo(self) -> str:
-        """Take the objects back; what somebody else has changed of them since stays."""
+        """Take the objects back; what somebody else has changed of them since stays.
+
+        Raises
+        ------
+        ImageError
+            When the target is gone.
+        """
         layer, layers, edit = self._target, self._host.viewer.layers, self._edit
         if layer not in layers:
-            return f"{self.name!r} is gone already."
+            raise ImageError(f"{self.name!r} is gone already.")
         if edit is None:
             return "Nothing to undo."
         count = len(self._ids)
@@ -138,14 +144,16 @@ class TargetGaps:
         return f"{count} objects taken back from {layer.name!r}; redo brings them.{note}"
 
     def redo(self) -> str:
-        """Write the same objects again, under the same ids."""
+        """Write the same objects again, under the same ids; raises ImageError when the target is gone."""
         layers, edit = self._host.viewer.layers, self._edit
         if self._narrow is not None and self._target not in layers:
             add_quietly(self._host.viewer, self._target)
             self._host.target_layer = self._target
             return f"{len(self._ids)} objects are back in {self._target.name!r}."
-        if self._target not in layers or edit is None:
-            return f"{self.name!r} is gone."
+        if self._target not in layers:
+            raise ImageError(f"{self.name!r} is gone.")
+        if edit is None:
+            return "Nothing to redo."
         skipped = self._apply(edit)
         self._filled, self._edited = True, False
         note = f" {skipped} pixels were changed by others since and stay as they are." if skipped else ""

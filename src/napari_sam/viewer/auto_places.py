@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_sam.errors import ImageError
 from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.session.auto_requests import Shown, Written
 from napari_sam.session.patches import Patch
@@ -61,10 +62,10 @@ class Place(Protocol):
         """Listen to nothing any more."""
 
     def undo(self) -> str:
-        """Take the objects back."""
+        """Take the objects back; raises ImageError where that cannot be."""
 
     def redo(self) -> str:
-        """Write them again."""
+        """Write them again; raises ImageError where that cannot be."""
 
 
 class NewLayer:
@@ -160,12 +161,18 @@ class NewLayer:
         return 0 if layer is None or layer in self._host.viewer.layers else int(layer.data.nbytes)
 
     def undo(self) -> str:
-        """Take the layer out of the viewer, unless somebody has worked on it."""
+        """Take the layer out of the viewer.
+
+        Raises
+        ------
+        ImageError
+            When it is gone, or somebody has worked on it.
+        """
         layer, layers = self.layer, self._host.viewer.layers
         if layer is None or layer not in layers:
-            return f"{self.name!r} is gone already."
+            raise ImageError(f"{self.name!r} is gone already.")
         if not self._is_as_drawn():
-            return f"{layer.name!r} was edited since, so it stays; delete it by hand."
+            raise ImageError(f"{layer.name!r} was edited since, so it stays; delete it by hand.")
         self.close()
         self._stood = layers.index(layer), self._host.target_layer is layer
         self.layer = None  # so that its removal is not taken for the user's
@@ -174,9 +181,9 @@ class NewLayer:
         return f"{self._count} objects taken back; redo brings them."
 
     def redo(self) -> str:
-        """Put the layer back."""
+        """Put the layer back; raises ImageError where it was not taken away."""
         if self.layer is None or self.layer in self._host.viewer.layers:
-            return "Nothing to redo."
+            raise ImageError(f"{self.name!r} was not taken back, so there is nothing to redo.")
         place, was_target = self._stood
         add_quietly(self._host.viewer, self.layer, place)
         if was_target:
