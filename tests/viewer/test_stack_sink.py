@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,6 +180,42 @@ def test_undo_takes_labels_whose_edits_were_undone(bench: Bench, sink: StackSink
     bench.session.redo()
     bench.session.redo()
     assert np.unique(layer.data).tolist() == [0, 2, 3]
+
+
+def test_results_that_were_deleted_are_let_go_of(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(), name="movie")
+    bench.session.segment_stack("t")
+    names = ("movie objects", "movie tracks")
+    layers = [weakref.ref(bench.viewer.layers[name]) for name in names]
+    array = weakref.ref(labels_of(bench).data)
+    for name in names:
+        bench.viewer.layers.remove(name)
+    gc.collect()
+    assert [ref() for ref in (*layers, array)] == [None] * 3
+    bench.session.undo()
+    assert bench.status[-1] == "'movie objects' is gone already."
+
+
+def test_undo_takes_what_is_left_of_a_result(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(), name="movie")
+    bench.session.segment_stack("t")
+    bench.viewer.layers.remove("movie tracks")
+    bench.session.undo()
+    assert "movie objects" not in bench.viewer.layers
+    bench.session.redo()
+    assert "movie objects" in bench.viewer.layers
+
+
+def test_a_result_that_was_put_back_can_be_taken_back(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(), name="movie")
+    bench.session.segment_stack("z")
+    layer = labels_of(bench)
+    bench.viewer.layers.remove(layer)
+    bench.viewer.add_layer(layer)
+    bench.session.undo()
+    assert layer not in bench.viewer.layers
+    bench.session.redo()
+    assert layer in bench.viewer.layers
 
 
 def test_deleting_the_layer_ends_the_job(bench: Bench, sink: StackSink) -> None:

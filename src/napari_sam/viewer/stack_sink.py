@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 from zlib import crc32
 
 import numpy as np
@@ -204,52 +205,59 @@ class StackFill:
     """
 
     def __init__(self, host: Any, layers: list[Any], records: Records, count: int, edited: bool) -> None:
+        labels = layers[0]
         self._host = host
-        self._layers = layers
+        self._layers = [ref(layer) for layer in layers]  # those that the user deletes are not kept for undo
+        self._data: Any = ref(labels.data)
+        self._taken: list[Any] = []  # out of the viewer, by undo
+        self._name = str(labels.name)
+        self._token = host.session.layer_token(labels)
         self._records = records
         self._count = count
-        self._data = layers[0].data
-        self._drawn = None if edited else _sum_of(self._data)
+        self._drawn = None if edited else _sum_of(labels.data)
         self._edited = edited
         self._write(records)
-        layers[0].events.paint.connect(self._on_layer_paint)
+        labels.events.paint.connect(self._on_layer_paint)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are kept only for this once the layers are gone."""
-        return 0
+        """Bytes of what redo needs: the layers, while undo has taken them out of the viewer."""
+        return sum(int(layer.data.nbytes) for layer in self._taken)
 
     def undo(self) -> str:
         """Take the layers out of the viewer, unless somebody has worked on the labels."""
-        layers, labels = self._host.viewer.layers, self._layers[0]
-        if labels not in layers:
-            return f"{labels.name!r} is gone already."
+        layers, labels = self._host.viewer.layers, self._layers[0]()
+        if labels is None or labels not in layers:
+            return f"{self._name!r} is gone already."
         if not self._is_as_drawn(labels):
             return f"{labels.name!r} was edited since, so it stays; delete it by hand."
         self._write(dict.fromkeys(self._records, ()))
-        for layer in self._layers:
-            if layer in layers:
-                layers.remove(layer)
+        mine = [layer() for layer in self._layers]
+        self._taken = [layer for layer in layers if layer in mine]
+        for layer in self._taken:
+            layers.remove(layer)
         return f"{self._count} objects taken back; redo brings them."
 
     def redo(self) -> str:
         """Put them back."""
-        for layer in self._layers:
+        if not self._taken:
+            return "Nothing to redo."
+        for layer in self._taken:
             if layer not in self._host.viewer.layers:
                 add_quietly(self._host.viewer, layer)
+        self._taken = []
         self._write(self._records)
         return f"{self._count} objects are back."
 
     def _is_as_drawn(self, labels: Any) -> bool:
         """True when the layer holds our objects and nothing else, whatever happened to it in between."""
-        if labels.data is not self._data:
+        if labels.data is not self._data():
             return False
         return not self._edited or self._drawn == _sum_of(labels.data)
 
     def _write(self, records: Any) -> None:
         if records:
-            session = self._host.session
-            session.book.change_many(session.layer_token(self._layers[0]), records)
+            self._host.session.book.change_many(self._token, records)
 
     def _on_layer_paint(self, event: Any) -> None:
         self._edited = True
