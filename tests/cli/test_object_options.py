@@ -125,6 +125,20 @@ def test_gaps_are_filled_and_what_is_there_stays(dtype: str, image: Path, tmp_pa
     assert areas == {str(n): str(np.count_nonzero(labels == n)) for n in (41, 42)}
 
 
+def test_new_objects_of_a_stack_have_no_ids_of_others(inference: SimpleNamespace, tmp_path: Path) -> None:
+    options = {"photometric": "minisblack", "metadata": {"axes": "ZYX"}}
+    tifffile.imwrite(tmp_path / "s.tif", np.stack([make_plane()] * 3), **options)
+    existing = np.zeros((3, 20, 60), np.uint8)
+    existing[:, 6:16, 6:16], existing[1:, 18, 50] = 1, 2
+    tifffile.imwrite(tmp_path / "mine.tif", existing, **options)
+    labels = segment(tmp_path / "s.tif", "--fill", tmp_path / "mine.tif", "--table")
+    np.testing.assert_array_equal(labels[existing > 0], existing[existing > 0])
+    new = np.where(existing > 0, 0, labels)
+    assert [np.unique(plane).tolist() for plane in new] == [[0, 3, 4], [0, 5, 6], [0, 7, 8]]
+    rows = read_table(tmp_path / "out" / "s_objects.csv")
+    assert [(row["Z"], row["label"]) for row in rows] == [(str(n // 2), str(n + 3)) for n in range(6)]
+
+
 def test_gaps_of_an_image_with_axes_of_one_plane(inference: SimpleNamespace, tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path / "a.zarr", mode="w")
     group.create_array("0", data=make_plane()[None, None])

@@ -174,7 +174,7 @@ def _segment_file(
 def _segment_planes(
     stack: ImageStack, predictor: Any, options: argparse.Namespace, bar: tqdm, source: Path
 ) -> _Found:
-    """(..., Y, X) labels, numbered from 1 in each plane, or after those that are there."""
+    """(..., Y, X) labels, numbered from 1 in each plane, or through all planes after those that are there."""
     from napari_sam.inference.candidates import draw_with_indices, explain_nothing, filter_candidates
     from napari_sam.inference.object_table import measure_objects
     from napari_sam.inference.segment_image import filter_defaults, iter_candidates
@@ -188,6 +188,7 @@ def _segment_planes(
     if options.fill is not None:
         existing = read_existing(find_companion(options.fill, source), shape)
     found = _Found(np.zeros(shape, np.int32) if existing is None else existing)
+    largest = 0 if existing is None else int(existing.max(initial=0))  # of all planes: objects may be linked
     for index, plane in stack.planes():
         where = f" [{','.join(map(str, index))}]" if index else ""
         job = iter_candidates(plane, predictor, options.method, region=region)
@@ -198,8 +199,9 @@ def _segment_planes(
             found.notes.append(f"{where.strip()} {explain_nothing(candidates, filters)}".strip())
         first = 0
         if existing is not None:
-            first = int(existing[index].max(initial=0))
+            first = largest
             labels, shown = _fill(found, index, labels, shown, first)
+            largest += len(shown)
         else:
             found.labels[index] = labels
         if options.table:
