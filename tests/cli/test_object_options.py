@@ -12,7 +12,8 @@ import tifffile
 import zarr
 
 from napari_sam.cli.main import main
-from napari_sam.cli.object_options import choose_dtype
+from napari_sam.cli.object_options import choose_dtype, read_region
+from napari_sam.stacks.outputs import write_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,15 @@ def write_geojson(path: Path) -> None:
 def test_a_region_of_polygons(image: Path, tmp_path: Path) -> None:
     write_geojson(tmp_path / "r.geojson")
     assert list_boxes(segment(image, "--region", tmp_path / "r.geojson")) == {SQUARES[0], SQUARES[2]}
+
+
+def test_exported_polygons_are_a_region_of_the_same_pixels(tmp_path: Path) -> None:
+    labels = np.zeros((20, 60), np.uint8)
+    labels[0:10, 0:10], labels[3:5, 4:7] = 1, 0
+    labels[12:19, 30:60] = labels[19, 59] = 2
+    [path] = write_outputs(["geojson"], tmp_path / "r", labels, axes="YX")
+    region = read_region(path, labels.shape)
+    np.testing.assert_array_equal(region.mask((0, 0, *labels.shape)), labels > 0)
 
 
 @pytest.mark.parametrize("shape", [(20, 60), (10, 30)], ids=["of the image's size", "coarser"])

@@ -52,7 +52,7 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="look only where a label image is not 0, or inside the polygons of a GeoJSON file (x, y in "
-        "pixels); or a folder with NAME_labels.tif for each NAME.tif",
+        "pixels from the corner of the first one); or a folder with NAME_labels.tif for each NAME.tif",
     )
     group.add_argument(
         "--fill",
@@ -105,7 +105,8 @@ def read_region(path: Path, plane_shape: tuple[int, int]) -> Region:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         polygons = [
-            [[(y, x) for x, y, *_ in ring] for ring in polygon] for polygon in _list_polygons(content)
+            [[(y - 0.5, x - 0.5) for x, y, *_ in ring] for ring in polygon]  # centres are whole here
+            for polygon in _list_polygons(content)
         ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ImageError(f"Expected GeoJSON with polygons in {path}, got something else: {error}") from error
