@@ -198,6 +198,17 @@ def test_measure_takes_the_preview_or_a_line(desk: Desk) -> None:
     desk.wait_for(lambda: "SAM measure" not in desk.viewer.layers)
     assert settings(desk).object_size == 15
     assert desk.viewer.layers.selection.active is desk.layer("SAM points")
+
+
+def test_measure_makes_a_line_layer_anew_after_it_was_deleted(desk: Desk) -> None:
+    panel(desk).measure.click()
+    desk.viewer.layers.remove("SAM measure")
+    panel(desk).measure.click()
+    ruler = desk.layer("SAM measure")
+    ruler.add(np.array([(20, 20), (20, 35)]), shape_type="line")
+    desk.wait_for(lambda: "SAM measure" not in desk.viewer.layers)
+    assert settings(desk).object_size == 15
+    assert desk.viewer.layers.selection.active is desk.layer("SAM points")
     assert desk.messages == []
 
 

@@ -139,6 +139,8 @@ class ImageAids:
         if image is None or self._controller.session.plane is None:
             self._controller.session.warned.emit("Nothing to measure: choose an image layer shown in 2-D.")
             return
+        if self._ruler is not None and self._ruler not in viewer.layers:
+            self.end_measuring()  # the user has deleted it
         if self._ruler is None:
             self._before = viewer.layers.selection.active
             self._ruler = Shapes(
