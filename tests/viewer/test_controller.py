@@ -287,6 +287,17 @@ def test_a_3d_view_is_told_once_and_going_back_continues(bench: Bench) -> None:
     assert bench.shown[2].sum() == AREA
 
 
+def test_the_3d_view_is_told_of_once_while_a_series_plays(bench: Bench) -> None:
+    bench.open(np.zeros((5, 4, 32, 32), np.uint8), name="series")
+    bench.viewer.dims.ndisplay = 3
+    for frame in range(5):
+        bench.viewer.dims.set_current_step(0, frame)
+    assert len([message for message in bench.messages if "Expected the 2-D view" in message]) == 1
+    bench.viewer.dims.ndisplay = 2
+    bench.viewer.dims.ndisplay = 3
+    assert len([message for message in bench.messages if "Expected the 2-D view" in message]) == 2
+
+
 def test_dask_multiscale_and_rgb_images(bench: Bench) -> None:
     data = gray(4, *SIZE)
     bench.open(da.from_array(data, chunks=(1, 32, 32)))

@@ -101,7 +101,7 @@ class Controller(LayerLists):
             (layers.events.reordered, self._on_layers_renamed),
             (dims.events.current_step, self._on_dims_moved),
             (dims.events.order, self._on_dims_moved),
-            (dims.events.ndisplay, self._on_dims_moved),
+            (dims.events.ndisplay, self._on_view_turned),
             (dims.events.ndim, self._on_dims_moved),
             (session.preview_changed, self._on_preview_changed),
             (session.warned, show_warning),
@@ -256,7 +256,7 @@ class Controller(LayerLists):
         except SamError as error:
             self.session.show_plane(None)
             self.session.status_changed.emit(str(error))
-            if loud or self.viewer.dims.ndisplay == 3:
+            if loud:
                 self.session.warned.emit(str(error))
             return
         if plane != self.session.plane:
@@ -300,6 +300,11 @@ class Controller(LayerLists):
     def _on_dims_moved(self, event: Any) -> None:
         if not self._silent:
             self.show_plane()
+
+    def _on_view_turned(self, event: Any) -> None:
+        """To 2-D or 3-D, which is told once, and not again at every step of a slider."""
+        if not self._silent:
+            self.show_plane(loud=self.viewer.dims.ndisplay == 3)
 
     def _on_image_data(self, event: Any) -> None:
         """The image's pixels were replaced: what was found in them is stale."""
