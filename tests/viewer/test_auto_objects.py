@@ -10,6 +10,7 @@ from napari.layers import Labels
 
 from napari_sam.types import ObjectMask
 from napari_sam.viewer.label_table import put_rows
+from napari_sam.viewer.review_marks import read_marks, write_marks
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -203,6 +204,37 @@ def test_thresholds_rest_when_the_layer_is_edited_or_deleted(bench: Bench, how: 
     np.testing.assert_array_equal(layer.data, before)
     bench.session.segment_everything()
     assert bench.session.auto.state.active
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
+def test_marks_of_the_review_stay_with_their_objects(bench: Bench, gaps: bool) -> None:
+    open_image(bench)
+    layer = add_target(bench) if gaps else None
+    bench.session.segment_everything()
+    layer = layer or result(bench)
+    small, large = int(layer.data[2, 2]), int(layer.data[33, 33])
+    write_marks(layer, [large], True)
+    layer.features["colour"] = ["red" if i == large else "blue" for i in layer.features["index"]]
+
+    def marked() -> list[tuple[int, int]]:
+        return [tuple(np.argwhere(layer.data == label)[0].tolist()) for label in read_marks(layer)]
+
+    bench.session.undo()
+    bench.session.redo()
+    assert marked() == [(30, 30)]
+    bench.session.auto.set_params({"min_area": 40})  # the first object goes, and the last takes its number
+    assert layer.data[33, 33] == small
+    assert marked() == [(30, 30)]
+    bench.session.auto.set_params({"predicted_iou": 0.75})
+    assert read_marks(layer) == frozenset()
+    bench.session.auto.reset()
+    assert marked() == [(30, 30)]
+    assert layer.features["reviewed"].dtype == bool
+    colours = dict(zip(layer.features["index"], layer.features["colour"], strict=True))
+    assert colours[layer.data[33, 33]] == "red"
+    write_marks(layer, [int(layer.data[33, 33])], False)
+    bench.session.auto.set_params({"predicted_iou": 0.0})
+    assert read_marks(layer) == frozenset()
 
 
 # ------------------------------------------------------------------ what users do meanwhile

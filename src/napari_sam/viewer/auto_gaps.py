@@ -11,6 +11,7 @@ from napari_sam.errors import ImageError
 from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.inference.fitting import fit_into_gaps
 from napari_sam.session.auto_requests import Shown, Written
+from napari_sam.viewer.auto_columns import ForeignColumns
 from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly
 from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_table import put_rows
@@ -65,6 +66,7 @@ class TargetGaps:
         self._edit: LabelEdit | None = None  # the fill, whether it is there or taken back
         self._filled = False
         self._numbers = Numbers()
+        self._others = ForeignColumns()
         self._edited = False
         self._dropped = False
         self._writing = False
@@ -100,7 +102,8 @@ class TargetGaps:
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
         """Add the objects' rows to the target's table."""
         if not self._edited and not self._dropped:
-            put_rows(self._target, columns)
+            self._others.collect(self._target)
+            put_rows(self._target, self._others.complete(written, columns))
 
     def uses(self, layer: Any) -> bool:
         """True for the target and for the sketch."""
@@ -139,6 +142,7 @@ class TargetGaps:
             return f"{count} objects taken back from {layer.name!r}; redo brings them."
         skipped = self._apply(edit.inverse(), undone=True)
         self._filled = False
+        self._others.collect(layer)
         put_rows(layer, {}, gone=self._ids)
         note = f" {skipped} pixels were changed by others since and stay as they are." if skipped else ""
         return f"{count} objects taken back from {layer.name!r}; redo brings them.{note}"
@@ -207,6 +211,7 @@ class TargetGaps:
         self._target.undo()
         self._edit, self._filled = None, False
         self._host.writer.release(self._target, *edit.fresh)
+        self._others.collect(self._target)
         put_rows(self._target, {}, gone=ids)
 
     def _is_changed(self) -> bool:

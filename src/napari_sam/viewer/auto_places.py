@@ -10,6 +10,7 @@ from napari_sam.errors import ImageError
 from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.session.auto_requests import Shown, Written
 from napari_sam.session.patches import Patch
+from napari_sam.viewer.auto_columns import ForeignColumns
 from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_writer import LabelWriter, make_labels, plane_selection
 
@@ -101,6 +102,7 @@ class NewLayer:
         self._dropped = False
         self._count = 0
         self._numbers = Numbers()
+        self._others = ForeignColumns()
 
     def add_part(self, part: Candidates, kept: NDArray[np.int64]) -> None:
         """Draw the objects of a part on free pixels, under the next ids."""
@@ -129,9 +131,10 @@ class NewLayer:
         return Written(labels, np.arange(1, len(indices) + 1), indices, self, layer=token)
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
-        """Replace the layer's table."""
+        """Replace the layer's table, but for columns of others."""
         if self.layer is not None and not self._edited:
-            self.layer.features = dict(columns)
+            self._others.collect(self.layer)
+            self.layer.features = self._others.complete(written, columns)
 
     def uses(self, layer: Any) -> bool:
         """True for the layer."""
