@@ -188,7 +188,7 @@ class _Run:
             try:
                 place.open()
                 manifest = ManifestWriter(place.path / MANIFEST_NAME, plan.manifest)
-                if plan.job_id not in plan.manifest.jobs:
+                if not plan.manifest.was_used_last(plan.job_id, plan.job):
                     manifest.append_job(JobEntry(plan.job_id, plan.job, plan.model_digest))
                 manifest.append_plan(p.unit for p in plan.to_do if p.unit.source not in plan.manifest.stems)
             except OSError as error:

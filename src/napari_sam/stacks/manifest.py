@@ -5,7 +5,7 @@ program, the file then says nothing that is not so; at most its last line is tor
 and the next writing removes. Four kinds of line::
 
     {"kind": "manifest", "version": 1, ...}        the first one
-    {"kind": "job", "id": ..., "job": {...}}       settings and model; one for each that was used here
+    {"kind": "job", "id": ..., "job": {...}}       settings and model from here on
     {"kind": "planned", "source": ..., "stem": ...}   which name the outputs of an image have
     {"kind": "unit", "source": ..., "status": "done" | "failed", ...}   the last one of an image counts
 """
@@ -118,7 +118,7 @@ class Manifest:
     Attributes
     ----------
     jobs : dict
-        By id, in the order in which they were first used.
+        By id, in the order in which they were last taken up, and as they were then.
     stems : dict
         Of every image that was ever planned: what its outputs are called.
     units : dict
@@ -131,6 +131,11 @@ class Manifest:
     stems: dict[str, str] = field(default_factory=dict)
     units: dict[str, UnitEntry] = field(default_factory=dict)
     intact: int = 0
+
+    def was_used_last(self, job_id: str, job: BatchJob) -> bool:
+        """Whether these settings, with formats, device and model's path, are the ones that were used last."""
+        last = next(reversed(self.jobs.values()), None)
+        return last is not None and last.id == job_id and last.job.to_json() == job.to_json()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -204,6 +209,7 @@ def _take_in(found: Manifest, values: Mapping[str, Any]) -> None:
     kind = values["kind"]
     if kind == "job":
         entry = JobEntry(str(values["id"]), BatchJob.from_json(values["job"]), str(values["model_digest"]))
+        found.jobs.pop(entry.id, None)  # the one that was used last is the last
         found.jobs[entry.id] = entry
     elif kind == "planned":
         found.stems[str(values["source"])] = str(values["stem"])

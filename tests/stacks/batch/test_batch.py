@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from skimage.io import imsave
 from napari_sam.errors import BatchError, CheckpointError
 from napari_sam.stacks.batch import LOCK_NAME, run_batch
 from napari_sam.stacks.batch_control import BatchControl
+from napari_sam.stacks.batch_results import read_earlier
 from napari_sam.stacks.image_io import open_image
 from napari_sam.stacks.manifest import MANIFEST_NAME, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED, OutputFolder
@@ -202,6 +205,37 @@ def test_large_labels_are_kept_on_the_disk(batch: Any, monkeypatch: pytest.Monke
     batch.run()
     assert batch.files() == before
     assert len(seen) == 6  # for the labels of each image, and for its outputs
+
+
+def test_the_settings_that_were_used_last_are_known(batch: Any) -> None:
+    first, other = ({"min_area": area} for area in (10.0, 20.0))
+    for options in (first, other, first):
+        batch.job = replace(batch.job, options=options)
+        batch.run(overwrite=True)
+    assert read_earlier(batch.out).job == batch.job
+    before = (batch.out / MANIFEST_NAME).read_bytes()
+    batch.add("d.tif", seed=4)
+    batch.run()
+    lines = (batch.out / MANIFEST_NAME).read_bytes()[len(before) :]
+    assert b'"kind": "job"' not in lines  # nothing new
+    for seed, change in enumerate(({"formats": ("csv",)}, {"device": "auto"}), start=5):
+        batch.job = replace(batch.job, **change)
+        batch.add("d.tif", seed=seed)
+        batch.run()
+        assert read_earlier(batch.out).job == batch.job
+
+
+def test_a_model_that_was_moved_is_found_where_it_was_used_last(batch: Any, tmp_path: Path) -> None:
+    with as_file(files("napari_sam").joinpath("weights", "nuclei.safetensors")) as weights:
+        shutil.copyfile(weights, tmp_path / "mine.safetensors")
+    batch.job = replace(batch.job, model=str(tmp_path / "mine.safetensors"))
+    batch.run()
+    (tmp_path / "mine.safetensors").rename(tmp_path / "moved.safetensors")
+    batch.job = replace(batch.job, model=str(tmp_path / "moved.safetensors"))
+    batch.add("d.tif", seed=4)
+    assert (batch.run().before, batch.begun) == (3, ["d.tif"])
+    [job] = read_manifest(batch.out / MANIFEST_NAME).jobs.values()
+    assert job.job.model == batch.job.model
 
 
 def test_two_batches_in_one_folder_exclude_each_other(batch: Any) -> None:
