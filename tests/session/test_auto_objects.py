@@ -322,3 +322,36 @@ def test_records_of_automatic_objects_go_and_come_with_them(world):
     assert book.labels("auto layer") == ()
     world.session.redo()
     assert book.labels("auto layer") == (1, 2)
+
+
+def test_after_another_image_the_result_rests_and_its_records_still_come_and_go(world):
+    world.session.segment_everything()
+    book = world.session.book
+    world.session.forget()
+    assert not world.session.auto.state.active
+    assert "another one now" in world.session.auto.state.note
+    world.session.undo()
+    assert book.labels("auto layer") == ()
+    world.session.redo()
+    assert book.labels("auto layer") == (1, 2)
+
+
+def test_what_is_being_measured_when_the_image_changes_gets_its_records(lazy_world):
+    lazy_world.engine.objects = list(FOUR)
+    lazy_world.session.segment_everything()
+    while not lazy_world.board.shown:
+        lazy_world.runner.run(1)
+    lazy_world.session.forget()
+    lazy_world.runner.run()
+    records = lazy_world.session.book.records("auto layer")
+    assert [record.model for record in records] == ["nuclei"] * 3
+
+
+def test_a_result_that_comes_back_after_a_search_in_vain_brings_its_records(world):
+    world.session.segment_everything()
+    world.session.undo()
+    world.engine.objects = []
+    world.session.segment_everything("grid")
+    assert "No objects were found" in world.messages[-1]
+    world.session.redo()
+    assert world.session.book.labels("auto layer") == (1, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -279,6 +281,53 @@ def test_removing_the_image_while_it_runs_keeps_what_is_there(bench: Bench) -> N
     bench.runner.run()
     assert np.unique(result(bench).data).tolist() == [0, 1, 2]
     assert bench.messages == []
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
+@pytest.mark.parametrize("undone", [False, True], ids=["there", "undone"])
+def test_images_that_were_closed_are_let_go_of(bench: Bench, gaps: bool, undone: bool) -> None:
+    image = open_image(bench)
+    held = []
+    for _ in range(3):
+        held.append(weakref.ref(image.data))
+        if gaps:
+            add_target(bench)
+        bench.session.segment_everything()
+        if undone:
+            bench.session.undo()
+        bench.viewer.layers.remove(image)
+        image = bench.viewer.add_image(np.zeros(SIZE, np.uint8), name="cells")
+        bench.controller.image_layer = image
+        bench.session.segment_everything()
+    gc.collect()
+    assert [data() is None for data in held] == [True, True, True]
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
+def test_results_that_were_closed_with_their_image_are_let_go_of(bench: Bench, gaps: bool) -> None:
+    image = open_image(bench)
+    if gaps:
+        add_target(bench)
+    bench.session.segment_everything()
+    layer = bench.viewer.layers["mine" if gaps else "cells objects"]
+    held = weakref.ref(layer.data)
+    for closed in (image, layer):
+        bench.viewer.layers.remove(closed)
+    del layer, closed
+    bench.viewer.add_image(np.zeros(SIZE, np.uint8), name="next")
+    gc.collect()
+    assert held() is None
+    assert not bench.session.history.can_undo
+
+
+def test_results_that_were_taken_back_stay_for_redo_when_the_image_changes(bench: Bench) -> None:
+    image = open_image(bench)
+    bench.session.segment_everything()
+    bench.session.undo()
+    bench.viewer.layers.remove(image)
+    bench.viewer.add_image(np.zeros(SIZE, np.uint8), name="next")
+    bench.session.redo()
+    assert np.unique(result(bench).data).tolist() == [0, 1, 2, 3]
 
 
 # ------------------------------------------------------------------ gaps

@@ -30,12 +30,12 @@ class FillOwner(Protocol):
         """What is shown of a step of the history, where that is the present result."""
         ...
 
-    def let_go(self, reason: str) -> None:
+    def let_go(self, fill: AutoFill, shown: Shown, written: Written, reason: str) -> None:
         """The present result was taken back."""
         ...
 
-    def resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
-        """A result that was taken back is there again."""
+    def resume(self, fill: AutoFill) -> bool:
+        """A result that was taken back is there again; whether it is the present one once more."""
         ...
 
 
@@ -58,12 +58,16 @@ class AutoFill:
         self.fill = fill
         self.records: tuple[Hashable, dict[int, tuple[ObjectRecord, ...]]] = (None, {})
         self._owner = owner
-        self._held: tuple[Shown, Written] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of what the fill needs to be taken back."""
         return int(getattr(self.fill, "nbytes", 0)) + 1000 * len(self.records[1])
+
+    @property
+    def is_gone(self) -> bool:
+        """True when its layer is gone, and not because it was taken back."""
+        return bool(getattr(self.fill, "is_gone", False))
 
     def undo(self) -> str:
         """Take the objects back; the thresholds then have no effect.
@@ -75,19 +79,16 @@ class AutoFill:
         """
         held = self._owner.held_by(self)
         said = self.fill.undo()
-        self._held = held
         if held is None:
             self._tell(there=False)
         else:
-            self._owner.let_go(said)
+            self._owner.let_go(self, *held, said)
         return said
 
     def redo(self) -> str:
         """Write them again; raises SamError when they are not."""
         said = self.fill.redo()
-        if self._held is not None:
-            self._owner.resume(self, *self._held)
-        else:
+        if not self._owner.resume(self):
             self._tell(there=True)
         return said
 

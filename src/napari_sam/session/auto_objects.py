@@ -75,7 +75,7 @@ class AutoObjects:
         self._shown: Shown | None = None
         self._written: Written | None = None
         self._fill: AutoFill | None = None
-        self._latest: AutoFill | None = None  # the same, also once it was let go of
+        self._taken: tuple[AutoFill, Shown, Written] | None = None  # of the result, while it is taken back
         self._note = NOTHING_YET
         self._so_far = 0
         self._makers: dict[AutoRequest, tuple[Maker | None, str]] = {}
@@ -132,7 +132,7 @@ class AutoObjects:
             self.sink.begin(request)
         self._release("Looking for objects …")
         self._recorded = (None, ())  # the objects before stay
-        self._latest = None
+        self._taken = None
         self._so_far = 0
         self._key = (request.model.name, request.method)
         self.changed.emit()
@@ -148,9 +148,14 @@ class AutoObjects:
         self._runner.cancel("measure")
 
     def forget(self) -> None:
-        """The image's pixels are others now: nothing that was found may be used again."""
+        """Another image, or other pixels: nothing that was found may be used again, nor held any longer."""
         self._cache.clear()
         self._makers.clear()
+        self._taken = None
+        if self._shown is not None:
+            self._shown = None  # and not ``_written``: what is being measured still gets its records
+            self._note = "The image is another one now: the thresholds apply to the next result."
+            self.changed.emit()
 
     # ------------------------------------------------------------- thresholds
     def set_params(self, changes: Mapping[str, Any], *, settle: bool = True) -> None:
@@ -185,10 +190,11 @@ class AutoObjects:
         shown, written, params = self._shown, self._written, self.params
         if shown is None or written is None:
             return
+        made = self._makers.get(shown.request, (None, now()))
         self._runner.submit(
             Job(
                 "Measuring objects",
-                lambda: self._measure(shown, written, params),
+                lambda: self._measure(shown, written, params, *made),
                 slot="measure",
                 priority=CLICK,
                 on_done=lambda found: self._on_measured(written, *found),
@@ -198,10 +204,12 @@ class AutoObjects:
 
     def release(self, reason: str) -> None:
         """The result's layer is no longer ours to change: thresholds have no effect any more."""
-        if self._shown is not None:
-            self._release(reason)
-            self.said.emit(reason)
-            self.changed.emit()
+        if self._shown is None:
+            self._written = self._fill = None
+            return
+        self._release(reason)
+        self.said.emit(reason)
+        self.changed.emit()
 
     def _record(self, layer: Hashable, records: dict[int, tuple[ObjectRecord, ...]]) -> None:
         """Write down what is known of the present result, and strike out what was of it before."""
@@ -241,16 +249,15 @@ class AutoObjects:
         if count < passed:
             self._note = f"{count} of {len(shown.candidates)} objects ({passed - count} have no room)"
         if self._fill is None or self._fill.fill is not written.fill:
-            self._fill = self._latest = AutoFill(self, written.fill)
+            self._fill = AutoFill(self, written.fill)
             self.filled.emit(self._fill)
 
     def _measure(
-        self, shown: Shown, written: Written, params: FilterParams
+        self, shown: Shown, written: Written, params: FilterParams, maker: Maker | None, created: str
     ) -> Generator[Progress, None, tuple[dict[str, Any], dict[int, tuple[ObjectRecord, ...]]]]:
         yield Progress(0, 1, "Measuring objects")
         columns = measure_shown(shown, written, self._pool.pixels(shown.request.plane))
         areas = dict(zip(columns["index"].tolist(), columns["area"].tolist(), strict=True))
-        maker, created = self._makers.get(shown.request, (None, now()))
         return columns, make_auto_records(shown, written, params, areas, maker, created)
 
     # ------------------------------------------------------------- answers
@@ -339,14 +346,19 @@ class AutoObjects:
         shown, written = self._shown, self._written
         return (shown, written) if self._fill is fill and shown is not None and written is not None else None
 
-    def let_go(self, reason: str) -> None:
+    def let_go(self, fill: AutoFill, shown: Shown, written: Written, reason: str) -> None:
         """The present result was taken back: its thresholds have no effect until it is there again."""
         self._record(None, {})
+        self._taken = fill, shown, written
         self.release(reason)
 
-    def resume(self, fill: AutoFill, shown: Shown, written: Written) -> None:
-        """A result that was taken back is there again."""
-        if self._latest is fill and self._shown is None and not self.is_running:
-            self._fill, self._shown, self._written = fill, shown, written
-            self._key = (shown.request.model.name, shown.request.method)
-            self._filter(settle=True)
+    def resume(self, fill: AutoFill) -> bool:
+        """A result that was taken back is there again; whether its thresholds have an effect."""
+        taken = self._taken
+        if taken is None or taken[0] is not fill or self.is_running:
+            return False
+        self._taken = None
+        self._fill, self._shown, self._written = taken
+        self._key = (self._shown.request.model.name, self._shown.request.method)
+        self._filter(settle=True)
+        return True

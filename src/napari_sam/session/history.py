@@ -97,6 +97,11 @@ class FillStep:
         """Bytes that the fill says it keeps."""
         return SMALL + int(getattr(self.fill, "nbytes", 0))
 
+    @property
+    def is_gone(self) -> bool:
+        """True when the fill says that its layer is gone."""
+        return bool(getattr(self.fill, "is_gone", False))
+
     def inverse(self) -> FillStep:
         """The step that takes this one back."""
         return replace(self, done=not self.done)

@@ -27,7 +27,7 @@ SAMPLED_PLANES = 16
 
 
 class PredictorPool:
-    """The predictor in use; all but ``settings``, ``failure`` and ``retry`` is for the workers.
+    """The predictor in use; all but ``settings``, ``failure``, ``retry`` and ``forget`` is for the workers.
 
     Parameters
     ----------
@@ -100,9 +100,14 @@ class PredictorPool:
         The last one is kept: by its identity the engine knows what it has seen of it.
         """
         with self._lock:
-            if self._plane is None or self._plane[0] != plane:
-                self._plane = (plane, plane.read())
-            return self._plane[1]
+            kept = self._plane  # one reading: the main thread may forget it meanwhile
+            if kept is None or kept[0] != plane:
+                kept = self._plane = (plane, plane.read())
+            return kept[1]
+
+    def forget(self) -> None:
+        """Another image: the pixels of the last one are not held any longer."""
+        self._plane = None  # without the lock, under which models are loaded
 
     def _measure_limits(self, settings: Settings, plane: Plane | None) -> Limits | None:
         """The intensity range of the plane's stack, where the settings ask for it."""

@@ -14,7 +14,7 @@ from napari_sam.errors import SamError
 from napari_sam.session.accepting import AcceptStep, without_prompts
 from napari_sam.session.editing import Editing
 from napari_sam.session.edits import Edits
-from napari_sam.session.history import History, HistoryStep, Step
+from napari_sam.session.history import FillStep, History, HistoryStep, Step
 from napari_sam.session.hovering import Hovering
 from napari_sam.session.long_work import LongWork
 from napari_sam.session.models import Models
@@ -267,10 +267,13 @@ class Session:
             self.warm_up()
 
     def forget(self) -> None:
-        """Another image: steps of the prompts end; what was done to objects can still be undone."""
+        """Another image: steps of the prompts end; what was done to objects that are there can be undone."""
         self.history.revise(without_prompts)
-        self.history.drop(lambda step: isinstance(step, Step | AcceptStep))
+        self.history.drop(
+            lambda step: isinstance(step, Step | AcceptStep) or (isinstance(step, FillStep) and step.is_gone)
+        )
         self.work.forget()
+        self._pool.forget()
         self._view = None
         self.rapid.forget()
         self.prompting.forget()

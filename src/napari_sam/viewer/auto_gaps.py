@@ -12,7 +12,7 @@ from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.inference.fitting import fit_into_gaps
 from napari_sam.session.auto_requests import Shown, Written
 from napari_sam.viewer.auto_columns import ForeignColumns
-from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly
+from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly, without_pixels
 from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_table import put_rows
 from napari_sam.viewer.label_writer import plane_selection
@@ -57,7 +57,7 @@ class TargetGaps:
         host.writer.check(target, shape)
         self.name = str(target.name)
         self._host = host
-        self._plane = plane
+        self._plane = without_pixels(plane)
         self._shape = shape
         self._target = target
         self._narrow: Any = None  # the target whose type had no ids left
@@ -71,6 +71,7 @@ class TargetGaps:
         self._dropped = False
         self._writing = False
         self._silent = False
+        self._away = False  # taken out of the viewer by undo, a copy of a larger type
         target.events.paint.connect(self._on_target_paint)
 
     def add_part(self, part: Candidates, kept: NDArray[np.int64]) -> None:
@@ -120,6 +121,11 @@ class TargetGaps:
         self._sketch.close()
         self._target.events.paint.disconnect(self._on_target_paint)
 
+    @property
+    def is_gone(self) -> bool:
+        """True when somebody else has taken the target out of the viewer."""
+        return not self._away and self._target not in self._host.viewer.layers
+
     def undo(self) -> str:
         """Take the objects back; what somebody else has changed of them since stays.
 
@@ -138,7 +144,7 @@ class TargetGaps:
             self._host.target_layer = self._narrow
             self._silent = True
             layers.remove(layer)
-            self._silent = False
+            self._silent, self._away = False, True
             return f"{count} objects taken back from {layer.name!r}; redo brings them."
         skipped = self._apply(edit.inverse(), undone=True)
         self._filled = False
@@ -153,6 +159,7 @@ class TargetGaps:
         if self._narrow is not None and self._target not in layers:
             add_quietly(self._host.viewer, self._target)
             self._host.target_layer = self._target
+            self._away = False
             return f"{len(self._ids)} objects are back in {self._target.name!r}."
         if self._target not in layers:
             raise ImageError(f"{self.name!r} is gone.")

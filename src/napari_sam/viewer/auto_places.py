@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_sam.session.session import Session
     from napari_sam.viewer.object_target import ObjectTarget
 
-__all__ = ["Host", "NewLayer", "Numbers", "Place", "add_quietly"]
+__all__ = ["Host", "NewLayer", "Numbers", "Place", "add_quietly", "without_pixels"]
 
 
 class Host(Protocol):
@@ -92,7 +93,7 @@ class NewLayer:
         self.name = name
         self.layer: Any = None
         self._host = host
-        self._plane = plane
+        self._plane = without_pixels(plane)
         self._shape = shape
         self._on_edited = on_edited
         self._data: Any = None
@@ -100,6 +101,7 @@ class NewLayer:
         self._stood = 0, False  # where among the layers, and whether objects were accepted into it
         self._edited = False
         self._dropped = False
+        self._away = False  # taken out of the viewer by undo
         self._count = 0
         self._numbers = Numbers()
         self._others = ForeignColumns()
@@ -163,6 +165,11 @@ class NewLayer:
         layer = self.layer
         return 0 if layer is None or layer in self._host.viewer.layers else int(layer.data.nbytes)
 
+    @property
+    def is_gone(self) -> bool:
+        """True when somebody else has taken the layer out of the viewer."""
+        return not self._away and (self.layer is None or self.layer not in self._host.viewer.layers)
+
     def undo(self) -> str:
         """Take the layer out of the viewer.
 
@@ -180,7 +187,7 @@ class NewLayer:
         self._stood = layers.index(layer), self._host.target_layer is layer
         self.layer = None  # so that its removal is not taken for the user's
         layers.remove(layer)
-        self.layer = layer
+        self.layer, self._away = layer, True
         return f"{self._count} objects taken back; redo brings them."
 
     def redo(self) -> str:
@@ -191,7 +198,7 @@ class NewLayer:
         add_quietly(self._host.viewer, self.layer, place)
         if was_target:
             self._host.target_layer = self.layer
-        self._dropped = False
+        self._dropped = self._away = False
         self.layer.events.paint.connect(self._on_layer_paint)
         return f"{self._count} objects are back."
 
@@ -225,6 +232,15 @@ class NewLayer:
     def _on_layer_paint(self, event: Any) -> None:
         self._edited = True
         self._on_edited(f"{self.layer.name!r} was edited: the thresholds no longer apply to it.")
+
+
+def without_pixels(plane: Plane) -> Plane:
+    """The same plane, but it does not hold its image: results stay in the history when images are closed."""
+    return replace(plane, read=_read_nothing, stack=None)
+
+
+def _read_nothing() -> Any:
+    raise ImageError("Expected a plane with its pixels, got one whose image may be closed.")
 
 
 class Numbers:

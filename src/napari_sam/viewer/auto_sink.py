@@ -89,6 +89,7 @@ class AutoSink:
         if place is None or not place.uses(layer):
             return
         place.drop()
+        self._place = None
         self._auto.cancel()
         self._auto.release(f"{layer.name!r} was deleted: the thresholds apply to the next result.")
 
