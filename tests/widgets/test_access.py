@@ -184,7 +184,7 @@ def test_everything_fits_and_can_be_read(open_window: Callable[..., Desk], theme
 
 def test_status_breaks_long_paths(desk: Desk) -> None:
     desk.widget.resize(WIDTH, 700)
-    desk.widget._on_status_changed("Cannot read " + "/a_very_long_name_of_a_folder" * 9)
+    desk.widget._status.say("Cannot read " + "/a_very_long_name_of_a_folder" * 9)
     assert desk.widget.minimumSizeHint().width() <= WIDTH
 
 

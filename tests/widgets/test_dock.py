@@ -146,7 +146,7 @@ def test_every_control_has_a_tooltip_and_fits_320_pixels(desk: Desk) -> None:
     assert len(named) > 15
     assert [control for control in named if not control.toolTip()] == []
     assert desk.widget.minimumSizeHint().width() <= 320
-    desk.widget._on_status_changed("Cannot read " + "/a_very_long_name_of_a_folder" * 9)
+    desk.widget._status.say("Cannot read " + "/a_very_long_name_of_a_folder" * 9)
     inner = desk.widget._status.parentWidget()
     assert inner.minimumSizeHint().width() <= 320
 

@@ -121,6 +121,30 @@ def test_close_does_not_block_and_ends_the_thread(runner: QtJobRunner) -> None:
     assert not runner.is_busy
 
 
+def test_python_waits_at_its_end_for_what_runs_and_for_nothing_else(
+    runner: QtJobRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was submitted just before the close has no thread yet, and will never have one."""
+    last: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("atexit.register", lambda *call: last.append(call))
+    begun, release = threading.Event(), threading.Event()
+
+    def steps() -> Generator[Progress, None, None]:
+        yield Progress(0, 1)
+        begun.set()
+        release.wait(10)
+
+    runner.submit(job(steps))
+    while not begun.is_set():
+        QApplication.processEvents()
+    runner.submit(job(steps, lane=NETWORK))
+    runner.close()
+    release.set()
+    (call,) = last
+    call[0](*call[1:])
+    assert not runner.is_alive
+
+
 def test_what_waits_for_a_network_holds_nothing_up(runner: QtJobRunner) -> None:
     """A step that blocks in one lane, while jobs of the other one run and are answered."""
     release, answers = threading.Event(), []

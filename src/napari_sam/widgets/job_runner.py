@@ -145,8 +145,9 @@ class QtJobRunner:
         self._arrived.clear()
         self._open = 0
         atexit.unregister(self._exit)
-        if self.is_alive:
-            atexit.register(_join, self._list_threads())
+        running = [thread for thread in self._list_threads() if thread.is_alive()]  # others will never start
+        if running:
+            atexit.register(_join, running)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the threads to end after ``close``; True when they have."""
