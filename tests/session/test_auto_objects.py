@@ -324,16 +324,20 @@ def test_records_of_automatic_objects_go_and_come_with_them(world):
     assert book.labels("auto layer") == (1, 2)
 
 
-def test_after_another_image_the_result_rests_and_its_records_still_come_and_go(world):
+def test_thresholds_and_redo_go_on_after_another_image_without_its_pixels(world, board):
     world.session.segment_everything()
     book = world.session.book
     world.session.forget()
-    assert not world.session.auto.state.active
-    assert "another one now" in world.session.auto.state.note
+    world.session.auto.set_params({"predicted_iou": 0.75})
+    assert [record.digest for record in book.records("auto layer")] == ["fa4e", "fa4e"]
+    assert "area" in board.tables[-1]
+    assert "mean_intensity" not in board.tables[-1]
     world.session.undo()
+    world.session.forget()
     assert book.labels("auto layer") == ()
     world.session.redo()
-    assert book.labels("auto layer") == (1, 2)
+    assert [record.digest for record in book.records("auto layer")] == ["fa4e", "fa4e"]
+    assert world.session.auto.state.note == "2 of 4 objects"
 
 
 def test_what_is_being_measured_when_the_image_changes_gets_its_records(lazy_world):

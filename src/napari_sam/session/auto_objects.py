@@ -148,14 +148,15 @@ class AutoObjects:
         self._runner.cancel("measure")
 
     def forget(self) -> None:
-        """Another image, or other pixels: nothing that was found may be used again, nor held any longer."""
+        """Another image: what was found is not used again; thresholds go on, but hold no pixels any more."""
         self._cache.clear()
-        self._makers.clear()
-        self._taken = None
         if self._shown is not None:
-            self._shown = None  # and not ``_written``: what is being measured still gets its records
-            self._note = "The image is another one now: the thresholds apply to the next result."
-            self.changed.emit()
+            self._shown = self._shown.without_pixels()
+        if self._taken is not None:
+            fill, shown, written = self._taken
+            self._taken = fill, shown.without_pixels(), written
+        kept = [shown.request for shown in (self._shown, self._taken and self._taken[1]) if shown is not None]
+        self._makers = {request: self._makers[request] for request in kept if request in self._makers}
 
     # ------------------------------------------------------------- thresholds
     def set_params(self, changes: Mapping[str, Any], *, settle: bool = True) -> None:
@@ -204,12 +205,10 @@ class AutoObjects:
 
     def release(self, reason: str) -> None:
         """The result's layer is no longer ours to change: thresholds have no effect any more."""
-        if self._shown is None:
-            self._written = self._fill = None
-            return
-        self._release(reason)
-        self.said.emit(reason)
-        self.changed.emit()
+        if self._shown is not None:
+            self._release(reason)
+            self.said.emit(reason)
+            self.changed.emit()
 
     def _record(self, layer: Hashable, records: dict[int, tuple[ObjectRecord, ...]]) -> None:
         """Write down what is known of the present result, and strike out what was of it before."""

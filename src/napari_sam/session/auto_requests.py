@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,7 +26,17 @@ __all__ = [
     "RegionChoice",
     "Shown",
     "Written",
+    "without_pixels",
 ]
+
+
+def without_pixels(plane: Plane) -> Plane:
+    """The same plane, whose pixels are None: what is kept of a result must not hold a closed image."""
+    return replace(plane, read=_read_nothing, stack=None)
+
+
+def _read_nothing() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,11 @@ class Shown:
     request: AutoRequest
     candidates: Candidates
     kept: NDArray[np.int64]
+
+    def without_pixels(self) -> Shown:
+        """The same, but it does not hold the image; its objects are measured without intensities then."""
+        plane = without_pixels(self.request.plane)
+        return replace(self, request=replace(self.request, plane=plane))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,9 @@ from napari.layers import Labels
 from napari_sam.errors import ImageError
 from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.inference.fitting import fit_into_gaps
-from napari_sam.session.auto_requests import Shown, Written
+from napari_sam.session.auto_requests import Shown, Written, without_pixels
 from napari_sam.viewer.auto_columns import ForeignColumns
-from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly, without_pixels
+from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly
 from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_table import put_rows
 from napari_sam.viewer.label_writer import plane_selection

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.inference.candidates import Candidates, draw_with_indices
-from napari_sam.session.auto_requests import Shown, Written
+from napari_sam.session.auto_requests import Shown, Written, without_pixels
 from napari_sam.session.patches import Patch
 from napari_sam.viewer.auto_columns import ForeignColumns
 from napari_sam.viewer.label_surfaces import read_box
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from napari_sam.session.session import Session
     from napari_sam.viewer.object_target import ObjectTarget
 
-__all__ = ["Host", "NewLayer", "Numbers", "Place", "add_quietly", "without_pixels"]
+__all__ = ["Host", "NewLayer", "Numbers", "Place", "add_quietly"]
 
 
 class Host(Protocol):
@@ -232,15 +231,6 @@ class NewLayer:
     def _on_layer_paint(self, event: Any) -> None:
         self._edited = True
         self._on_edited(f"{self.layer.name!r} was edited: the thresholds no longer apply to it.")
-
-
-def without_pixels(plane: Plane) -> Plane:
-    """The same plane, but it does not hold its image: results stay in the history when images are closed."""
-    return replace(plane, read=_read_nothing, stack=None)
-
-
-def _read_nothing() -> Any:
-    raise ImageError("Expected a plane with its pixels, got one whose image may be closed.")
 
 
 class Numbers:
