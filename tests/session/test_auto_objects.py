@@ -180,7 +180,7 @@ def test_cancelling_before_anything_is_found_changes_nothing(lazy_world: World) 
 
 
 def test_thresholds_that_exclude_everything_are_told_and_can_be_lowered(world: World, board: Board) -> None:
-    world.session.auto._key = ("nuclei", "auto")
+    world.session.segment_everything()
     world.session.auto.set_params({"predicted_iou": 0.95})
     world.session.segment_everything()
     assert len(world.messages) == 1

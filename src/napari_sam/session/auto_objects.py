@@ -6,16 +6,17 @@ anew. Where they are drawn is the business of the ``sink``.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from napari_sam.errors import SamError
-from napari_sam.inference.candidates import FilterParams, explain_nothing, filter_candidates
+from napari_sam.inference.candidates import explain_nothing, filter_candidates
 from napari_sam.session.auto_fill import AutoFill
 from napari_sam.session.auto_records import make_auto_records, measure_shown
 from napari_sam.session.auto_requests import AutoRequest, AutoState, ObjectsSink, Shown, Written
+from napari_sam.session.auto_thresholds import Thresholds
 from napari_sam.session.candidate_cache import CandidateCache
 from napari_sam.session.jobs import CLICK, Job, JobRunner
 from napari_sam.session.provenance import now
@@ -27,14 +28,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_sam.inference.candidates import Candidates
+    from napari_sam.inference.candidates import Candidates, FilterParams
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.provenance import Maker, ObjectRecord
     from napari_sam.session.requests import Engine
 
 __all__ = ["AutoObjects"]
 
-NAMES = frozenset(f.name for f in fields(FilterParams))
 NOTHING_YET = "The thresholds change the result live, once there is one."
 
 
@@ -69,9 +69,7 @@ class AutoObjects:
         self._runner = runner
         self._pool = pool
         self._cache = CandidateCache()
-        self._overrides: dict[tuple[str, str], dict[str, Any]] = {}
-        self._defaults: dict[tuple[str, str], FilterParams] = {}
-        self._key = ("", "auto")  # model and method that thresholds are for
+        self._thresholds = Thresholds()
         self._shown: Shown | None = None
         self._written: Written | None = None
         self._fill: AutoFill | None = None
@@ -96,23 +94,19 @@ class AutoObjects:
     @property
     def params(self) -> FilterParams:
         """The thresholds in use."""
-        return replace(self._default, **self._overrides.get(self._key, {}))
+        return self._thresholds.params
 
     @property
     def state(self) -> AutoState:
         """What a panel shows."""
-        shown = self._shown
+        shown, defaults = self._shown, self._thresholds.defaults
         if shown is None:
-            return AutoState(self._note, False, self.params, self._default)
-        return AutoState.of(shown, self._note, self.params, self._default)
-
-    @property
-    def _default(self) -> FilterParams:
-        return self._defaults.get(self._key, FilterParams())
+            return AutoState(self._note, False, self.params, defaults)
+        return AutoState.of(shown, self._note, self.params, defaults)
 
     def thresholds_of(self, model: str, method: str) -> dict[str, Any]:
         """What the user has set for a model and a method."""
-        return dict(self._overrides.get((model, method), {}))
+        return self._thresholds.of(model, method)
 
     # ------------------------------------------------------------- finding
     def start(self, request: AutoRequest) -> None:
@@ -134,7 +128,7 @@ class AutoObjects:
         self._recorded = (None, ())  # the objects before stay
         self._taken = None
         self._so_far = 0
-        self._key = (request.model.name, request.method)
+        self._thresholds.use(request)
         self.changed.emit()
         found = self._cache.get(request)
         if found is None:
@@ -174,16 +168,12 @@ class AutoObjects:
         SamError
             When there is no such threshold, or a value is impossible.
         """
-        unknown = set(changes) - NAMES
-        if unknown:
-            raise SamError(f"Expected thresholds out of {sorted(NAMES)}, got {sorted(unknown)}.")
-        replace(self.params, **changes)  # raises for what is impossible
-        self._overrides.setdefault(self._key, {}).update(changes)
+        self._thresholds.change(changes)
         self._filter(settle)
 
     def reset(self) -> None:
         """Back to the thresholds of the method."""
-        self._overrides.pop(self._key, None)
+        self._thresholds.reset()
         self._filter(settle=True)
 
     def settle(self) -> None:
@@ -262,8 +252,7 @@ class AutoObjects:
     # ------------------------------------------------------------- answers
     def _take(self, run: Run, candidates: Candidates, ending: str = "") -> None:
         """Show the result of a run, all of it or what was finished."""
-        self._key = (run.request.model.name, run.request.method)
-        self._defaults[self._key] = run.defaults
+        self._thresholds.use(run.request, run.defaults)
         if run.maker is not None:  # else it comes from the cache, and was made then
             self._makers[run.request] = run.maker, run.created
         name = run.request.plane.name
@@ -304,7 +293,7 @@ class AutoObjects:
         self.settle()
 
     def _on_segmenting_grown(self, run: Run, part: Candidates) -> None:
-        self._defaults[self._key] = run.defaults
+        self._thresholds.use(run.request, run.defaults)
         kept = filter_candidates(part, self.params)
         self._so_far += len(kept)
         self._note = f"{self._so_far} objects so far"
@@ -358,6 +347,6 @@ class AutoObjects:
             return False
         self._taken = None
         self._fill, self._shown, self._written = taken
-        self._key = (self._shown.request.model.name, self._shown.request.method)
+        self._thresholds.use(self._shown.request)
         self._filter(settle=True)
         return True
