@@ -43,9 +43,10 @@ def open_session(choice: ModelChoice) -> tuple[Session, list[str]]:
 def test_the_engine_that_was_found_is_used_at_once(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_sam.inference.engines import choice, tuning, verdict
+    from napari_sam.inference.engines import choice, engine, tuning, verdict
 
     monkeypatch.setattr(choice, "default_engine_dir", lambda: tmp_path)
+    monkeypatch.setattr(engine, "multiplies_bfloat16", lambda: False)
 
     def iter_tune(model: Any) -> Generator[Progress, None, verdict.Verdict]:
         yield Progress(0, 1, "Trying")

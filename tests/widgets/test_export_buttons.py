@@ -71,9 +71,12 @@ def test_a_table_has_intensities_and_scores(window: Desk, answer: dict[str, str]
     assert (row["label"], row["area"], row["mean_intensity"], row["source"]) == ("1", "29", "7", "prompts")
 
 
-@pytest.mark.parametrize(("name", "chosen"), [("p.csv", ""), ("p", "Prompts, GeoJSON (*.geojson)")])
+@pytest.mark.parametrize(
+    ("name", "chosen", "plane"),
+    [("p.csv", "", ()), ("p", "Prompts, GeoJSON (*.geojson)", (0, 0))],  # GeoJSON names no first plane
+)
 def test_prompts_of_the_session(
-    name: str, chosen: str, window: Desk, answer: dict[str, str], folder: Path
+    name: str, chosen: str, plane: tuple[int, ...], window: Desk, answer: dict[str, str], folder: Path
 ) -> None:
     _accept(window, (10, 10), (40.5, 41))
     answer |= {"path": str(folder / name), "filter": chosen}
@@ -81,8 +84,8 @@ def test_prompts_of_the_session(
     (path,) = folder.iterdir()
     rows = read_prompt_table(path)
     assert [(row.file, row.plane, row.object, row.prompts.points.tolist()) for row in rows] == [
-        ("cells", (), 1, [[10, 10]]),
-        ("cells", (), 2, [[40.5, 41]]),
+        ("cells", plane, 1, [[10, 10]]),
+        ("cells", plane, 2, [[40.5, 41]]),
     ]
     assert window.widget.status == f"2 objects' prompts written to {path}."
 
