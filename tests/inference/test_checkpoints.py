@@ -543,12 +543,6 @@ def test_no_copy_where_nothing_can_be_written(
         write_checkpoint(model.module, named / "out.safetensors", name="out", record={})
 
 
-def test_the_card_says_how_large_tiles_are(named: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = replace(checkpoints.find_card("tuned"), tile=512)
-    monkeypatch.setattr(checkpoints, "find_card", lambda _: card)
-    assert load_model("tuned", "cpu").record["tile"] == 512
-
-
 def test_a_model_that_is_not_here(named: Path) -> None:
     (named / "b").unlink()
     with pytest.raises(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from napari_sam.errors import SamError
-from napari_sam.inference import object_scale
 from napari_sam.inference.embedding import Frame
 from napari_sam.inference.embedding_key import KeyMaker, digest_pixels
 from napari_sam.inference.encode_settings import EncodeSettings
@@ -127,18 +126,6 @@ def test_the_record_says_what_size_the_model_expects(conv_model: LoadedModel) ->
         assert field_size(conv_model, 64) == 512
     finally:
         del conv_model.record["object_size"]
-
-
-@pytest.mark.parametrize(
-    ("tile", "expected"), [(64, 64), (2, 128), (500, 128), ("64", 128), (None, 128)], ids=repr
-)
-def test_the_record_says_how_large_tiles_are(
-    vit_model: LoadedModel, tile: Any, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(object_scale, "SMALLEST_TILE", 32)
-    monkeypatch.setitem(vit_model.record, "tile", tile)
-    assert field_size(vit_model, None) == expected
-    assert field_size(vit_model, 32) == 512  # who tells the size of objects needs no advice
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,8 @@ def _load_card(card: ModelCard, device: torch.device, download: bool) -> LoadedM
     digests = [folder.sha256(path) or _hash_file(path) for path in paths]
     digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     record: dict[str, Any] = {"defaults": card.defaults}
-    known = {"object_size": card.object_size, "tile": card.tile}
-    record |= {name: value for name, value in known.items() if value is not None}
+    if card.object_size is not None:
+        record["object_size"] = card.object_size
     converted = folder.path / "converted" / f"{digest[:32]}.safetensors"
     if converted.is_file():
         try:

@@ -31,8 +31,6 @@ WANTED: Final = 28.0
 """... to about this diameter, by quarters ..."""
 MOST: Final = 3.0
 """... and enlarged at most by this factor."""
-SMALLEST_TILE: Final = 128
-"""Pixels a side."""
 LARGEST: Final = 16.0
 """Pixels are enlarged by no more: there is nothing more to be seen in them."""
 
@@ -72,16 +70,9 @@ def measure_rescale(diameter: float, room: float = MOST) -> float:
 
 
 def field_size(model: LoadedModel, object_size: float | None) -> int:
-    """Side, in plane pixels, of the square that fills the model's frame: of larger planes a tile.
-
-    Of an unknown object size it is what the model's record recommends, ``tile``: some models were trained on
-    parts smaller than their frame, and see a plane of that size enlarged.
-    """
+    """Side, in plane pixels, of the square that fills the model's frame."""
     side = model.config.image_size
-    if object_size is not None:
-        return max(1, round(side / _wanted_scale(model, object_size)))
-    tile = model.record.get("tile")
-    return tile if isinstance(tile, int) and SMALLEST_TILE <= tile <= side else side
+    return side if object_size is None else max(1, round(side / _wanted_scale(model, object_size)))
 
 
 def choose_scale(model: LoadedModel, object_size: float | None, crop: Crop) -> float | None:

@@ -76,8 +76,6 @@ class ModelCard:
         Encoder, prompt encoder and mask decoder; None for a bundled model.
     decoder : WeightFile or None
         The instance decoder, where there is one.
-    tile : int or None
-        Recommended side of a tile in pixels, for planes that are larger; None for that of the model's frame.
     object_size : float or None
         Typical diameter of the objects that it was trained on, in pixels of the image; None for any.
     defaults : dict
@@ -93,7 +91,6 @@ class ModelCard:
     domain: str = "anything"
     weights: WeightFile | None = None
     decoder: WeightFile | None = None
-    tile: int | None = None
     object_size: float | None = None
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)
 
@@ -174,7 +171,6 @@ _LIGHT: Final = ModelCard(
     "Cells and nuclei in fluorescence, phase contrast and other light microscopy.",
     "CC-BY-4.0",
     domain="light microscopy",
-    tile=512,
 )
 _ELECTRON: Final = ModelCard(
     "_em_organelles",
@@ -182,7 +178,6 @@ _ELECTRON: Final = ModelCard(
     "Mitochondria, nuclei and other roundish organelles in electron microscopy.",
     "CC-BY-4.0",
     domain="electron microscopy",
-    tile=512,
 )
 _HISTOLOGY: Final = ModelCard(
     "_histopathology",
@@ -190,7 +185,6 @@ _HISTOLOGY: Final = ModelCard(
     "Nuclei in stained tissue sections.",
     "not stated",
     domain="histopathology",
-    tile=512,
 )
 _MEDICAL: Final = ModelCard(
     "_medical_imaging",
