@@ -189,6 +189,23 @@ def test_an_accept_that_is_undone_before_its_answer_starts_nothing(followed):
     assert begun == []
 
 
+@pytest.mark.parametrize("by", ["desk", "session"])
+def test_what_waits_for_an_answer_to_follow_it_can_be_cancelled(followed, by):
+    bench = followed.bench
+    followed.show(2)
+    bench.controller.refiner.refine(followed.labels, 1)
+    bench.runner._automatic = False
+    begun: list[Any] = []
+    followed.desk.progressed.connect(begun.append)
+    followed.click(2, 26, 30)
+    followed.desk.propagate()
+    (followed.desk if by == "desk" else bench.session).cancel()
+    bench.runner.run()
+    assert begun == []
+    # the correction is accepted all the same
+    assert [area > DISC for area in followed.areas()] == [False, False, True, False, False, False]
+
+
 def test_background_points_are_explained_and_correct_the_object(followed):
     followed.click(4, 23, 30, "background")
     assert followed.bench.messages == []

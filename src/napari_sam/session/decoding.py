@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.session.requests import MaskPredictor, ModelChoice, ObjectRef
     from napari_sam.types import Prompts
 
-__all__ = ["Decoding", "clip_mask", "decode_steps", "maker_of"]
+__all__ = ["Decoding", "clip_mask", "decode_steps", "do_nothing", "maker_of"]
 
 SLOT = "decode"
 
@@ -127,6 +127,12 @@ class Decoding:
         """Cancel what is computed, except what is to be accepted."""
         self._runner.cancel(SLOT)
 
+    def drop_sequels(self) -> None:
+        """What is to be accepted is accepted still, but nothing is done with it then."""
+        for waiting in self._waiting.values():
+            if waiting.accept is not None:
+                waiting.accept = do_nothing
+
     def clear(self) -> None:
         """Wait for nothing any more."""
         self._waiting.clear()
@@ -152,6 +158,10 @@ class Decoding:
 
     def _on_cancelled(self, request_id: int) -> None:
         self._waiting.pop(request_id, None)
+
+
+def do_nothing(_: ObjectRef) -> None:
+    """What follows on most objects that are written."""
 
 
 def maker_of(choice: ModelChoice, predictor: MaskPredictor) -> Maker:

@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_sam.errors import SamError
 from napari_sam.session.accepting import Accepting, AcceptStep, complete_accept, refuse_accept
-from napari_sam.session.decoding import Decoding
+from napari_sam.session.decoding import Decoding, do_nothing
 from napari_sam.session.drawing import Drawing
 from napari_sam.session.history import History, Step
 from napari_sam.session.prompt_checks import check_plane, check_prompts, extends_prompts, same_prompts
@@ -34,10 +34,6 @@ __all__ = ["Prompting"]
 
 def _say_nothing(_: PromptState) -> str:
     return ""
-
-
-def _do_nothing(_: ObjectRef) -> None:
-    """Nothing follows."""
 
 
 class Prompting:
@@ -230,7 +226,7 @@ class Prompting:
                 self._decode()
 
     # ------------------------------------------------------------- accepting
-    def accept(self, then: Callable[[ObjectRef], None] = _do_nothing) -> None:
+    def accept(self, then: Callable[[ObjectRef], None] = do_nothing) -> None:
         """Write the current object; when its mask is still being computed, as soon as it is there.
 
         Parameters
@@ -278,7 +274,7 @@ class Prompting:
         self.accepted.emit(ref)
         return replace(step, edit=edit), ref
 
-    def _accept_late(self, state: PromptState, then: Callable[[ObjectRef], None] = _do_nothing) -> None:
+    def _accept_late(self, state: PromptState, then: Callable[[ObjectRef], None] = do_nothing) -> None:
         """Write an object that was accepted before its mask was there."""
         written = self._written(self._step(state))
         if written is None:
@@ -296,7 +292,7 @@ class Prompting:
         if state.mask is not None:
             self._accept_late(state)
         elif self._ask(state):
-            self.decoding.accept_when_answered(state, _do_nothing)
+            self.decoding.accept_when_answered(state, do_nothing)
 
     # ------------------------------------------------------------- steps
     def _become(self, state: PromptState) -> None:

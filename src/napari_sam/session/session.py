@@ -327,6 +327,7 @@ class Session:
         """Cancel what runs, at its next step; prompts stay."""
         self.work.cancel()
         self.prompting.decoding.cancel()
+        self.prompting.decoding.drop_sequels()
         self.rapid.cancel()
         self._models.cancel()
 

@@ -191,6 +191,7 @@ class StackDesk:
     def cancel(self) -> None:
         """Stop at the next plane; what is found is written."""
         self._session.propagating.cancel()
+        self._session.prompting.decoding.drop_sequels()  # it has not begun while a mask is waited for
 
     def toggle_stop(self) -> None:
         """The object that is looked at, or else the next one, does not enter the plane that is shown."""
