@@ -119,6 +119,48 @@ def test_records_of_a_layer_on_disk_wait_until_it_is_open(lives: Any, tmp_path: 
     assert again.recovery.offer is None
 
 
+def test_records_go_to_their_own_array_of_a_group(lives: Any, tmp_path: Path) -> None:
+    def add_both(life: Life, name: str) -> list[Any]:
+        group = zarr.open_group(tmp_path / "g.zarr", mode="a")
+        arrays = [group.require_array(each, shape=(64, 64), dtype="uint16") for each in "ab"]
+        return [life.viewer.add_labels(array, name=name) for array in arrays]
+
+    life = lives()
+    life.begin()
+    life.controller.target_layer = add_both(life, "mine")[1]
+    life.accept(50, 50)
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    a, b = add_both(again, "yours")
+    again.recovery.restore()
+    book, token = again.session.book, again.controller.target.token
+    assert [len(book.records(token(layer))) for layer in (a, b)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [pytest.param((64, 60), "uint16", id="shape"), pytest.param((64, 64), "uint8", id="dtype")],
+)
+def test_records_wait_for_the_labels_that_were_there(
+    lives: Any, tmp_path: Path, shape: tuple[int, int], dtype: str
+) -> None:
+    life = lives()
+    life.begin()
+    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
+    life.accept(50, 50)
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    data = zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype=dtype, overwrite=True)
+    layer = again.viewer.add_labels(data, name="on disk")
+    again.recovery.restore()
+    assert not again.session.book.records(again.controller.target.token(layer))
+    assert again.recovery.offer is not None
+
+
 def test_objects_of_a_pyramid_are_offered_with_its_folder(
     lives: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.settings import settings_from_json
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image, same_image
-from napari_sam.viewer.planes import go_to_plane
+from napari_sam.viewer.planes import full_resolution, go_to_plane
 from napari_sam.viewer.record_keeping import RecordKeeping
 from napari_sam.viewer.unsaved_work import UnsavedWork, find_path
 
@@ -169,15 +169,14 @@ class Recovery:
         name, path = str(kept.head.get("name", "SAM objects")), kept.head.get("path")
         layer: Any = None
         if data is None:  # its labels lie in a file of their own
-            known = (x for x in self._controller.viewer.layers if isinstance(x, Labels))
-            layer = None if path is None else next((x for x in known if find_path(x) == path), None)
+            layer = self._find_labels(kept)
         else:
             layer = Labels(data, name=name, **_transform(kept.head, data.ndim))
             self._controller.viewer.add_layer(layer)
         if layer is None:
             more = " Open it, and restore again to have what is known of its objects." if kept.records else ""
             place = path or "another array"
-            self._on_warned(f"The labels of {name!r} lie in {place}, which is not open.{more}")
+            self._on_warned(f"The labels of {name!r} lie in {place}, which is not open as it was.{more}")
             return None
         token = self._controller.target.token(layer)
         by_label: dict[int, list[Any]] = {}
@@ -186,6 +185,20 @@ class Recovery:
         self._session.book.change_many(token, by_label)
         self.work.mark_unsaved(layer)
         return layer
+
+    def _find_labels(self, kept: LeftLayer) -> Any:
+        """The open layer whose labels lie where those of a kept one do; None where that is not certain."""
+        path = kept.head.get("path")
+        found = [
+            layer
+            for layer in self._controller.viewer.layers
+            if isinstance(layer, Labels) and path is not None and find_path(layer) == path
+        ]
+        arrays = [(layer, full_resolution(layer)) for layer in found]
+        fit = [layer for layer, data in arrays if (tuple(data.shape), data.dtype) == (kept.shape, kept.dtype)]
+        named = [layer for layer in fit if layer.name == kept.head.get("name")]
+        fit = named or fit  # a file may hold several, of which no more is known
+        return fit[0] if len(fit) == 1 else None
 
     def _restore_settings(self, left: LeftSession) -> None:
         """What the model saw of the image then; where embeddings and sessions are kept stays as it is."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -312,11 +313,15 @@ def is_in_memory(data: Any) -> bool:
 def find_path(layer: Any) -> str | None:
     """The file or folder that a layer's data lie in; None where they are in memory alone.
 
-    A layer that a script or SAM has made of an array on disk has no source, but such arrays know their place.
+    A layer that a script or SAM has made of an array on disk has no source, but such arrays know their place:
+    that of one among many in a zarr group, and of the levels of a pyramid the group.
     """
     data = full_resolution(layer)
-    path = layer.source.path or getattr(getattr(data, "store", None), "root", None)
-    path = path or getattr(data, "filename", None)  # of a memory map
+    root, inside = getattr(getattr(data, "store", None), "root", None), getattr(data, "path", "")
+    if root is not None:
+        place = Path(root) / str(inside)
+        return str(place.parent if layer.multiscale else place)
+    path = layer.source.path or getattr(data, "filename", None)  # of a memory map
     return None if path is None else str(path)
 
 
