@@ -162,6 +162,32 @@ def test_a_pack_that_is_mostly_stale_is_written_anew(life, monkeypatch):
     assert np.array_equal(revive(life)[0].layers[0].read(), life.source.labels)
 
 
+def test_a_session_is_narrowed_to_what_is_left_of_it(life):
+    life.source.labels[:] = 7
+    life.save()
+    life.die()
+    (left,) = revive(life)
+    names = {"name": "on disk", "path": "/data/a.zarr", "shape": [5, 6], "records": [record(3).to_json()]}
+    on_disk = replace(left.layers[0], head=names, tiles=None)
+    life.folder.narrow(replace(left, layers=(on_disk,)))
+    (again,) = revive(life)
+    (layer,) = again.layers
+    assert (again.image, again.saved, again.prompts, again.settings) == (left.image, left.saved, None, {})
+    assert (layer.shape, layer.tiles, [r.label for r in layer.records]) == ((5, 6), None, [3])
+    assert list(left.folder.glob("tiles-*.bin")) == []
+
+
+def test_a_session_in_use_or_gone_is_not_narrowed(life):
+    life.save()
+    left = read_session(life.autosave.session.path)
+    life.folder.narrow(replace(left, layers=()))
+    assert len(read_session(left.folder).layers) == 1
+    life.die()
+    life.folder.remove(left.folder)
+    life.folder.narrow(left)
+    assert not left.folder.exists()
+
+
 def test_a_session_in_use_is_not_offered(life):
     life.save()
     assert revive(life) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +118,51 @@ def test_records_of_a_layer_on_disk_wait_until_it_is_open(lives: Any, tmp_path: 
     assert sum(layer.name.startswith("SAM objects") for layer in again.viewer.layers) == 1
     assert not folder.exists()
     assert again.recovery.offer is None
+
+
+def test_after_a_part_was_restored_only_the_rest_is_offered(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
+    life.accept(50, 50)
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    again.recovery.restore()
+    again.recovery.restore()  # before anything was saved
+    save_labels(again, again.viewer.layers["SAM objects"], tmp_path)
+    again.save()
+    again.session.set_settings(replace(again.session.settings, object_size=40.0))
+    again.recovery.restore()
+    assert again.session.settings.object_size == 40.0
+    again.recovery.close()
+    third = lives()
+    third.begin()
+    (kept,) = third.recovery.offer.layers
+    assert (kept.head["name"], kept.tiles, len(kept.records)) == ("on disk", None, 1)
+    third.session.set_settings(replace(third.session.settings, object_size=50.0))
+    layer = add_zarr(third, tmp_path / "a.zarr")
+    third.recovery.restore()
+    assert len(third.session.book.records(third.controller.target.token(layer))) == 1
+    assert third.session.settings.object_size == 50.0
+
+
+def test_what_was_not_restored_is_kept_whole_until_the_rest_is_saved(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
+    life.accept(50, 50)
+    life.save()
+    life.die()
+    again = lives()
+    again.begin()
+    again.recovery.restore()
+    third = lives()
+    third.begin()
+    assert [kept.head["name"] for kept in third.recovery.offer.layers] == ["SAM objects", "on disk"]
 
 
 def test_records_go_to_their_own_array_of_a_group(lives: Any, tmp_path: Path) -> None:

@@ -292,6 +292,14 @@ class Autosave:
         yield Progress(0, 0, "Removing")
         self.folder.remove(self.folder.path / name)
 
+    def narrow(self, left: LeftSession) -> None:
+        """Keep only those layers of a session that are left; the others are somebody's already."""
+        self._submit("Keeping the rest of unsaved work", lambda: self._iter_narrow(left))
+
+    def _iter_narrow(self, left: LeftSession) -> Generator[Progress, None, None]:
+        yield Progress(0, 0, "Keeping")
+        self.folder.narrow(left)
+
     def _submit(
         self, name: str, steps: Callable[[], Generator[Progress, None, Any]], **callbacks: Any
     ) -> None:

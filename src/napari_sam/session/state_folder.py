@@ -163,6 +163,31 @@ class StateFolder:
         if path.parent == self.path and _is_free(path):
             shutil.rmtree(path, ignore_errors=True)
 
+    def narrow(self, left: LeftSession) -> None:
+        """Keep only those layers of a session that are left, and their records; unless somebody works on it.
+
+        Parameters
+        ----------
+        left : LeftSession
+            With fewer layers than it was read with, all of which have their labels in files of their own.
+
+        Raises
+        ------
+        OSError
+            When it cannot be written; the state before stays.
+        """
+        index, lock = left.folder / INDEX, _lock(left.folder)
+        if left.folder.parent != self.path or not index.exists():
+            return
+        with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+            values = json.loads(index.read_bytes())
+            values["layers"] = [dict(layer.head) for layer in left.layers]
+            for name in ("settings", "prompts", "plane"):
+                values.pop(name, None)
+            replace_file(index, json.dumps(values).encode())
+            for path in left.folder.glob("tiles-*.bin"):
+                path.unlink(missing_ok=True)
+
     def _folders(self) -> list[Path]:
         try:
             found = [path for path in self.path.iterdir() if path.is_dir() and not path.is_symlink()]

@@ -59,6 +59,7 @@ class Recovery:
         self.records = RecordKeeping(controller, runner, self.work)
         self._left: list[LeftSession] = []
         self._inherited: frozenset[str] = frozenset()
+        self._narrowed: dict[str, LeftSession] = {}  # by folder: what is left of those that came back in part
         self._connections = Connections()
 
     # ------------------------------------------------------------- life
@@ -135,11 +136,17 @@ class Recovery:
                 self._controller.target_layer = layer
         self._restore_settings(left)
         self._restore_prompts(left, image)
-        if any(kept.records for kept in missing):  # nobody else has them: they are offered until it is open
-            self._left.append(replace(left, layers=tuple(missing), prompts=None))
+        missing = [kept for kept in missing if kept.records]
+        folder = left.folder.name
+        if missing:  # nobody else has them: they are offered until it is open, without what is back
+            rest = replace(left, layers=tuple(missing), prompts=None, settings={}, plane=())
+            self._left.append(rest)
+            if added or folder in self._narrowed:
+                self._narrowed[folder] = rest
             self.offered.emit(self.offer)
         else:
-            self._inherited |= {left.folder.name}  # removed once it is saved as work of this session
+            self._narrowed.pop(folder, None)
+            self._inherited |= {folder}  # removed once it is saved as work of this session
         self.autosave.touch()
         what = f"{count} objects are" if count else "The labels are"
         self._on_said(f"{what} back in {added} layers.")
@@ -203,6 +210,8 @@ class Recovery:
     def _restore_settings(self, left: LeftSession) -> None:
         """What the model saw of the image then; where embeddings and sessions are kept stays as it is."""
         now = self._session.settings
+        if not left.settings:  # they came back with an earlier part of the session
+            return
         try:
             then = settings_from_json(dict(left.settings))
         except (SamError, TypeError, ValueError, KeyError, AttributeError):
@@ -236,7 +245,9 @@ class Recovery:
             self.work.set_folder(self.autosave.session.path.name)
         for name in self._inherited:
             self.autosave.remove(name)
-        self._inherited = frozenset()
+        for left in self._narrowed.values():
+            self.autosave.narrow(left)
+        self._inherited, self._narrowed = frozenset(), {}
 
     def _on_settings_changed(self, settings: Settings) -> None:
         self.autosave.enabled = settings.autosave
