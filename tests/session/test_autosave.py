@@ -361,6 +361,32 @@ def test_labels_that_are_too_large_are_left_to_the_user(life, monkeypatch):
     assert "Save labels" in life.warned[0]
 
 
+def test_a_first_save_that_fails_again_and_again_takes_no_more_room(life, monkeypatch):
+    monkeypatch.setattr("napari_sam.session.state_folder.SESSION_BYTES", 1_000_000)
+    life.source.labels[:] = RNG.integers(0, 1000, life.source.labels.shape)
+    life.save()
+    pack = life.autosave.session.pack
+    size = pack.end
+    assert size > 0
+    for _ in range(3):
+        life.save()
+    assert (pack.end, pack.path.stat().st_size) == (size, size)
+    life.source.labels[:] = 3  # now there is room
+    life.save()
+    life.die()
+    assert np.array_equal(revive(life)[0].layers[0].read(), life.source.labels)
+
+
+def test_labels_of_another_shape_after_a_first_save_that_failed(life, monkeypatch):
+    monkeypatch.setattr("napari_sam.session.state_folder.SESSION_BYTES", 1_000_000)
+    life.source.labels[:] = RNG.integers(0, 1000, life.source.labels.shape)
+    life.save()
+    life.source.labels = np.full((1, 100, 90), 5, np.int32)
+    life.save()
+    life.die()
+    assert np.array_equal(revive(life)[0].layers[0].read(), life.source.labels)
+
+
 def test_a_write_that_is_killed_half_way_leaves_the_state_before(tmp_path):
     life = Life(tmp_path, automatic=False)
     life.source.labels[:] = 1

@@ -202,17 +202,18 @@ class Autosave:
         if data is None:
             return
         planes: Iterator[tuple[int, ...]] = iter(np.ndindex(data.shape[:-2]))
-        if session.complete.get(layer.key) != data.shape:
+        if session.shapes.get(layer.key, data.shape) != data.shape:
             with self._writing:
                 session.forget(layer.key)
-        elif layer.planes is not None:
+        session.shapes[layer.key] = data.shape
+        if layer.key in session.complete and layer.planes is not None:
             planes = iter(sorted(layer.planes))
         for number, (first, index) in enumerate(iter_tiles(data.shape, planes)):
             with self._writing:
                 session.pack.put((layer.key, first), np.asarray(data[index]))
             if number % CHUNK == 0:
                 yield Progress(0, 0, "Saving")
-        session.complete[layer.key] = data.shape
+        session.complete.add(layer.key)
 
     def _iter_describe(self, session: SessionFolder, layer: LayerWork) -> Generator[Progress, None, str]:
         head = dict(layer.head)

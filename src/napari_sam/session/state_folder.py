@@ -54,14 +54,17 @@ class SessionFolder:
     ----------
     pack : TilePack
         The tiles of its layers.
-    complete : dict of str to tuple of int
-        Layers of which every plane was put into the pack, by key, and their shape then.
+    shapes : dict of str to tuple of int
+        Of the layers of which tiles were put into the pack, by key.
+    complete : set of str
+        Keys of those of which every plane was put into it.
     """
 
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
         self.pack = TilePack(path, SESSION_BYTES)
-        self.complete: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.complete: set[str] = set()
         self._lock = lock
 
     def write_index(self, head: Mapping[str, Any], layers: list[str]) -> None:
@@ -88,13 +91,15 @@ class SessionFolder:
     def forget(self, layer: str) -> None:
         """A layer is gone, or has become another one."""
         self.pack.forget(layer)
-        self.complete.pop(layer, None)
+        self.shapes.pop(layer, None)
+        self.complete.discard(layer)
 
     def empty(self) -> None:
         """Forget what was saved; the folder and its lock stay."""
         for path in [self.path / INDEX, *self.path.glob("tiles-*.bin")]:
             path.unlink(missing_ok=True)
         self.pack = TilePack(self.path, SESSION_BYTES)
+        self.shapes.clear()
         self.complete.clear()
 
     def release(self) -> None:
