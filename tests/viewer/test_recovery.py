@@ -11,6 +11,8 @@ import zarr
 
 from napari_sam.inference import label_store
 from napari_sam.viewer import large_labels
+from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.record_files_npe2 import write_labels
 from napari_sam.viewer.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ class Life:
         self.bench = bench
         self.viewer, self.session, self.controller = bench.viewer, bench.session, bench.controller
         self.recovery = Recovery(bench.controller, bench.runner)
+
+    def move_to(self, viewer: Any) -> None:
+        """Live in the viewer of another."""
+        self.bench.viewer = self.viewer = viewer
+        self.bench.controller = self.controller = Controller(viewer, self.session)
+        self.recovery = Recovery(self.controller, self.bench.runner)
+        self.controller.enable()
 
     def begin(self, shape: tuple[int, ...] = (64, 64)) -> Any:
         """Open an image, and look for what was left behind."""
@@ -58,8 +67,13 @@ def lives(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
     monkeypatch.setenv("NAPARI_SAM_LABEL_DIR", str(tmp_path / "labels"))
     made: list[Life] = []
 
-    def live() -> Life:
+    def live(before: Life | None = None) -> Life:
         made.append(Life(bench if not made else type(bench)()))
+        if before is not None:  # the dock is closed, and opened again in the same viewer
+            before.recovery.close()
+            before.session.close()
+            before.controller.disable()
+            made[-1].move_to(before.viewer)
         return made[-1]
 
     yield live
@@ -361,3 +375,124 @@ def test_closing_before_labels_were_compared_keeps_them(lives: Any, tmp_path: Pa
     again = lives()
     again.begin()
     np.testing.assert_array_equal(again.recovery.offer.layers[0].read(), layer.data)
+
+
+@pytest.mark.parametrize("when", ["before it was compared", "while the dock was closed"])
+def test_what_was_taken_back_is_noticed_by_the_next_dock(lives: Any, tmp_path: Path, when: str) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.accept(50, 50)
+    layer = life.viewer.layers["SAM objects"]
+    save_labels(life, layer, tmp_path)
+    if when.startswith("before"):
+        life.bench.runner._automatic = False
+        layer.undo()
+    second = lives(life)
+    if when.startswith("while"):
+        layer.undo()
+    second.recovery.enable()
+    assert second.recovery.work.is_unsaved(layer)
+    second.save()
+    second.die()
+    third = lives()
+    third.begin()
+    np.testing.assert_array_equal(third.recovery.offer.layers[0].read(), layer.data)
+
+
+def test_a_doubt_that_was_unfounded_leaves_nothing_behind(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    layer = life.viewer.layers["SAM objects"]
+    save_labels(life, layer, tmp_path)
+    life.bench.runner._automatic = False
+    layer.refresh()
+    second = lives(life)
+    second.recovery.enable()
+    assert not second.recovery.work.is_unsaved(layer)
+    second.save()
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def write(layer: Any, path: Path) -> None:
+    """As napari's own *Save* does."""
+    data, attributes, _ = layer.as_layer_data_tuple()
+    write_labels(str(path / "napari.tif"), data, attributes)
+
+
+def test_what_is_taken_back_after_saving_with_napari_is_noticed(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    layer, work = life.viewer.layers["SAM objects"], life.recovery.work
+    write(layer, tmp_path)
+    layer.refresh()
+    assert not work.is_unsaved(layer)
+    layer.undo()
+    assert work.is_unsaved(layer)
+
+
+def test_saving_with_napari_ends_a_doubt(lives: Any, tmp_path: Path) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    layer, work = life.viewer.layers["SAM objects"], life.recovery.work
+    save_labels(life, layer, tmp_path)
+    life.bench.runner._automatic = False
+    layer.undo()
+    write(layer, tmp_path)
+    assert not work.is_unsaved(layer)
+    life.bench.runner.run()  # the comparison comes too late
+    assert not work.is_unsaved(layer)
+    layer.refresh()
+    life.bench.runner.run()
+    assert not work.is_unsaved(layer)
+
+
+@pytest.mark.parametrize("how", ["other axis", "hidden"])
+def test_what_is_taken_back_while_nothing_is_drawn_is_noticed(lives: Any, tmp_path: Path, how: str) -> None:
+    life = lives()
+    life.begin((3, 64, 64))
+    life.viewer.add_image(np.zeros((4, 3, 64, 64), np.uint8), name="series")
+    life.controller.image_layer = life.viewer.layers["cells"]
+    life.viewer.dims.set_point(1, 0)
+    life.accept(0, 20, 20)
+    layer, work = life.viewer.layers["SAM objects"], life.recovery.work
+    save_labels(life, layer, tmp_path)
+    if how == "other axis":
+        life.viewer.dims.set_point(0, 2)
+        layer.undo()
+    else:
+        layer.visible = False
+        layer.undo()
+        life.viewer.dims.set_point(1, 1)
+        layer.visible = True
+    assert not layer.data.any()
+    assert work.is_unsaved(layer)
+
+
+def test_planes_are_read_again_after_ctrl_z_although_another_axis_moved(lives: Any) -> None:
+    life = lives()
+    life.begin((3, 64, 64))
+    life.viewer.add_image(np.zeros((4, 3, 64, 64), np.uint8), name="series")
+    life.controller.image_layer = life.viewer.layers["cells"]
+    life.viewer.dims.set_point(1, 0)
+    life.accept(0, 20, 20)
+    life.save()
+    life.viewer.dims.set_point(0, 2)
+    life.viewer.layers["SAM objects"].undo()
+    (layer,) = life.recovery.work.take().layers
+    assert layer.planes is None
+
+
+def test_an_object_has_only_its_plane_read_again_although_the_slider_moved(lives: Any) -> None:
+    life = lives()
+    life.begin((3, 64, 64))
+    life.viewer.dims.set_point(0, 0)
+    life.accept(0, 20, 20)
+    life.save()
+    life.viewer.dims.set_point(0, 2)
+    life.accept(2, 20, 20)
+    (layer,) = life.recovery.work.take().layers
+    assert layer.planes == {(2,)}

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 
+from napari_sam.session.autosave import LANE
 from napari_sam.widgets.dock import SamWidget
 from napari_sam.widgets.recovery_section import describe_offer, with_ending
 
@@ -177,6 +178,23 @@ def test_closing_after_saving_offers_nothing(qtbot, desk, tmp_path):
     widget = again(qtbot, ViewerModel(), desk.engine)
     assert widget._recovery.offer is None
     end(widget)
+
+
+def test_a_late_answer_does_not_end_a_newer_doubt(desk, tmp_path):
+    accept(desk, 20, 20)
+    layer, recovery, saved = desk.layer("SAM objects"), desk.widget._recovery, []
+    recovery.records.save(layer, tmp_path / "a.tif", saved.append)
+    desk.wait_for(lambda: bool(saved))
+    desk.settle(0.2)
+    layer.refresh()  # is compared; the answer waits for the main thread
+    queue = desk.widget._runner._queues[LANE]
+    end = time.monotonic() + 20
+    while not queue.is_empty and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    layer.undo()
+    desk.settle(0.5)
+    assert recovery.work.is_unsaved(layer)
 
 
 def test_the_next_widget_in_the_same_viewer_takes_over(qtbot, desk):

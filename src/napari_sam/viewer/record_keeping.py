@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
     from napari_sam.viewer.unsaved_work import UnsavedWork
 
-__all__ = ["RecordKeeping", "iter_save_labels", "plane_reader"]
+__all__ = ["RecordKeeping", "iter_digest", "iter_save_labels", "plane_reader"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ class RecordKeeping:
         """Take over what earlier widgets left in the layers; names of the folders in which they kept it."""
         layers = self._controller.viewer.layers
         folders = {layer.metadata[RECORDS].folder for layer in layers if _held(layer) is not None}
+        self._connections.add(self._work.doubted, self._on_work_doubted)
         for layer in list(layers):
             self._take_over(layer)
         self._connections.add(layers.events.inserted, self._on_layers_inserted)
-        self._connections.add(self._work.doubted, self._on_work_doubted)
         return frozenset(folders - {""})
 
     def close(self) -> None:
@@ -97,6 +97,8 @@ class RecordKeeping:
             mine.describe_image, mine.digest = held.describe_image, held.digest
             if held.unsaved:
                 self._work.mark_unsaved(layer)
+            elif held.digest is not None:  # nobody has looked since that widget was closed
+                self._work.doubt(layer)
         elif held is None and layer.source.path is not None:
             path = record_path(Path(layer.source.path))
             if path.exists():
@@ -178,15 +180,15 @@ class RecordKeeping:
 
     def _on_work_doubted(self, layer: Any) -> None:
         """A layer that was saved was drawn anew: for its looks, by napari's undo, or by a script."""
-        data = layer.data
+        data, changes = full_resolution(layer), self._work.count_changes(layer)
         self._runner.submit(
             Job(
                 f"Comparing {layer.name} with what was saved",
-                lambda: _iter_digest(data),
+                lambda: iter_digest(data),
                 slot=f"compare {self._controller.target.token(layer)}",
                 priority=BACKGROUND,
                 lane=LANE,
-                on_done=lambda digest: self._work.resolve(layer, digest),
+                on_done=lambda digest: self._work.resolve(layer, digest, changes),
                 on_failed=self.warned.emit,
             )
         )
@@ -251,10 +253,11 @@ def iter_save_labels(
 def _iter_save(path: Path, values: Mapping[str, Any], *more: Any) -> Generator[Progress, None, int | None]:
     """The same; the digest of labels in memory, which others may change without telling."""
     yield from iter_save_labels(path, values, *more)
-    return (yield from _iter_digest(values["data"])) if is_in_memory(values["data"]) else None
+    return (yield from iter_digest(values["data"])) if is_in_memory(values["data"]) else None
 
 
-def _iter_digest(data: NDArray[Any]) -> Generator[Progress, None, int]:
+def iter_digest(data: NDArray[Any]) -> Generator[Progress, None, int]:
+    """The digest of labels in memory, by which it is noticed that they have changed."""
     digest = zlib.crc32(str((data.shape, data.dtype)).encode())
     for index in np.ndindex(data.shape[:-2]):
         digest = zlib.crc32(data[index].tobytes(), digest)

@@ -49,6 +49,8 @@ class HeldRecords(dict[str, Any]):
     digest : int or None
         Of the labels as they lie in a file that was written here; None where there is none, or where they are
         not in memory.
+    doubtful : bool
+        Whether labels that lie in a file may have changed: nobody has compared them yet.
     folder : str
         Name of the session's folder that keeps it; empty where there is none.
     describe_image : callable
@@ -60,8 +62,13 @@ class HeldRecords(dict[str, Any]):
         self.page = page
         self.unsaved = False
         self.digest: int | None = None
+        self.doubtful = False
         self.folder = ""
         self.describe_image = describe_image
+
+    def mark_saved(self, digest: int | None) -> None:
+        """All of it lies in a file now; the digest as above."""
+        self.unsaved, self.digest, self.doubtful = False, digest, False
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +82,6 @@ class _Watched:
     look: Any
     connections: Connections
     changes: int = 0  # so many were noticed
-    doubtful: bool = False  # labels that lie in a file may have changed: nobody has compared them yet
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -140,11 +146,12 @@ class UnsavedWork:
         if watched is None:
             token = self._controller.target.token(layer)
             held = HeldRecords(self._session.book.page(token), self.describe_image())
-            watched = _Watched(str(next(self._keys)), held, layer.data, ALL, self._look(), Connections())
+            watched = _Watched(str(next(self._keys)), held, layer.data, ALL, self._look(layer), Connections())
             self._watched[layer] = watched
             layer.metadata[RECORDS] = held
             watched.connections.add(layer.events.paint, self._on_layer_paint)
             watched.connections.add(layer.events.set_data, self._on_layer_set_data)
+            watched.connections.add(layer.events.visible, self._on_layer_visible)
         return watched.held
 
     def mark_saved(self, layer: Any, digest: int | None = None) -> None:
@@ -157,9 +164,7 @@ class UnsavedWork:
         digest : int or None
             Of its labels, by which changes are noticed that nobody tells of; see ``resolve``.
         """
-        held = self.watch(layer)
-        held.unsaved, held.digest = False, digest
-        self._watched[layer].doubtful = False
+        self.watch(layer).mark_saved(digest)
         self.changed.emit()
 
     def count_changes(self, layer: Any) -> int:
@@ -167,13 +172,20 @@ class UnsavedWork:
         self.watch(layer)
         return self._watched[layer].changes
 
-    def resolve(self, layer: Any, digest: int) -> None:
-        """The labels of a layer that was doubted have this digest."""
+    def resolve(self, layer: Any, digest: int, changes: int) -> None:
+        """The labels of a layer that was doubted had this digest after so many changes."""
         watched = self._watched.get(layer)
-        if watched is not None and watched.doubtful:
-            watched.doubtful = False
-            if digest != watched.held.digest:
+        if watched is not None and watched.held.doubtful and watched.changes == changes:
+            watched.held.doubtful = False
+            if digest == watched.held.digest:
+                self.changed.emit()  # what was kept meanwhile is not needed
+            else:
                 self.mark_unsaved(layer)
+
+    def doubt(self, layer: Any) -> None:
+        """A layer that was saved may hold something else now; ``doubted`` tells."""
+        self.watch(layer).doubtful = True
+        self.doubted.emit(layer)
 
     def mark_unsaved(self, layer: Any, planes: Iterable[tuple[int, ...]] | None = ALL) -> None:
         """A layer holds what lies in no file."""
@@ -190,7 +202,7 @@ class UnsavedWork:
     def is_unsaved(self, layer: Any) -> bool:
         """True when a layer holds what lies in no file, or may do so."""
         watched = self._watched.get(layer)
-        return watched is not None and (watched.held.unsaved or watched.doubtful)
+        return watched is not None and (watched.held.unsaved or watched.held.doubtful)
 
     def describe_image(self) -> Callable[[], Mapping[str, Any]]:
         """What is known of the image that is segmented, for the worker."""
@@ -286,23 +298,37 @@ class UnsavedWork:
 
     def _on_layer_set_data(self, event: Any) -> None:
         """Drawn anew: because another plane is shown, by napari's undo, or by a script."""
-        watched, now = self._watched.get(event.source), self._look()
+        layer = event.source
+        watched, now = self._watched.get(layer), self._look(layer)
         if watched is None:
             return
         moved, watched.look = watched.look != now, now
-        if moved or self._controller.target.writer.is_writing:
-            return
+        if not moved and not self._controller.target.writer.is_writing:
+            self._look_again(layer, watched)
+
+    def _on_layer_visible(self, event: Any) -> None:
+        """Shown again: nothing tells of what changes while a layer is hidden."""
+        watched = self._watched.get(event.source)
+        if watched is not None and event.source.visible:
+            self._look_again(event.source, watched)
+
+    def _look_again(self, layer: Any, watched: _Watched) -> None:
         watched.planes = ALL
         watched.changes += 1
         if watched.held.unsaved:
             self.changed.emit()
         elif watched.held.digest is not None:
-            watched.doubtful = True
-            self.doubted.emit(event.source)
+            self.doubt(layer)
 
-    def _look(self) -> Any:
+    def _look(self, layer: Any) -> Any:
+        """What of a layer is shown; the viewer's first axes are others where it has more than the layer."""
         dims = self._controller.viewer.dims
-        return dims.point, dims.order, dims.ndisplay
+        first = dims.ndim - layer.ndim
+        return (
+            dims.point[-layer.ndim :],
+            [axis - first for axis in dims.order if axis >= first],
+            dims.ndisplay,
+        )
 
 
 def is_in_memory(data: Any) -> bool:
