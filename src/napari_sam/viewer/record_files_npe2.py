@@ -9,8 +9,9 @@ import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.session.record_files import SUFFIX, read_record_file
+from napari_sam.viewer.label_places import is_in_memory
 from napari_sam.viewer.record_keeping import iter_digest, iter_save_labels
-from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords, is_in_memory
+from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

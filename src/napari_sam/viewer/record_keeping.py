@@ -23,8 +23,9 @@ from napari_sam.session.record_files import (
 )
 from napari_sam.types import Progress
 from napari_sam.viewer.connections import Connections
+from napari_sam.viewer.label_places import is_in_memory
 from napari_sam.viewer.planes import full_resolution
-from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords, is_in_memory
+from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -15,9 +15,10 @@ from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.settings import settings_from_json
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image, same_image
+from napari_sam.viewer.label_places import find_path
 from napari_sam.viewer.planes import full_resolution, go_to_plane
 from napari_sam.viewer.record_keeping import RecordKeeping
-from napari_sam.viewer.unsaved_work import UnsavedWork, find_path
+from napari_sam.viewer.unsaved_work import UnsavedWork
 
 if TYPE_CHECKING:
     from napari_sam.session.jobs import JobRunner

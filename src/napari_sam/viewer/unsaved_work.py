@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +18,7 @@ from psygnal import Signal
 from napari_sam.session.work import LayerWork, Work
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image
+from napari_sam.viewer.label_places import find_path, is_in_memory
 from napari_sam.viewer.planes import full_resolution
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_sam.session.edits import LabelEdit
     from napari_sam.viewer.controller import Controller
 
-__all__ = ["RECORDS", "HeldRecords", "UnsavedWork", "find_path", "is_in_memory"]
+__all__ = ["RECORDS", "HeldRecords", "UnsavedWork"]
 
 RECORDS = "napari_sam_records"
 """In the metadata of Labels layers: the records of their objects, for the next widget and for writers."""
@@ -329,26 +329,6 @@ class UnsavedWork:
             [axis - first for axis in dims.order if axis >= first],
             dims.ndisplay,
         )
-
-
-def is_in_memory(data: Any) -> bool:
-    """True for labels that lie nowhere else."""
-    return type(data) is np.ndarray
-
-
-def find_path(layer: Any) -> str | None:
-    """The file or folder that a layer's data lie in; None where they are in memory alone.
-
-    A layer that a script or SAM has made of an array on disk has no source, but such arrays know their place:
-    that of one among many in a zarr group, and of the levels of a pyramid the group.
-    """
-    data = full_resolution(layer)
-    root, inside = getattr(getattr(data, "store", None), "root", None), getattr(data, "path", "")
-    if root is not None:
-        place = Path(root) / str(inside)
-        return str(place.parent if layer.multiscale else place)
-    path = layer.source.path or getattr(data, "filename", None)  # of a memory map
-    return None if path is None else str(path)
 
 
 def _leading(index: tuple[int | None, ...]) -> Any:
