@@ -164,7 +164,7 @@ def test_undo_leaves_labels_that_were_edited(bench: Bench, sink: StackSink) -> N
     labels_of(bench).data_setitem((np.array([0]), np.array([0]), np.array([0])), 9)
     bench.session.undo()
     assert labels_of(bench).data[0, 0, 0] == 9
-    assert "was edited since" in bench.status[-1]
+    assert "was edited since" in bench.messages[-1]
 
 
 def test_undo_takes_labels_whose_edits_were_undone(bench: Bench, sink: StackSink) -> None:
@@ -193,7 +193,7 @@ def test_results_that_were_deleted_are_let_go_of(bench: Bench, sink: StackSink) 
     gc.collect()
     assert [ref() for ref in (*layers, array)] == [None] * 3
     bench.session.undo()
-    assert bench.status[-1] == "'movie objects' is gone already."
+    assert bench.messages[-1] == "'movie objects' is gone already."
 
 
 def test_undo_takes_what_is_left_of_a_result(bench: Bench, sink: StackSink) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from weakref import ref
-from zlib import crc32
 
 import numpy as np
 from napari.layers import Tracks
 
 from napari_sam.errors import ImageError
+from napari_sam.inference.embedding_key import digest_pixels
 from napari_sam.viewer.auto_places import add_quietly
 from napari_sam.viewer.label_writer import make_labels, plane_selection
 from napari_sam.viewer.large_labels import is_large
@@ -214,7 +214,7 @@ class StackFill:
         self._token = host.session.layer_token(labels)
         self._records = records
         self._count = count
-        self._drawn = None if edited else _sum_of(labels.data)
+        self._drawn = None if edited else digest_pixels(labels.data)
         self._edited = edited
         self._write(records)
         labels.events.paint.connect(self._on_layer_paint)
@@ -225,12 +225,12 @@ class StackFill:
         return sum(int(layer.data.nbytes) for layer in self._taken)
 
     def undo(self) -> str:
-        """Take the layers out of the viewer, unless somebody has worked on the labels."""
+        """Take the layers out of the viewer; ImageError when they are gone or somebody has worked on them."""
         layers, labels = self._host.viewer.layers, self._layers[0]()
         if labels is None or labels not in layers:
-            return f"{self._name!r} is gone already."
+            raise ImageError(f"{self._name!r} is gone already.")
         if not self._is_as_drawn(labels):
-            return f"{labels.name!r} was edited since, so it stays; delete it by hand."
+            raise ImageError(f"{labels.name!r} was edited since, so it stays; delete it by hand.")
         self._write(dict.fromkeys(self._records, ()))
         mine = [layer() for layer in self._layers]
         self._taken = [layer for layer in layers if layer in mine]
@@ -239,9 +239,9 @@ class StackFill:
         return f"{self._count} objects taken back; redo brings them."
 
     def redo(self) -> str:
-        """Put them back."""
+        """Put them back; ImageError where they were not taken away."""
         if not self._taken:
-            return "Nothing to redo."
+            raise ImageError(f"{self._name!r} was not taken back, so there is nothing to redo.")
         for layer in self._taken:
             if layer not in self._host.viewer.layers:
                 add_quietly(self._host.viewer, layer)
@@ -253,7 +253,7 @@ class StackFill:
         """True when the layer holds our objects and nothing else, whatever happened to it in between."""
         if labels.data is not self._data():
             return False
-        return not self._edited or self._drawn == _sum_of(labels.data)
+        return not self._edited or self._drawn == digest_pixels(labels.data)
 
     def _write(self, records: Any) -> None:
         if records:
@@ -261,8 +261,3 @@ class StackFill:
 
     def _on_layer_paint(self, event: Any) -> None:
         self._edited = True
-
-
-def _sum_of(labels: NDArray[np.integer]) -> int:
-    """A checksum of labels, which takes a third of a second for a gigabyte."""
-    return crc32(np.ascontiguousarray(labels).data)
