@@ -121,9 +121,8 @@ def add_labels(image: Path, content: Content, name: str = NAME, *, overwrite: bo
     )
     if is_consolidated:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # that zarr 3 does not have them in its specification
+            # that they are not in the specification of zarr 3
+            warnings.simplefilter("ignore", UserWarning)
             zarr.consolidate_metadata(image, zarr_format=version)
     return target
 
