@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 from psygnal import Signal
+from xxhash import xxh3_128
 
 from napari_sam.errors import ImageError, SamError
 from napari_sam.session.autosave import LANE
@@ -156,7 +156,7 @@ class RecordKeeping:
         records = self._book.records(token)
         data, changes = layer.data, self._work.count_changes(layer)
 
-        def on_done(digest: int | None) -> None:
+        def on_done(digest: str | None) -> None:
             beside = record_path(path).name
             said = f"{layer.name}: saved to {path.name}, with {len(records)} records in {beside}."
             if layer.data is data and self._work.count_changes(layer) == changes:
@@ -251,19 +251,19 @@ def iter_save_labels(
     return path
 
 
-def _iter_save(path: Path, values: Mapping[str, Any], *more: Any) -> Generator[Progress, None, int | None]:
+def _iter_save(path: Path, values: Mapping[str, Any], *more: Any) -> Generator[Progress, None, str | None]:
     """The same; the digest of labels in memory, which others may change without telling."""
     yield from iter_save_labels(path, values, *more)
     return (yield from iter_digest(values["data"])) if is_in_memory(values["data"]) else None
 
 
-def iter_digest(data: NDArray[Any]) -> Generator[Progress, None, int]:
-    """The digest of labels in memory, by which it is noticed that they have changed."""
-    digest = zlib.crc32(str((data.shape, data.dtype)).encode())
+def iter_digest(data: NDArray[Any]) -> Generator[Progress, None, str]:
+    """The digest of labels in memory, by which it is noticed that they have changed; a plane at a time."""
+    digest = xxh3_128(repr((data.shape, data.dtype.str)).encode())
     for index in np.ndindex(data.shape[:-2]):
-        digest = zlib.crc32(data[index].tobytes(), digest)
+        digest.update(np.ascontiguousarray(data[index]).view(np.uint8).data)
         yield Progress(0, 0, "Comparing labels")
-    return digest
+    return str(digest.hexdigest())
 
 
 def plane_reader(data: Any) -> Callable[[Index], Any]:

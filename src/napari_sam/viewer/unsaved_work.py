@@ -46,7 +46,7 @@ class HeldRecords(dict[str, Any]):
         By label, as they are at any time.
     unsaved : bool
         Whether anything is not saved.
-    digest : int or None
+    digest : str or None
         Of the labels as they lie in a file that was written here; None where there is none, or where they are
         not in memory.
     doubtful : bool
@@ -61,12 +61,12 @@ class HeldRecords(dict[str, Any]):
         super().__init__()
         self.page = page
         self.unsaved = False
-        self.digest: int | None = None
+        self.digest: str | None = None
         self.doubtful = False
         self.folder = ""
         self.describe_image = describe_image
 
-    def mark_saved(self, digest: int | None) -> None:
+    def mark_saved(self, digest: str | None) -> None:
         """All of it lies in a file now; the digest as above."""
         self.unsaved, self.digest, self.doubtful = False, digest, False
 
@@ -154,14 +154,14 @@ class UnsavedWork:
             watched.connections.add(layer.events.visible, self._on_layer_visible)
         return watched.held
 
-    def mark_saved(self, layer: Any, digest: int | None = None) -> None:
+    def mark_saved(self, layer: Any, digest: str | None = None) -> None:
         """What is in a layer now lies in a file.
 
         Parameters
         ----------
         layer : napari.layers.Labels
             The layer.
-        digest : int or None
+        digest : str or None
             Of its labels, by which changes are noticed that nobody tells of; see ``resolve``.
         """
         self.watch(layer).mark_saved(digest)
@@ -172,7 +172,7 @@ class UnsavedWork:
         self.watch(layer)
         return self._watched[layer].changes
 
-    def resolve(self, layer: Any, digest: int, changes: int) -> None:
+    def resolve(self, layer: Any, digest: str, changes: int) -> None:
         """The labels of a layer that was doubted had this digest after so many changes."""
         watched = self._watched.get(layer)
         if watched is not None and watched.held.doubtful and watched.changes == changes:
