@@ -329,6 +329,19 @@ def test_a_run_goes_on_with_the_same_images(data_folder: Path, tmp_path: Path) -
         other.load()
 
 
+def test_a_run_that_goes_on_with_other_processes_says_so(
+    data_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many times the crops a step: no reason to refuse, when a run moves to another machine."""
+    trainer = make_trainer(data_folder, tmp_path)
+    trainer.save({})
+    trainer.load()
+    assert not caplog.records
+    trainer.processes = 2
+    trainer.load()
+    assert "was trained by 1 processes, now it is 2" in caplog.text
+
+
 def test_a_disk_that_is_full_keeps_the_previous_state(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -302,6 +302,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "processes": self.processes,
             "run": self.run_facts,
             "init": self.init,
         }
@@ -321,7 +322,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self.init = state.get("init", self.init)
-        run_files.check_run(state.get("run"), self.run_facts, path)
+        run_files.check_run(state, self.run_facts, self.processes, path)
 
     def export(self) -> Path:
         """Write the averaged weights as safetensors, with configuration and record."""

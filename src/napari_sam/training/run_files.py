@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ __all__ = [
     "read_initial_weights",
     "write_state",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
@@ -83,20 +86,25 @@ def describe_run(config: TrainConfig, seed: int, images: Sequence[LabelledImage]
     return {"recipe": json.loads(json.dumps(asdict(config))), "seed": seed, "set of images": digest}
 
 
-def check_run(begun: dict[str, Any] | None, now: dict[str, Any], path: Path) -> None:
-    """Compare ``describe_run`` of the run that is gone on with; None where it was not written down.
+def check_run(state: dict[str, Any], now: dict[str, Any], processes: int, path: Path) -> None:
+    """Compare ``describe_run`` with the state of the run that is gone on with; what it lacks is not compared.
+
+    Another number of processes is only warned of: it is as many times the crops a step.
 
     Raises
     ------
     CheckpointError
         When it differs: steps would fall into other phases.
     """
-    other = [key for key in (begun or {}) if begun is not None and begun[key] != now.get(key)]
+    begun = state.get("run") or {}
+    other = [key for key in begun if begun[key] != now.get(key)]
     if other:
         raise CheckpointError(
             f"Expected to go on with {path} as the run was begun, got another {' and '.join(other)}; "
             "give the same options, or start anew in another folder."
         )
+    if state.get("processes", processes) != processes:
+        logger.warning("%s was trained by %s processes, now it is %s.", path, state["processes"], processes)
 
 
 @contextmanager

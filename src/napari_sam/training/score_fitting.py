@@ -152,8 +152,8 @@ def fit_scores(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += float(loss.detach()) * len(rows)
-        yield Progress(epoch + 1, epochs, f"error {total / len(masks.scores):.4f}")
+            total += float(loss.detach()) * float(masks.weight[rows].sum())
+        yield Progress(epoch + 1, epochs, f"error {total / float(masks.weight.sum()):.4f}")
     with torch.no_grad():  # the model's head takes the features as they are
         fitted.look.weight.div_(spread)
         fitted.look.bias.sub_(fitted.look.weight @ mean)
