@@ -89,6 +89,25 @@ def add_zarr(life: Life, path: Path) -> Any:
     return life.viewer.add_labels(data, name="on disk")
 
 
+def crash(lives: Any, life: Life) -> Life:
+    """Save, be killed, and begin again."""
+    life.save()
+    life.die()
+    again: Life = lives()
+    again.begin()
+    return again
+
+
+def work_in_memory_and_on_disk(lives: Any, path: Path) -> Life:
+    """One object in a layer in memory, one in a layer whose labels lie in a folder."""
+    life: Life = lives()
+    life.begin()
+    life.accept(20, 20)
+    life.controller.target_layer = add_zarr(life, path / "a.zarr")
+    life.accept(50, 50)
+    return life
+
+
 def test_a_layer_on_disk_keeps_nothing_else_from_being_recovered(lives: Any, tmp_path: Path) -> None:
     life = lives()
     life.begin()
@@ -96,10 +115,7 @@ def test_a_layer_on_disk_keeps_nothing_else_from_being_recovered(lives: Any, tmp
     labels = life.viewer.layers["SAM objects"].data.copy()
     life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
     life.accept(50, 50)
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    again = crash(lives, life)
     left = again.recovery.offer
     assert left is not None
     in_memory, on_disk = left.layers
@@ -109,11 +125,7 @@ def test_a_layer_on_disk_keeps_nothing_else_from_being_recovered(lives: Any, tmp
 
 
 def test_records_of_a_layer_on_disk_wait_until_it_is_open(lives: Any, tmp_path: Path) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
-    life.accept(50, 50)
+    life = work_in_memory_and_on_disk(lives, tmp_path)
     life.save()
     folder = life.recovery.autosave.session.path
     life.die()
@@ -135,15 +147,8 @@ def test_records_of_a_layer_on_disk_wait_until_it_is_open(lives: Any, tmp_path: 
 
 
 def test_after_a_part_was_restored_only_the_rest_is_offered(lives: Any, tmp_path: Path) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
-    life.accept(50, 50)
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    life = work_in_memory_and_on_disk(lives, tmp_path)
+    again = crash(lives, life)
     again.recovery.restore()
     again.recovery.restore()  # before anything was saved
     save_labels(again, again.viewer.layers["SAM objects"], tmp_path)
@@ -164,19 +169,29 @@ def test_after_a_part_was_restored_only_the_rest_is_offered(lives: Any, tmp_path
 
 
 def test_what_was_not_restored_is_kept_whole_until_the_rest_is_saved(lives: Any, tmp_path: Path) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
-    life.accept(50, 50)
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    life = work_in_memory_and_on_disk(lives, tmp_path)
+    again = crash(lives, life)
     again.recovery.restore()
     third = lives()
     third.begin()
     assert [kept.head["name"] for kept in third.recovery.offer.layers] == ["SAM objects", "on disk"]
+
+
+def test_what_came_back_is_not_forgotten_by_a_save_that_began_before(lives: Any) -> None:
+    life = lives()
+    life.begin()
+    life.accept(20, 20)
+    again = crash(lives, life)
+    left = again.recovery.offer.folder
+    again.accept(50, 50)
+    again.bench.runner._automatic = False
+    again.recovery.restore()
+    again.save()
+    again.bench.runner.run()
+    assert left.exists()  # a crash now loses nothing
+    again.save()
+    again.bench.runner.run()
+    assert not left.exists()
 
 
 def test_records_go_to_their_own_array_of_a_group(lives: Any, tmp_path: Path) -> None:
@@ -189,10 +204,7 @@ def test_records_go_to_their_own_array_of_a_group(lives: Any, tmp_path: Path) ->
     life.begin()
     life.controller.target_layer = add_both(life, "mine")[1]
     life.accept(50, 50)
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    again = crash(lives, life)
     a, b = add_both(again, "yours")
     again.recovery.restore()
     book, token = again.session.book, again.controller.target.token
@@ -210,10 +222,7 @@ def test_records_wait_for_the_labels_that_were_there(
     life.begin()
     life.controller.target_layer = add_zarr(life, tmp_path / "a.zarr")
     life.accept(50, 50)
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    again = crash(lives, life)
     data = zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype=dtype, overwrite=True)
     layer = again.viewer.add_labels(data, name="on disk")
     again.recovery.restore()
@@ -229,10 +238,7 @@ def test_objects_of_a_pyramid_are_offered_with_its_folder(
     life = lives()
     life.begin((300, 200))
     life.accept(250, 150)
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    again = crash(lives, life)
     (layer,) = again.recovery.offer.layers
     (folder,) = (tmp_path / "labels").iterdir()
     assert (layer.read(), layer.shape, layer.head["path"]) == (None, (300, 200), str(folder))
@@ -251,10 +257,7 @@ def test_labels_without_records_are_offered_too(lives: Any, how: str) -> None:
         life.paint(layer, 7, 50, 50)
     else:
         life.session.editing.delete(life.session.layer_token(layer), (None, None), [2])
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    again = crash(lives, life)
     assert again.recovery.offer.count == 0
     again.recovery.restore()
     np.testing.assert_array_equal(again.viewer.layers["masks"].data, layer.data)
@@ -266,10 +269,7 @@ def test_a_layer_without_labels_is_not_offered(lives: Any) -> None:
     life.accept(20, 20)
     life.session.undo()
     life.session.clear()
-    life.save()
-    life.die()
-    again = lives()
-    again.begin()
+    again = crash(lives, life)
     assert again.recovery.offer is None
 
 
@@ -296,6 +296,17 @@ def test_an_object_in_a_stack_has_only_its_plane_read_again(lives: Any) -> None:
 # ------------------------------------------------------------------ what is saved
 def save_labels(life: Life, layer: Any, path: Path) -> None:
     life.recovery.records.save(layer, path / "labels.tif")
+
+
+def accept_and_save(lives: Any, path: Path, objects: int = 1) -> tuple[Life, Any]:
+    """Objects whose layer lies in a file."""
+    life = lives()
+    life.begin()
+    for place in (20, 50)[:objects]:
+        life.accept(place, place)
+    layer = life.viewer.layers["SAM objects"]
+    save_labels(life, layer, path)
+    return life, layer
 
 
 @pytest.mark.parametrize("how", ["accept", "brush", "undo", "ctrl-z"])
@@ -325,12 +336,7 @@ def test_what_is_done_while_labels_are_saved_is_not_saved(lives: Any, tmp_path: 
 
 @pytest.mark.parametrize("how", ["ctrl-z", "script"])
 def test_what_nobody_tells_of_after_saving_is_noticed(lives: Any, tmp_path: Path, how: str) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    life.accept(50, 50)
-    layer = life.viewer.layers["SAM objects"]
-    save_labels(life, layer, tmp_path)
+    life, layer = accept_and_save(lives, tmp_path, objects=2)
     if how == "ctrl-z":
         layer.undo()
     else:
@@ -363,12 +369,7 @@ def test_looking_at_labels_that_are_saved_does_not_make_them_unsaved(lives: Any,
 
 
 def test_closing_before_labels_were_compared_keeps_them(lives: Any, tmp_path: Path) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    life.accept(50, 50)
-    layer = life.viewer.layers["SAM objects"]
-    save_labels(life, layer, tmp_path)
+    life, layer = accept_and_save(lives, tmp_path, objects=2)
     life.bench.runner._automatic = False
     layer.undo()
     life.recovery.close()
@@ -379,12 +380,7 @@ def test_closing_before_labels_were_compared_keeps_them(lives: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("when", ["before it was compared", "while the dock was closed"])
 def test_what_was_taken_back_is_noticed_by_the_next_dock(lives: Any, tmp_path: Path, when: str) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    life.accept(50, 50)
-    layer = life.viewer.layers["SAM objects"]
-    save_labels(life, layer, tmp_path)
+    life, layer = accept_and_save(lives, tmp_path, objects=2)
     if when.startswith("before"):
         life.bench.runner._automatic = False
         layer.undo()
@@ -401,11 +397,7 @@ def test_what_was_taken_back_is_noticed_by_the_next_dock(lives: Any, tmp_path: P
 
 
 def test_a_doubt_that_was_unfounded_leaves_nothing_behind(lives: Any, tmp_path: Path) -> None:
-    life = lives()
-    life.begin()
-    life.accept(20, 20)
-    layer = life.viewer.layers["SAM objects"]
-    save_labels(life, layer, tmp_path)
+    life, layer = accept_and_save(lives, tmp_path)
     life.bench.runner._automatic = False
     layer.refresh()
     second = lives(life)

@@ -244,6 +244,8 @@ class Recovery:
     def _on_autosave_saved(self, _: float) -> None:
         if self.autosave.session is not None:
             self.work.set_folder(self.autosave.session.path.name)
+        if self.autosave.is_dirty:  # this save may have begun before something came back
+            return
         for name in self._inherited:
             self.autosave.remove(name)
         for left in self._narrowed.values():
