@@ -158,6 +158,24 @@ def test_what_was_painted_meanwhile_stays_and_the_result_has_its_own_layer(
     assert first.data[0, 0, 0] == 0
 
 
+def test_what_was_painted_on_planes_that_are_yet_to_come_stays(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(), name="movie")
+    begin(bench, 2)
+    first = labels_of(bench)
+    first.data_setitem((np.full(3, 4), np.array([0, 30, 31]), np.array([0, 30, 30])), 99)
+    bench.runner.run(1)
+    second = bench.viewer.layers["movie objects [1]"]
+    assert first.data.any(axis=(1, 2)).tolist() == [True, True, False, False, True]
+    assert second.data.any(axis=(1, 2)).tolist() == [True, True, True, False, False]
+    bench.session.cancel()
+    bench.runner.run()
+    assert bench.status[-1] == "Cancelled; 3 planes that were finished are kept."
+    assert bench.session.book.labels(bench.session.layer_token(second)) == (1, 2, 3)
+    bench.session.undo()
+    assert second not in bench.viewer.layers
+    assert np.count_nonzero(first.data == 99) == 3
+
+
 def test_undo_leaves_labels_that_were_edited(bench: Bench, sink: StackSink) -> None:
     bench.open(movie(), name="movie")
     bench.session.segment_stack("z")

@@ -41,7 +41,7 @@ class StackSink:
         self._layer: Any = None
         self._data: Any = None
         self._edited = False
-        self._planes = 0
+        self._shown: list[int] = []  # numbers of the planes in the layer
         self._largest = 0
         segmenting.sink = self
         host.viewer.layers.events.removed.connect(self._on_layers_removed)
@@ -70,10 +70,12 @@ class StackSink:
             )
         self._let_go()
         self._request = request
-        self._planes = self._largest = 0
+        self._shown, self._largest = [], 0
 
     def show_plane(self, number: int, labels: NDArray[np.int32]) -> None:
         """Show a plane that was finished, under provisional ids.
+
+        Where somebody worked on the layer, on any plane, it is theirs, and all goes to a new one.
 
         Raises
         ------
@@ -84,7 +86,9 @@ class StackSink:
             raise ImageError("The labels of the stack were deleted; nothing more is segmented.")
         if self._layer is None:
             self._make_layer()
-        self._planes += 1
+        elif self._is_changed():
+            self._move_on()
+        self._shown.append(number)
         self._largest = max(self._largest, int(labels.max(initial=0)))
         self._data[self._selection(number)] = labels
         self._layer.refresh(extent=False)
@@ -98,9 +102,7 @@ class StackSink:
             self._let_go()
             return None
         if self._is_changed():
-            self._let_go()
-            self._request = request
-            self._make_layer()
+            self._move_on()
         for number in range(len(request.stack)):
             self._data[self._selection(number)] = result.labels[number]
         layers = [self._layer]
@@ -113,7 +115,7 @@ class StackSink:
 
     def stop(self, records: Records) -> tuple[StackFill | None, int]:
         """Leave what is shown."""
-        planes = self._planes
+        planes = len(self._shown)
         if self._layer is None:
             self._let_go()
             return None, 0
@@ -131,6 +133,16 @@ class StackSink:
             raise ImageError(f"Expected the image {plane.name!r}, got none: it was removed.")
         self._layer, self._data, self._edited = layer, layer.data, False
         layer.events.paint.connect(self._on_layer_paint)
+
+    def _move_on(self) -> None:
+        """Go on in a new layer, with the planes that are shown already."""
+        before, request = self._data, self._request
+        self._let_go()
+        self._request = request
+        self._make_layer()
+        for number in self._shown:
+            selection = self._selection(number)
+            self._data[selection] = before[selection]
 
     def _make_tracks(self, result: LinkedStack) -> Tracks | None:
         """The tracks on the image's axes; none where time is not the first of them, as napari wants it."""
