@@ -194,6 +194,28 @@ def test_what_the_brush_and_naparis_undo_change_is_found(bench: Bench, edit: Any
     assert not (layer.data == 3).any()
 
 
+@pytest.mark.parametrize("how", ["another time point", "hidden", "hidden and shown"])
+def test_what_naparis_undo_brings_back_is_deleted_whole(bench: Bench, how: str) -> None:
+    bench.open(np.zeros((4, 3, *SIZE), np.uint8))
+    layer = bench.viewer.add_labels(scene(3))
+    bench.controller.target_layer = layer
+    bench.viewer.dims.set_point(1, 1)
+    token = bench.session.layer_token(layer)
+    surface = bench.session.edits.surface(token)
+    layer.data_setitem(np.nonzero((layer.data == 3) & (np.arange(64) >= 35)), 0)  # as the brush does
+    assert surface.find(3, (1, None, None)) == (30, 30, 40, 35)
+    if how == "another time point":
+        bench.viewer.dims.set_point(0, 2)
+    else:
+        layer.visible = False
+    layer.undo()
+    if how == "hidden and shown":
+        bench.viewer.dims.set_point(0, 2)
+        layer.visible = True
+    bench.session.editing.delete(token, (1, None, None), [3])
+    assert not (layer.data[1] == 3).any()
+
+
 def test_what_a_script_drew_is_found_by_a_click(bench: Bench, edit: Any) -> None:
     editor, layer = edit(scene())
     layer.selected_label = 3

@@ -184,3 +184,20 @@ def test_moving_through_slices_measures_nothing(review: Review) -> None:
     assert review.stale > 0
     review.settle()
     assert 9 in review.queue.labels
+
+
+@pytest.mark.parametrize("how", ["another time point", "hidden"])
+def test_naparis_undo_is_noticed_whatever_is_shown(review: Review, how: str) -> None:
+    review.viewer.add_image(np.zeros((3, 40, 60), np.uint8), name="series")
+    review.source.enable()
+    review.source.choose(review.labels)
+    review.labels.data_setitem(np.nonzero(review.labels.data == 3), 0)
+    review.settle()
+    if how == "hidden":
+        review.labels.visible = False
+    review.viewer.dims.set_point(0, 2)
+    review.settle()
+    review.labels.undo()
+    review.labels.visible = True
+    review.settle()
+    assert review.queue.labels == (1, 2, 3, 4)

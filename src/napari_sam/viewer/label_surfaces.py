@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.viewer.label_index import LabelIndex
+from napari_sam.viewer.silent_changes import SilentChanges
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -46,12 +47,14 @@ class LabelSurfaces:
         self._names: dict[Hashable, str] = {}
         self._used: dict[int, int] = {}  # how often an address was that of a layer that is gone
         self._indices: WeakKeyDictionary[Any, tuple[int, LabelIndex]] = WeakKeyDictionary()
-        self._looked: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._silent = SilentChanges(viewer)
+        self._silent.noticed.connect(self._on_silent_noticed)
 
     def close(self) -> None:
         """Let go of every layer."""
+        self._silent.close()
         for layer in list(self._indices):
-            self._disconnect(layer)
+            layer.events.paint.disconnect(self._on_labels_paint)
         self._indices.clear()
         self._layers.clear()
         self._tokens.clear()
@@ -100,26 +103,16 @@ class LabelSurfaces:
     def _index(self, layer: Any, data: Any, is_empty: Any) -> LabelIndex:
         identity, index = self._indices.get(layer, (None, None))
         if index is not None and identity == id(data):
+            if not layer.visible and not self._large.holds(layer):
+                index.forget()  # of a hidden layer nobody tells whether it has changed
             return index
         if index is None:
-            self._connect(layer)
+            layer.events.paint.connect(self._on_labels_paint)
+            self._silent.watch(layer)
         shape = tuple(data.shape)
         index = LabelIndex(shape, lambda where, box: read_box(data, where, box), empty=is_empty())
         self._indices[layer] = (id(data), index)
-        self._looked[layer] = self._look()
         return index
-
-    def _look(self) -> Any:
-        dims = self._viewer.dims
-        return dims.point, dims.order, dims.ndisplay
-
-    def _connect(self, layer: Any) -> None:
-        layer.events.paint.connect(self._on_labels_paint)
-        layer.events.set_data.connect(self._on_labels_set_data)
-
-    def _disconnect(self, layer: Any) -> None:
-        layer.events.paint.disconnect(self._on_labels_paint)
-        layer.events.set_data.disconnect(self._on_labels_set_data)
 
     def _on_labels_paint(self, event: Any) -> None:
         """Somebody painted: what is known of these planes is stale."""
@@ -128,14 +121,9 @@ class LabelSurfaces:
             for ranges in _painted(event):
                 entry[1].forget(ranges)
 
-    def _on_labels_set_data(self, event: Any) -> None:
-        """Drawn anew: because another plane is shown, or because of napari's undo or a script."""
-        layer, now = event.source, self._look()
-        if self._writer.is_writing or layer not in self._indices:
-            return
-        moved = self._looked.get(layer) != now
-        self._looked[layer] = now
-        if not moved and not self._large.holds(layer):
+    def _on_silent_noticed(self, layer: Any) -> None:
+        """Napari's undo, or a script: nobody knows where."""
+        if not self._writer.is_writing and not self._large.holds(layer):
             self._indices[layer][1].forget()
 
 

@@ -16,6 +16,7 @@ from napari_sam.session.review import worst_scores
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.planes import full_resolution, spatial_shape
 from napari_sam.viewer.review_marks import read_column, read_marks, write_marks
+from napari_sam.viewer.silent_changes import SilentChanges
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -65,9 +66,10 @@ class ReviewSource:
         self._layer: Any = None
         self._active = False
         self._writing = False
-        self._point: tuple[float, ...] = ()
         self._looks: dict[int, _Look] = {}
         self._gone: dict[int, _Look] = {}  # marked objects that went away, and may come back by undo
+        self._silent = SilentChanges(controller.viewer)
+        self._silent.noticed.connect(self._on_layer_changed)
         self._connections = Connections()
         self._layer_connections = Connections()
 
@@ -120,19 +122,20 @@ class ReviewSource:
             return
         self._release()
         self._layer = layer
-        self._point = tuple(self._controller.viewer.dims.point)
         if layer is not None:
-            handlers = {"features": self._on_features, "set_data": self._on_set_data}
-            for name in ("labels_update", "set_data", "data", "paint", "features"):
+            self._silent.watch(layer)
+            for name in ("labels_update", "data", "paint", "features"):
                 emitter = getattr(layer.events, name, None)
                 if emitter is not None:
-                    self._layer_connections.add(emitter, handlers.get(name, self._on_layer_changed))
+                    handler = self._on_features if name == "features" else self._on_layer_changed
+                    self._layer_connections.add(emitter, handler)
         self._queue.forget()
         self.changed.emit(layer)
         self.measure()
 
     def _release(self) -> None:
         self._layer_connections.clear()
+        self._silent.close()
         self._runner.cancel(SLOT)
         self._layer = None
         self._looks, self._gone = {}, {}
@@ -222,12 +225,6 @@ class ReviewSource:
 
     def _on_layer_changed(self, event: Any = None) -> None:
         self.went_stale.emit()
-
-    def _on_set_data(self, event: Any) -> None:
-        """The layer was read anew: another slice is shown, or the viewer's own undo has changed pixels."""
-        before, self._point = self._point, tuple(self._controller.viewer.dims.point)
-        if before == self._point:
-            self.went_stale.emit()
 
     def _on_features(self, event: Any) -> None:
         if not self._writing:

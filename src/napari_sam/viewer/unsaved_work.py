@@ -20,6 +20,7 @@ from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image
 from napari_sam.viewer.label_places import find_path, is_in_memory
 from napari_sam.viewer.planes import full_resolution
+from napari_sam.viewer.silent_changes import SilentChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -79,7 +80,6 @@ class _Watched:
     held: HeldRecords
     data: Any
     planes: set[tuple[int, ...]] | None  # to be looked at; None for all
-    look: Any
     connections: Connections
     changes: int = 0  # so many were noticed
 
@@ -107,6 +107,8 @@ class UnsavedWork:
         self._gone: list[LayerWork] = []  # removed since work was taken last: perhaps the viewer closes
         self._keys = count()
         self._quiet = 0
+        self._silent = SilentChanges(controller.viewer)
+        self._silent.noticed.connect(self._on_silent_noticed)
         self._connections = Connections()
         self._image: Any = None
         self._describe_image: Callable[[], Mapping[str, Any]] = _nothing
@@ -127,6 +129,7 @@ class UnsavedWork:
     def close(self) -> None:
         """Listen no more."""
         self._connections.clear()
+        self._silent.close()
         for watched in list(self._watched.values()):
             watched.connections.clear()
 
@@ -146,12 +149,11 @@ class UnsavedWork:
         if watched is None:
             token = self._controller.target.token(layer)
             held = HeldRecords(self._session.book.page(token), self.describe_image())
-            watched = _Watched(str(next(self._keys)), held, layer.data, ALL, self._look(layer), Connections())
+            watched = _Watched(str(next(self._keys)), held, layer.data, ALL, Connections())
             self._watched[layer] = watched
             layer.metadata[RECORDS] = held
             watched.connections.add(layer.events.paint, self._on_layer_paint)
-            watched.connections.add(layer.events.set_data, self._on_layer_set_data)
-            watched.connections.add(layer.events.visible, self._on_layer_visible)
+            self._silent.watch(layer)
         return watched.held
 
     def mark_saved(self, layer: Any, digest: str | None = None) -> None:
@@ -289,6 +291,7 @@ class UnsavedWork:
         if self.is_unsaved(layer):
             self._gone.append(self._take_layer(layer))
         watched.connections.clear()
+        self._silent.release(layer)
         del self._watched[layer]
         self.changed.emit()
 
@@ -296,39 +299,15 @@ class UnsavedWork:
         if not self._controller.target.writer.is_writing:  # of edits it is known which planes they change
             self.mark_unsaved(event.source)
 
-    def _on_layer_set_data(self, event: Any) -> None:
-        """Drawn anew: because another plane is shown, by napari's undo, or by a script."""
-        layer = event.source
-        watched, now = self._watched.get(layer), self._look(layer)
-        if watched is None:
-            return
-        moved, watched.look = watched.look != now, now
-        if not moved and not self._controller.target.writer.is_writing:
-            self._look_again(layer, watched)
-
-    def _on_layer_visible(self, event: Any) -> None:
-        """Shown again: nothing tells of what changes while a layer is hidden."""
-        watched = self._watched.get(event.source)
-        if watched is not None and event.source.visible:
-            self._look_again(event.source, watched)
-
-    def _look_again(self, layer: Any, watched: _Watched) -> None:
+    def _on_silent_noticed(self, layer: Any) -> None:
+        """Napari's undo, or a script, or neither: all of the layer is to be looked at."""
+        watched = self._watched[layer]
         watched.planes = ALL
         watched.changes += 1
         if watched.held.unsaved:
             self.changed.emit()
         elif watched.held.digest is not None:
             self.doubt(layer)
-
-    def _look(self, layer: Any) -> Any:
-        """What of a layer is shown; the viewer's first axes are others where it has more than the layer."""
-        dims = self._controller.viewer.dims
-        first = dims.ndim - layer.ndim
-        return (
-            dims.point[-layer.ndim :],
-            [axis - first for axis in dims.order if axis >= first],
-            dims.ndisplay,
-        )
 
 
 def _leading(index: tuple[int | None, ...]) -> Any:

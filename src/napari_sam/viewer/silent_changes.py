@@ -1,0 +1,70 @@
+"""Changes of Labels layers that nobody tells: by napari's own undo, and by scripts that refresh the layer.
+
+All that is heard of them is that the layer is drawn anew, as it also is when another plane is shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from psygnal import Signal
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+__all__ = ["SilentChanges"]
+
+
+class SilentChanges:
+    """Notices when a layer is drawn anew though nothing else of it is shown.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Which shows the layers.
+    """
+
+    noticed = Signal(object)  # Labels: any of its pixels may be others now
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._views: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
+
+    def watch(self, layer: Labels) -> None:
+        """Notice changes of a layer from now on."""
+        if layer not in self._views:
+            self._views[layer] = self._view(layer)
+            layer.events.set_data.connect(self._on_layer_set_data)
+            layer.events.visible.connect(self._on_layer_visible)
+
+    def release(self, layer: Labels) -> None:
+        """Leave a layer alone."""
+        if self._views.pop(layer, None) is not None:
+            layer.events.set_data.disconnect(self._on_layer_set_data)
+            layer.events.visible.disconnect(self._on_layer_visible)
+
+    def close(self) -> None:
+        """Leave every layer alone."""
+        for layer in list(self._views):
+            self.release(layer)
+
+    def _view(self, layer: Labels) -> tuple[Any, ...]:
+        """What of a layer is shown; the viewer's first axes are others where it has more than the layer."""
+        dims = self._viewer.dims
+        first = dims.ndim - layer.ndim
+        order = tuple(axis - first for axis in dims.order if axis >= first)
+        return dims.point[-layer.ndim :], order, dims.ndisplay, layer.visible
+
+    def _on_layer_set_data(self, event: Any) -> None:
+        layer = event.source
+        before, self._views[layer] = self._views[layer], self._view(layer)
+        if self._views[layer] == before:
+            self.noticed.emit(layer)
+
+    def _on_layer_visible(self, event: Any) -> None:
+        """Shown again: a layer that is hidden is not drawn, whatever happens to it."""
+        layer = event.source
+        self._views[layer] = self._view(layer)
+        if layer.visible:
+            self.noticed.emit(layer)
