@@ -93,6 +93,60 @@ def test_a_plane_is_read_in_stripes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert index.scanned == 1
 
 
+class Looking:
+    """A stack with an object in each plane, and what is known of where they are."""
+
+    def __init__(self) -> None:
+        data = np.zeros((4, 40, 40), np.int32)
+        data[:, 5:9, 5:9] = 1
+        self.layer = Labels(data)
+        self.desk = Desk(self.layer)
+        self.look()
+
+    def look(self) -> tuple[list[int], int]:
+        """The planes that hold the object, and how many were looked through for it."""
+        index = self.desk.surfaces.surface(self.desk.surfaces.token(self.layer)).index
+        before = index.scanned
+        planes = [where[0] for where in index.planes_of(1, (0, None, None))]
+        return planes, index.scanned - before
+
+    def erase(self, plane: int) -> None:
+        """As the brush does."""
+        where = np.nonzero(self.layer.data[plane])
+        self.layer.data_setitem((np.full(len(where[0]), plane), *where), 0)
+
+
+@pytest.mark.parametrize("how", ["undo", "script", "hidden"])
+def test_after_silent_changes_only_planes_that_changed_are_looked_through(how: str) -> None:
+    looking = Looking()
+    looking.erase(2)
+    assert looking.look() == ([0, 1, 3], 1)
+    if how == "undo":
+        looking.layer.undo()
+    elif how == "script":
+        looking.layer.data[2, 5:9, 5:9] = 1
+        looking.layer.refresh()
+    else:
+        looking.layer.visible = False
+        looking.layer.undo()
+        assert looking.look() == ([0, 1, 2, 3], 1)
+        looking.layer.visible = True
+        assert looking.look() == ([0, 1, 2, 3], 0)
+    assert looking.look() == ([0, 1, 2, 3], 0 if how == "hidden" else 1)
+    assert looking.look() == ([0, 1, 2, 3], 0)
+
+
+def test_a_box_that_was_found_smaller_is_not_believed_when_the_pixels_are_back() -> None:
+    looking = Looking()
+    index = looking.desk.surfaces.surface(looking.desk.surfaces.token(looking.layer)).index
+    here = (1, None, None)
+    looking.layer.data[1, 7:9, 5:9] = 0  # nobody is told
+    assert index.find(1, here) == (5, 5, 7, 9)
+    looking.layer.data[1, 7:9, 5:9] = 1
+    looking.layer.refresh()
+    assert index.find(1, here) == (5, 5, 9, 9)
+
+
 # ------------------------------------------------------------------ large
 class Counting(np.ndarray):
     """Counts the pixels that are read and written."""

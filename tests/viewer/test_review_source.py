@@ -201,3 +201,14 @@ def test_naparis_undo_is_noticed_whatever_is_shown(review: Review, how: str) -> 
     review.labels.visible = True
     review.settle()
     assert review.queue.labels == (1, 2, 3, 4)
+
+
+def test_other_looks_measure_nothing(review: Review) -> None:
+    review.source.enable()
+    labels = review.labels
+    labels.contour = 2
+    labels.new_colormap(1)
+    labels.show_selected_label = True
+    labels.selected_label = 3
+    labels.show_selected_label = False
+    assert review.stale == 0

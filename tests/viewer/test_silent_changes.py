@@ -52,6 +52,22 @@ def show(it: Watched) -> None:
     it.layer.visible = True
 
 
+def draw_contours(it: Watched) -> None:
+    it.layer.contour = 1
+
+
+def shuffle_colours(it: Watched) -> None:
+    it.layer.new_colormap(3)
+
+
+def show_alone(it: Watched) -> None:
+    it.layer.show_selected_label = True
+
+
+def select(it: Watched) -> None:
+    it.layer.selected_label = 7
+
+
 @pytest.mark.parametrize(
     ("acts", "times"),
     [
@@ -63,6 +79,12 @@ def show(it: Watched) -> None:
         pytest.param([move_plane, undo], 1, id="undo on another plane"),
         pytest.param([move_series, undo], 1, id="undo beside another volume"),
         pytest.param([roll, undo], 1, id="undo with other axes"),
+        pytest.param([draw_contours], 0, id="contours"),
+        pytest.param([shuffle_colours], 0, id="other colours"),
+        pytest.param([show_alone, select], 0, id="one object alone"),
+        pytest.param([draw_contours, undo], 1, id="undo with contours"),
+        pytest.param([shuffle_colours, undo], 1, id="undo with other colours"),
+        pytest.param([select, undo], 1, id="undo with another object at hand"),
         pytest.param([hide, undo], 0, id="undo while hidden"),
         pytest.param([hide, undo, show], 1, id="shown after it"),
         pytest.param([hide, undo, move_plane, show], 1, id="shown on another plane"),

@@ -104,7 +104,7 @@ class LabelSurfaces:
         identity, index = self._indices.get(layer, (None, None))
         if index is not None and identity == id(data):
             if not layer.visible and not self._large.holds(layer):
-                index.forget()  # of a hidden layer nobody tells whether it has changed
+                index.doubt()  # of a hidden layer nobody tells whether it has changed
             return index
         if index is None:
             layer.events.paint.connect(self._on_labels_paint)
@@ -124,7 +124,7 @@ class LabelSurfaces:
     def _on_silent_noticed(self, layer: Any) -> None:
         """Napari's undo, or a script: nobody knows where."""
         if not self._writer.is_writing and not self._large.holds(layer):
-            self._indices[layer][1].forget()
+            self._indices[layer][1].doubt()
 
 
 class _IndexedSurface:

@@ -1,6 +1,7 @@
 """Changes of Labels layers that nobody tells: by napari's own undo, and by scripts that refresh the layer.
 
-All that is heard of them is that the layer is drawn anew, as it also is when another plane is shown.
+All that is heard of them is that the layer is drawn anew, as it also is when another plane is shown, or the
+same one in other colours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["SilentChanges"]
 
 
 class SilentChanges:
-    """Notices when a layer is drawn anew though nothing else of it is shown.
+    """Notices when a layer is drawn anew though nothing else of it is shown, and it looks as before.
 
     Parameters
     ----------
@@ -50,11 +51,13 @@ class SilentChanges:
             self.release(layer)
 
     def _view(self, layer: Labels) -> tuple[Any, ...]:
-        """What of a layer is shown; the viewer's first axes are others where it has more than the layer."""
+        """What of a layer is shown, and how."""
         dims = self._viewer.dims
-        first = dims.ndim - layer.ndim
+        first = dims.ndim - layer.ndim  # the viewer's axes before it are others than the layer's
         order = tuple(axis - first for axis in dims.order if axis >= first)
-        return dims.point[-layer.ndim :], order, dims.ndisplay, layer.visible
+        alone = layer.selected_label if layer.show_selected_label else None
+        looks = id(layer.colormap), alone, layer.contour, layer.visible
+        return dims.point[-layer.ndim :], order, dims.ndisplay, looks
 
     def _on_layer_set_data(self, event: Any) -> None:
         layer = event.source
