@@ -81,6 +81,20 @@ def test_clicks_delete_merge_and_split(bench: Bench, edit: Any) -> None:
     np.testing.assert_array_equal(layer.data, scene())
 
 
+def test_the_clicks_of_a_split_are_on_one_plane(bench: Bench, edit: Any) -> None:
+    editor, layer = edit(scene(4))
+    editor.take("split")
+    bench.viewer.dims.set_point(0, 1)
+    assert editor.click((1, 35, 31))
+    bench.viewer.dims.set_point(0, 3)
+    assert editor.click((3, 35, 39))
+    np.testing.assert_array_equal(layer.data, scene(4))
+    assert "other half" in bench.status[-1]
+    assert editor.click((3, 35, 31))
+    assert layer.data[3, 35, 39] != layer.data[3, 35, 31]
+    np.testing.assert_array_equal(layer.data[:3], scene(3))
+
+
 def test_keys_take_the_object_under_the_cursor_and_no_other(bench: Bench, edit: Any) -> None:
     editor, layer = edit(scene())
     viewer = bench.viewer

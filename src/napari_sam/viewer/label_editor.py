@@ -83,7 +83,7 @@ class LabelEditor:
         self._host = host
         self._tool: Tool = ""
         self._before: Any = None  # the layer that was active before a tool was taken up
-        self._first: tuple[Any, int, Any] | None = None  # layer, label, place of a first click
+        self._first: tuple[Any, int, Index, Any] | None = None  # layer, label, plane, place of a first click
         self._layer: Any = None
         self._connections = Connections()
         self._layer_connections = Connections()
@@ -253,21 +253,21 @@ class LabelEditor:
     def _merge_clicked(self, layer: Any, label: int, place: tuple[float, float]) -> None:
         first = self._first
         if first is None or first[0] is not layer or first[1] == label:
-            self._first = (layer, label, place)
+            self._first = (layer, label, self._index(layer), place)
             layer.selected_label = label
             self._host.session.status_changed.emit(f"Click on what belongs to object {label}.")
         else:
             self.merge([first[1], label])
 
     def _split_clicked(self, layer: Any, label: int, place: tuple[float, float]) -> None:
-        first = self._first
-        if first is None or first[0] is not layer or first[1] != label:
-            self._first = (layer, label, place)
+        first, index = self._first, self._index(layer)
+        if first is None or first[0] is not layer or first[1:3] != (label, index):
+            self._first = (layer, label, index, place)
             layer.selected_label = label
             self._host.session.status_changed.emit(f"Click into the other half of object {label}.")
         else:
             self._first = None
-            self.split(label, (first[2], place))
+            self.split(label, (first[3], place))
 
     # ------------------------------------------------------------- the rest
     def _edit(self, change: Callable[[Hashable, Index], LabelEdit]) -> None:
