@@ -168,6 +168,39 @@ def test_what_is_painted_while_it_runs_is_kept(desk):
     assert desk.areas()[3] == 4
 
 
+def test_what_is_deleted_in_a_plane_while_it_runs_stays_so(followed):
+    followed.start(1, run=False, min_score=0.1)
+    followed.world.runner.run(2)
+    followed.data[4] = 0
+    followed.world.runner.run()
+    assert followed.areas() == [DISC] * 4 + [0, DISC]
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["deleted", "another-object-has-its-id"])
+def test_an_object_that_went_while_it_was_followed_is_not_written_again(followed, other):
+    depth = followed.world.session.history.depth
+    followed.start(1, run=False, min_score=0.1)
+    followed.world.runner.run(2)
+    followed.data[:] = 0
+    followed.data[3, 50:54, 50:54] = int(other)
+    after = followed.data.copy()
+    followed.world.runner.run()
+    assert (followed.data == after).all()
+    assert followed.world.status[-1] == "Propagated: nothing was changed; object 1 was gone."
+    assert followed.world.session.history.depth == depth
+
+
+def test_of_several_objects_those_that_are_there_are_written(followed):
+    followed.start(NEW, prompts={2: Prompts([(50, 50)])})
+    followed.start(1, 2, run=False, min_score=0.1)
+    followed.world.runner.run(2)
+    followed.data[followed.data == 1] = 0
+    followed.world.runner.run()
+    assert followed.areas(1) == [0] * COUNT
+    assert followed.areas(2) == [DISC] * COUNT
+    assert followed.world.status[-1] == "Object 2 in 6 planes; object 1 was gone."
+
+
 def test_background_points_rerun_only_what_they_affect(followed):
     count = followed.asked(lambda: followed.start(1, prompts={4: Prompts([(23, 30)], [0])}))
     assert followed.areas()[:4] == [DISC] * 4

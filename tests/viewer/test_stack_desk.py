@@ -75,6 +75,20 @@ def test_undo_is_one_step_and_brings_the_prompts_back(followed):
     assert len(followed.bench.points.data) == 0
 
 
+def test_undo_and_redo_of_prompts_whose_places_are_rounded(bench):
+    desk = Desk(bench, scale=(5.0, 0.325, 0.117), translate=(100.0, 7.1, 3.3))
+    for col in (30.3, 31.7):
+        bench.points.add((3, 20.1, col))
+    bench.viewer.dims.set_point(0, 100 + 5 * 3)
+    desk.desk.propagate()
+    for _ in range(3):
+        assert len(bench.points.data) == 0
+        bench.session.undo()
+        assert np.allclose(bench.points.data, [[3, 20.1, 30.3], [3, 20.1, 31.7]])
+        bench.session.redo()
+    desk.desk.close()
+
+
 def test_clicks_in_several_planes_mean_one_object(desk):
     desk.click(1, 20, 30)
     desk.click(4, 40, 30)
@@ -249,6 +263,75 @@ def test_a_stop_for_the_object_under_work(desk):
     desk.desk.propagate()
     assert desk.areas() == [DISC] * 4 + [0, 0]
     assert desk.desk.view.stops == {4}
+
+
+def begin(desk: Desk, what: Any = "prompts") -> None:
+    """Follow an object through some planes, and let it wait there."""
+    desk.bench.runner._automatic = False
+    desk.desk.propagate(what)
+    desk.bench.runner.run(4)
+
+
+def test_an_object_that_is_taken_back_while_it_is_followed_gives_no_other_its_planes(desk):
+    bench = desk.bench
+    desk.click(2)
+    bench.session.accept()
+    begin(desk, "selected")
+    bench.session.undo()
+    bench.session.clear()
+    desk.click(2, 50, 50)
+    bench.runner.run(3)
+    bench.session.accept()
+    bench.runner.run()
+    assert not desk.desk.view.running
+    assert desk.areas(1) == [0, 0, DISC, 0, 0, 0]
+    assert desk.labels.data[2, 50, 50] == 1
+
+
+def test_accepting_the_prompts_while_they_are_followed_makes_one_object(desk):
+    session = desk.bench.session
+    desk.click(2)
+    begin(desk)
+    session.accept()
+    assert desk.areas(1) == [0, 0, DISC, 0, 0, 0]
+    desk.bench.runner.run()
+    assert desk.areas(1) == [DISC] * COUNT
+    assert np.unique(desk.labels.data).tolist() == [0, 1]
+    assert [r.plane[0] for r in session.book.get(session.layer_token(desk.labels), 1)] == [2, 3, 4, 5, 1, 0]
+    session.undo()
+    assert desk.areas(1) == [0, 0, DISC, 0, 0, 0]
+    assert len(desk.bench.points.data) == 0
+    session.undo()
+    assert desk.areas(1) == [0] * COUNT
+    assert desk.bench.points.data.tolist() == [[2, 20, 30]]
+    session.redo()
+    session.redo()
+    assert desk.areas(1) == [DISC] * COUNT
+    assert len(desk.bench.points.data) == 0
+
+
+@pytest.mark.parametrize("cleared", [False, True], ids=["beside", "instead"])
+def test_clicks_that_are_made_while_prompts_are_followed_stay(desk, cleared):
+    bench = desk.bench
+    desk.click(2)
+    begin(desk)
+    if cleared:
+        bench.session.clear()
+    desk.click(2, 50, 50)
+    bench.runner.run()
+    assert desk.areas(1) == [DISC] * COUNT
+    assert bench.points.data.tolist() == [[2, 50, 50]]
+    assert bench.session.prompts.points.tolist() == [[50, 50]]
+    bench.session.undo()
+    assert desk.areas(1) == [0] * COUNT
+    now = [[50, 50]] if cleared else [[20, 30], [50, 50]]
+    assert bench.session.prompts.points.tolist() == now
+    bench.session.undo()
+    assert bench.session.prompts.points.tolist() == ([] if cleared else [[20, 30]])
+    bench.session.redo()
+    bench.session.redo()
+    assert desk.areas(1) == [DISC] * COUNT
+    assert bench.points.data.tolist() == [[2, 50, 50]]
 
 
 def test_a_stop_is_heeded_again_after_undo(desk):

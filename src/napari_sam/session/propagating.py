@@ -297,8 +297,11 @@ class Propagating:
         """Write what was found, as one step; what to say of it."""
         request = run.request
         wrote = write_objects(self._edits, run)
-        if wrote is None:
-            return f"{ending or 'Propagated'}: nothing was changed."
+        lost = ""
+        if wrote is not None and wrote.gone:
+            lost = f"; {_name(wrote.gone)} {'was' if len(wrote.gone) == 1 else 'were'} gone"
+        if wrote is None or not wrote.labels:
+            return f"{ending or 'Propagated'}: nothing was changed{lost}."
         keys = {label: (request.layer, label, request.stack.key) for label in (NEW, *wrote.tracks)}
         stops, moved = {}, {}
         if NEW in wrote.labels:  # what was said of the object under work is said of its id from now on
@@ -316,9 +319,9 @@ class Propagating:
                 clear(False)
             self._history.push(PropagationStep(self._edits, wrote.edit, before, after, self._put, clear))
         self.written.emit(request.layer, labels)
-        what = f"object {labels[0]}" if len(labels) == 1 else f"{len(labels)} objects"
-        text = f"{ending + ': ' if ending else ''}{what} in {wrote.planes} planes"
-        return f"{text[:1].upper()}{text[1:]}" + (f", {wrote.flags} flagged." if wrote.flags else ".")
+        text = f"{ending + ': ' if ending else ''}{_name(labels)} in {wrote.planes} planes"
+        flags = f", {wrote.flags} flagged" if wrote.flags else ""
+        return f"{text[:1].upper()}{text[1:]}{flags}{lost}."
 
     def _put(self, memory: Memory) -> None:
         for key, track in memory.tracks.items():
@@ -329,3 +332,7 @@ class Propagating:
         self._stops |= memory.stops
         self.last = memory.last
         self.changed.emit()
+
+
+def _name(labels: tuple[int, ...]) -> str:
+    return f"object {labels[0]}" if len(labels) == 1 else f"{len(labels)} objects"

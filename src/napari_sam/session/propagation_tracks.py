@@ -131,12 +131,15 @@ class Known:
         By plane number, what an earlier run wrote and nobody has touched.
     changed : frozenset of int or None
         Planes where something is other than in the earlier run; None when all is to be done.
+    there : dict of int to ObjectMask
+        By plane number, its pixels in the layer.
     """
 
     anchors: tuple[Anchor, ...] = ()
     fixed: Mapping[int, ObjectMask] = field(default_factory=dict)
     before: Mapping[int, ObjectMask] = field(default_factory=dict)
     changed: frozenset[int] | None = None
+    there: Mapping[int, ObjectMask] = field(default_factory=dict)
 
 
 def read_object(
@@ -186,7 +189,8 @@ def read_object(
     changed: frozenset[int] | None = frozenset(fixed) | frozenset(fresh) | (stops ^ track.stops)
     if not changed or not before:
         changed = None
-    return Known(tuple(Anchor(n, prompts=p) for n, p in sorted(prompts.items())), fixed, before, changed)
+    anchors = tuple(Anchor(n, prompts=p) for n, p in sorted(prompts.items()))
+    return Known(anchors, fixed, before, changed, there)
 
 
 def _read_masks(builder: EditBuilder, stack: Stack, label: int) -> dict[int, ObjectMask]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.inference.propagation_values import PlaneObject
+from napari_sam.session.prompt_checks import same_prompts
 from napari_sam.session.propagation_tracks import Track, is_same_mask
 from napari_sam.session.provenance import ObjectRecord
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_sam.session.edit_builder import EditBuilder
     from napari_sam.session.edits import Edits, LabelEdit
-    from napari_sam.session.propagating import Run
+    from napari_sam.session.propagating import PropagationRequest, Run
     from napari_sam.session.propagation_tracks import Stack
     from napari_sam.types import ObjectMask, Prompts
 
@@ -35,6 +36,8 @@ class Wrote:
         By label in the layer, what is known now.
     planes, flags : int
         In how many planes the objects are, and how many of them are flagged.
+    gone : tuple of int
+        Labels of objects that are not there any more, so that nothing of them was written.
     """
 
     edit: LabelEdit
@@ -42,6 +45,7 @@ class Wrote:
     tracks: dict[int, Track]
     planes: int
     flags: int
+    gone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,8 +116,9 @@ class PropagationStep:
 def write_objects(edits: Edits, run: Run) -> Wrote | None:
     """Write what a run found as one edit, without a step of the history; None when it found nothing.
 
-    A plane that is the user's, by an anchor that they drew or because they painted there meanwhile, is left
-    as it is.
+    A plane that is the user's, by an anchor that they drew or because they painted or erased there meanwhile,
+    is left as it is. An object that was taken back or deleted meanwhile stays away, also where its id is
+    another's now; one that was accepted from the same prompts goes on under its id.
 
     Raises
     ------
@@ -121,19 +126,21 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
         When the layer is gone or cannot be written.
     """
     request = run.request
-    if not any(result.mask is not None for found in run.found.values() for result in found.values()):
-        gone = any(run.known[label].before for label in run.found)
-        if not gone:
-            return None
+    has_masks = any(result.mask is not None for found in run.found.values() for result in found.values())
+    if not has_masks and not any(run.known[label].before for label in run.found):
+        return None
     builder = edits.begin(request.layer, "propagate")
     labels: dict[int, int] = {}
     tracks: dict[int, Track] = {}
+    gone = tuple(key for key in run.found if key and not _is_left(builder, run, key))
     planes = flags = 0
     for key, found in run.found.items():
-        label = key or builder.next_label(request.stack.planes[0])
+        if key in gone:
+            continue
+        known, accepted = run.known[key], None if key else _find_accepted(edits, request)
+        label = key or accepted or builder.next_label(request.stack.planes[0])
         labels[key] = label
-        written = _write_object(builder, run, key, label, found)
-        known = run.known[key]
+        written = _write_object(builder, run, key, label, found, is_new=not key and accepted is None)
         before = dict(known.before)
         kept = {n: mask for n, mask in before.items() if n not in found} | written
         # what was not looked at again is as it was
@@ -151,11 +158,35 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
         flags += sum(result.is_suspicious for result in results.values())
     names = sorted(labels.values())
     builder.title = f"propagate object {names[0]}" if len(names) == 1 else f"propagate {len(names)} objects"
-    return Wrote(builder.commit(push=False), labels, tracks, planes, flags)
+    return Wrote(builder.commit(push=False), labels, tracks, planes, flags, gone)
+
+
+def _is_left(builder: EditBuilder, run: Run, label: int) -> bool:
+    """True while an object has a pixel where it had any when the run began."""
+    there = run.known[label].there
+    planes = run.request.stack.planes
+    return not there or any(
+        (builder.read(planes[number], mask.box)[mask.mask] == label).any() for number, mask in there.items()
+    )
+
+
+def _find_accepted(edits: Edits, request: PropagationRequest) -> int | None:
+    """The object that the user has accepted from the same prompts meanwhile."""
+    said = {request.stack.planes[number].index: prompts for number, prompts in request.prompts.items()}
+    for record in edits.book.records(request.layer):
+        prompts = said.get(record.plane)
+        if prompts is not None and record.prompts is not None and same_prompts(prompts, record.prompts):
+            return record.label
+    return None
 
 
 def _write_object(
-    builder: EditBuilder, run: Run, key: int, label: int, found: Mapping[int, PlaneObject]
+    builder: EditBuilder,
+    run: Run,
+    key: int,
+    label: int,
+    found: Mapping[int, PlaneObject],
+    is_new: bool,
 ) -> dict[int, ObjectMask]:
     """Write one object; its pixels by plane number."""
     request, known = run.request, run.known[key]
@@ -164,15 +195,17 @@ def _write_object(
     written: dict[int, ObjectMask] = {}
     for number, result in found.items():
         plane = request.stack.planes[number]
-        before = known.before.get(number)
-        there = builder.mask_of(plane, label) if key else None
-        users = there is not None and there.area and (before is None or not is_same_mask(there, before))
-        if users and not (number in said and result.is_anchor):
-            continue
+        there = None if is_new else builder.mask_of(plane, label)
+        is_erased = number in known.there
         if there is not None and there.area:
+            ours = [mask for mask in (known.before.get(number), result.mask) if mask is not None]
+            users = not any(is_same_mask(there, mask) for mask in ours)
+            if users and not (key and number in said and result.is_anchor):
+                continue
             builder.erase(plane, there, label)
+            is_erased = False
         records.pop(plane.index, None)
-        if result.mask is None:
+        if result.mask is None or is_erased:
             continue
         mask = builder.set(plane, result.mask, label, "overwrite" if request.overwrite else "pixels")
         if not mask.area:  # all of it lies on others

@@ -107,6 +107,9 @@ class RecordKeeper(Protocol):
     def get(self, layer: Hashable, label: int) -> tuple[ObjectRecord, ...]:
         """What is known of an object."""
 
+    def records(self, layer: Hashable) -> tuple[ObjectRecord, ...]:
+        """What is known of all objects of a layer."""
+
     def change_many(
         self, layer: Hashable, records: Mapping[int, Iterable[ObjectRecord]]
     ) -> dict[int, tuple[ObjectRecord, ...]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam.session.propagation_tracks import Stack
+    from napari_sam.session.requests import Plane
     from napari_sam.types import Prompts
     from napari_sam.viewer.controller import Controller
 
@@ -32,8 +33,12 @@ def collect_prompts(controller: Controller, stack: Stack) -> dict[int, tuple[Pro
 def make_clearing(
     controller: Controller, stack: Stack, found: dict[int, tuple[Prompts, Drawing]]
 ) -> Callable[[bool], None]:
-    """A function that takes these prompts out of the layers, or with True puts them back."""
+    """A function that takes these prompts out of the layers, or with True puts back what it took.
+
+    What was drawn beside them meanwhile stays.
+    """
     drawings = {stack.planes[number]: drawing for number, (_, drawing) in found.items()}
+    taken: dict[Plane, Drawing] = {}
 
     def clear(back: bool) -> None:
         image, world = controller.image_layer, controller.viewer.dims.point
@@ -41,7 +46,14 @@ def make_clearing(
             return
         with controller.silently():
             for plane, drawing in drawings.items():
-                controller.prompts.write(image, plane, world, drawing if back else Drawing())
+                there = controller.prompts.read(image, plane, world)
+                if back:
+                    left = taken.pop(plane, Drawing()).joined(there)
+                else:
+                    left = there.without(drawing)
+                    taken[plane] = there.without(left)
+                if not left.same(there):
+                    controller.prompts.write(image, plane, world, left)
         shown = controller.find_plane()
         if shown is not None and shown in drawings:  # no step of its own: it belongs to the propagation's
             controller.session.show_plane(shown, *controller.flow.read(shown))
