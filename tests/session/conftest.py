@@ -175,6 +175,10 @@ class Board:
     def write_table(self, written: Written, columns: Any) -> None:
         self.tables.append(dict(columns))
 
+    def write_rest(self, written: Written, columns: Any) -> Any:
+        self.write_table(written, columns)
+        return written.ids
+
     def end(self) -> None:
         self.ended += 1
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_sam.types import ObjectMask
+from napari_sam.types import ObjectMask, Prompts
 from napari_sam.viewer.label_table import put_rows
 from napari_sam.viewer.review_marks import read_marks, write_marks
 
@@ -237,6 +237,88 @@ def test_marks_of_the_review_stay_with_their_objects(bench: Bench, gaps: bool) -
     write_marks(layer, [int(layer.data[33, 33])], False)
     bench.session.auto.set_params({"predicted_iou": 0.0})
     assert read_marks(layer) == frozenset()
+
+
+# ------------------------------------------------------------------ what users do before it is measured
+def find_lazily(bench: Bench, layer: Any = None) -> Any:
+    """The layer of a result that is drawn and waits for being measured."""
+    bench.session.segment_everything()
+    while bench.session.auto.is_running:
+        bench.runner.run(1)
+    return layer or result(bench)
+
+
+def known(bench: Bench, layer: Any) -> dict[int, float]:
+    """The scores of a layer's objects, as their records say."""
+    records = bench.session.book.records(bench.session.layer_token(layer))
+    return {record.label: round(record.predicted_iou, 2) for record in records}
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
+@pytest.mark.parametrize("how", ["paint", "another-plane", "the-same-again", "cancel", "delete-layer"])
+def test_a_result_is_measured_whatever_happens_to_it_at_once(bench: Bench, gaps: bool, how: str) -> None:
+    open_image(bench, 2, *SIZE, lazy=True)
+    layer = add_target(bench, np.int32, 2, *SIZE) if gaps else None
+    bench.viewer.dims.set_point(0, 0)
+    if how == "the-same-again":  # found before, so that it comes at once and is measured at once
+        bench.session.segment_everything()
+        bench.runner.run()
+        bench.session.undo()
+    layer = find_lazily(bench, layer)
+    first = 10 if gaps else 1
+    if how == "paint":
+        layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 99)
+    elif how == "another-plane":
+        bench.viewer.dims.set_point(0, 1)
+        bench.session.segment_everything()
+    elif how == "the-same-again":
+        bench.controller.objects.fill_gaps = False
+        bench.session.segment_everything()
+    elif how == "cancel":
+        bench.session.cancel()
+    else:
+        bench.viewer.layers.remove(layer)
+    bench.runner.run()
+    assert {first: 0.9, first + 1: 0.8, first + 2: 0.7}.items() <= known(bench, layer).items()
+    assert {first, first + 1, first + 2} <= set(layer.features["index"])
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
+def test_objects_that_thresholds_took_just_before_an_edit_leave_no_records(bench: Bench, gaps: bool) -> None:
+    open_image(bench)
+    layer = add_target(bench) if gaps else None
+    bench.session.segment_everything()
+    layer = layer or result(bench)
+    write_marks(layer, [int(layer.data[33, 33])], True)
+    bench.session.auto.set_params({"min_area": 40}, settle=False)  # the first goes, the last takes its number
+    small = int(layer.data[33, 33])
+    bench.session.set_prompts(Prompts(points=[(25, 10)], labels=[1]))
+    bench.controller.target_layer = layer
+    bench.session.accept()
+    assert known(bench, layer) == {small: 0.7, small + 1: 0.8, int(layer.data[25, 10]): 0.9}
+    assert layer.features["index"].tolist() == [small, small + 1]
+    assert read_marks(layer) == {small}
+    np.testing.assert_allclose(layer.features["predicted_iou"], [0.7, 0.8])
+
+
+def test_what_is_erased_before_it_is_measured_gets_no_record(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    layer = find_lazily(bench)
+    layer.data_setitem(np.nonzero(layer.data == 2), 0)
+    bench.runner.run()
+    assert known(bench, layer) == {1: 0.9, 3: 0.7}
+    assert layer.features["index"].tolist() == [1, 3]
+
+
+def test_a_result_that_is_taken_back_before_it_is_measured_has_its_records_after_redo(bench: Bench) -> None:
+    open_image(bench, lazy=True)
+    layer = find_lazily(bench)
+    bench.session.undo()
+    bench.runner.run()
+    assert known(bench, layer) == {}
+    bench.session.redo()
+    bench.runner.run()
+    assert known(bench, layer) == {1: 0.9, 2: 0.8, 3: 0.7}
 
 
 # ------------------------------------------------------------------ what users do meanwhile

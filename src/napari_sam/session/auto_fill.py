@@ -52,11 +52,17 @@ class AutoFill:
     ----------
     records : tuple
         The layer's token, and what is known of its objects by label.
+    due : Written or None
+        What was drawn of it last, as long as it was not measured.
+    is_there : bool
+        False while it is taken back.
     """
 
     def __init__(self, owner: FillOwner, fill: Fill) -> None:
         self.fill = fill
         self.records: tuple[Hashable, dict[int, tuple[ObjectRecord, ...]]] = (None, {})
+        self.due: Written | None = None
+        self.is_there = True
         self._owner = owner
 
     @property
@@ -69,6 +75,17 @@ class AutoFill:
         """True when its layer is gone, and not because it was taken back."""
         return bool(getattr(self.fill, "is_gone", False))
 
+    def record(self, layer: Hashable, records: dict[int, tuple[ObjectRecord, ...]]) -> None:
+        """Write down what is known of the objects, and strike out what was known of those before."""
+        (before, known), self.records = self.records, (layer, records)
+        if not self.is_there:
+            return
+        gone: dict[int, tuple[ObjectRecord, ...]] = {label: () for label in known if label not in records}
+        if before != layer and known:
+            self._tell(before, dict.fromkeys(known, ()))
+            gone = {}
+        self._tell(layer, {**gone, **records})
+
     def undo(self) -> str:
         """Take the objects back; the thresholds then have no effect.
 
@@ -79,21 +96,21 @@ class AutoFill:
         """
         held = self._owner.held_by(self)
         said = self.fill.undo()
-        if held is None:
-            self._tell(there=False)
-        else:
+        self.is_there = False
+        layer, records = self.records
+        self._tell(layer, dict.fromkeys(records, ()))
+        if held is not None:
             self._owner.let_go(self, *held, said)
         return said
 
     def redo(self) -> str:
         """Write them again; raises SamError when they are not."""
         said = self.fill.redo()
+        self.is_there = True
         if not self._owner.resume(self):
-            self._tell(there=True)
+            self._tell(*self.records)
         return said
 
-    def _tell(self, there: bool) -> None:
-        """The records come and go with the objects."""
-        layer, records = self.records
+    def _tell(self, layer: Hashable, records: dict[int, tuple[ObjectRecord, ...]]) -> None:
         if layer is not None and records:
-            self._owner.recorded.emit(layer, {label: records[label] if there else () for label in records})
+            self._owner.recorded.emit(layer, records)

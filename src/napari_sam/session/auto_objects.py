@@ -14,21 +14,20 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import explain_nothing, filter_candidates
 from napari_sam.session.auto_fill import AutoFill
-from napari_sam.session.auto_records import make_auto_records, measure_shown
+from napari_sam.session.auto_measuring import Measuring
 from napari_sam.session.auto_requests import AutoRequest, AutoState, ObjectsSink, Shown, Written
 from napari_sam.session.auto_thresholds import Thresholds
 from napari_sam.session.candidate_cache import CandidateCache
-from napari_sam.session.jobs import CLICK, Job, JobRunner
 from napari_sam.session.provenance import now
 from napari_sam.session.segmenting import Run, Segmenting
-from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.candidates import Candidates, FilterParams
+    from napari_sam.session.jobs import JobRunner
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.provenance import Maker, ObjectRecord
     from napari_sam.session.requests import Engine
@@ -66,8 +65,6 @@ class AutoObjects:
 
     def __init__(self, engine: Engine, runner: JobRunner, pool: PredictorPool) -> None:
         self.sink: ObjectsSink | None = None
-        self._runner = runner
-        self._pool = pool
         self._cache = CandidateCache()
         self._thresholds = Thresholds()
         self._shown: Shown | None = None
@@ -77,7 +74,9 @@ class AutoObjects:
         self._note = NOTHING_YET
         self._so_far = 0
         self._makers: dict[AutoRequest, tuple[Maker | None, str]] = {}
-        self._recorded: tuple[Hashable, tuple[int, ...]] = (None, ())  # of the present result
+        self._measuring = Measuring(runner, pool)
+        self._measuring.done.connect(self._on_measured)
+        self._measuring.failed.connect(self.warned.emit)
         self._segmenting = Segmenting(engine, runner, pool)
         self._segmenting.progressed.connect(self.progressed.emit)
         self._segmenting.grown.connect(self._on_segmenting_grown)
@@ -125,7 +124,6 @@ class AutoObjects:
         if self.sink is not None:
             self.sink.begin(request)
         self._release("Looking for objects …")
-        self._recorded = (None, ())  # the objects before stay
         self._taken = None
         self._so_far = 0
         self._thresholds.use(request)
@@ -137,9 +135,8 @@ class AutoObjects:
             self._take(Run(request, found[1]), found[0])
 
     def cancel(self) -> None:
-        """Stop at the next step; what is finished is kept."""
+        """Stop at the next step; what is finished is kept, and measured."""
         self._segmenting.cancel()
-        self._runner.cancel("measure")
 
     def forget(self) -> None:
         """Another image: what was found is not used again; thresholds go on, but hold no pixels any more."""
@@ -178,20 +175,8 @@ class AutoObjects:
 
     def settle(self) -> None:
         """Measure the objects that are shown, in the worker; their table follows."""
-        shown, written, params = self._shown, self._written, self.params
-        if shown is None or written is None:
-            return
-        made = self._makers.get(shown.request, (None, now()))
-        self._runner.submit(
-            Job(
-                "Measuring objects",
-                lambda: self._measure(shown, written, params, *made),
-                slot="measure",
-                priority=CLICK,
-                on_done=lambda found: self._on_measured(written, *found),
-                on_failed=self.warned.emit,
-            )
-        )
+        if self._fill is not None and self._shown is not None:
+            self._measure(self._fill, self._shown)
 
     def release(self, reason: str) -> None:
         """The result's layer is no longer ours to change: thresholds have no effect any more."""
@@ -200,24 +185,20 @@ class AutoObjects:
             self.said.emit(reason)
             self.changed.emit()
 
-    def _record(self, layer: Hashable, records: dict[int, tuple[ObjectRecord, ...]]) -> None:
-        """Write down what is known of the present result, and strike out what was of it before."""
-        (before, labels), self._recorded = self._recorded, (layer, tuple(records))
-        gone: dict[int, tuple[ObjectRecord, ...]] = {label: () for label in labels if label not in records}
-        if before != layer and gone:
-            self.recorded.emit(before, gone)
-            gone = {}
-        if layer is not None and (gone or records):
-            self.recorded.emit(layer, {**gone, **records})
-
     def _release(self, reason: str) -> None:
+        fill, shown = self._fill, self._shown
         self._shown = self._written = self._fill = None
         self._note = reason
+        if fill is not None and shown is not None and fill.due is not None:
+            fill.record(fill.due.layer, {})  # what is drawn next may have the id of an object that is gone
+            self._measure(fill, shown)
 
     def _filter(self, settle: bool) -> None:
         shown = self._shown
         if shown is not None:
-            self._show(replace(shown, kept=filter_candidates(shown.candidates, self.params)))
+            params = self.params
+            kept = filter_candidates(shown.candidates, params)
+            self._show(replace(shown, kept=kept, params=params))
             if settle:
                 self.settle()
         self.changed.emit()
@@ -240,14 +221,10 @@ class AutoObjects:
         if self._fill is None or self._fill.fill is not written.fill:
             self._fill = AutoFill(self, written.fill)
             self.filled.emit(self._fill)
+        self._fill.due = written
 
-    def _measure(
-        self, shown: Shown, written: Written, params: FilterParams, maker: Maker | None, created: str
-    ) -> Generator[Progress, None, tuple[dict[str, Any], dict[int, tuple[ObjectRecord, ...]]]]:
-        yield Progress(0, 1, "Measuring objects")
-        columns = measure_shown(shown, written, self._pool.pixels(shown.request.plane))
-        areas = dict(zip(columns["index"].tolist(), columns["area"].tolist(), strict=True))
-        return columns, make_auto_records(shown, written, params, areas, maker, created)
+    def _measure(self, fill: AutoFill, shown: Shown) -> None:
+        self._measuring.start(fill, shown, *self._makers.get(shown.request, (None, now())))
 
     # ------------------------------------------------------------- answers
     def _take(self, run: Run, candidates: Candidates, ending: str = "") -> None:
@@ -268,7 +245,8 @@ class AutoObjects:
                 self.warned.emit(f"No objects were found in {name!r}; no layer was added.")
             self.changed.emit()
             return
-        shown = Shown(run.request, candidates, filter_candidates(candidates, self.params))
+        params = self.params
+        shown = Shown(run.request, candidates, filter_candidates(candidates, params), params)
         self._show(shown)
         self.changed.emit()
         if self._shown is None:
@@ -318,15 +296,20 @@ class AutoObjects:
 
     def _on_measured(
         self,
+        fill: AutoFill,
         written: Written,
         columns: dict[str, NDArray[Any]],
         records: dict[int, tuple[ObjectRecord, ...]],
     ) -> None:
-        if self._written is written and self.sink is not None:
+        if fill.due is not written or self.sink is None:  # what was drawn since is measured next
+            return
+        fill.due = None
+        if self._written is written:
             self.sink.write_table(written, columns)
-            self._record(written.layer, records)
-            if self._fill is not None:
-                self._fill.records = written.layer, records
+        elif fill.is_there:
+            left = self.sink.write_rest(written, columns)
+            records = {label: records[label] for label in left.tolist()}
+        fill.record(written.layer, records)
 
     # ------------------------------------------------------------- steps of the history
     def held_by(self, fill: AutoFill) -> tuple[Shown, Written] | None:
@@ -336,7 +319,6 @@ class AutoObjects:
 
     def let_go(self, fill: AutoFill, shown: Shown, written: Written, reason: str) -> None:
         """The present result was taken back: its thresholds have no effect until it is there again."""
-        self._record(None, {})
         self._taken = fill, shown, written
         self.release(reason)
 

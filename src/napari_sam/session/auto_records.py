@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_sam.inference.filter_params import FilterParams
     from napari_sam.session.auto_requests import Shown, Written
 
 __all__ = ["make_auto_records", "measure_shown"]
@@ -43,7 +42,6 @@ def measure_shown(shown: Shown, written: Written, pixels: Any) -> dict[str, NDAr
 def make_auto_records(
     shown: Shown,
     written: Written,
-    params: FilterParams,
     areas: Mapping[int, int],
     maker: Maker | None,
     created: str,
@@ -53,11 +51,9 @@ def make_auto_records(
     Parameters
     ----------
     shown : Shown
-        The candidates.
+        The candidates, and the thresholds that chose some.
     written : Written
         What became of them.
-    params : FilterParams
-        The thresholds that chose them.
     areas : mapping of int to int
         Pixels of each id.
     maker : Maker or None
@@ -66,7 +62,7 @@ def make_auto_records(
         When they were looked for; undo and redo give the very same records.
     """
     request, maker = shown.request, maker or Maker()
-    thresholds = {name: value if np.isfinite(value) else None for name, value in asdict(params).items()}
+    thresholds = {name: value if np.isfinite(value) else None for name, value in asdict(shown.params).items()}
     common: dict[str, Any] = {"method": request.method, "filter": thresholds, "device": maker.device}
     if request.region is not None:
         region = request.region

@@ -99,11 +99,14 @@ class Shown:
         All of them.
     kept : (K,) int64
         Indices of the objects, the best first.
+    params : FilterParams
+        The thresholds that chose them.
     """
 
     request: AutoRequest
     candidates: Candidates
     kept: NDArray[np.int64]
+    params: FilterParams
 
     def without_pixels(self) -> Shown:
         """The same, but it does not hold the image; its objects are measured without intensities then."""
@@ -163,7 +166,10 @@ class ObjectsSink(Protocol):
         """Show exactly these objects instead of what was shown of the request; None when none ever was."""
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
-        """Give each object its row of measurements, where it is still shown."""
+        """Give each object its row of measurements, while nobody else has changed them."""
+
+    def write_rest(self, written: Written, columns: Mapping[str, ArrayLike]) -> NDArray[np.integer]:
+        """Give their rows to the objects that others have left of a result; the ids of these."""
 
     def end(self) -> None:
         """Nothing was found, or nothing more is shown: let go of the layer."""

@@ -27,6 +27,11 @@ class ForeignColumns:
         self._own: frozenset[str] = frozenset()
         self._candidates: dict[int, int] = {}  # of the labels in the table
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The objects that ``complete`` was called for last."""
+        return tuple(self._candidates)
+
     def collect(self, layer: Any) -> None:
         """Remember what a layer's table has of the objects that ``complete`` was called for last."""
         table = layer.features

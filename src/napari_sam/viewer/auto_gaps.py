@@ -12,7 +12,7 @@ from napari_sam.inference.candidates import Candidates, draw_with_indices
 from napari_sam.inference.fitting import fit_into_gaps
 from napari_sam.session.auto_requests import Shown, Written, without_pixels
 from napari_sam.viewer.auto_columns import ForeignColumns
-from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly
+from napari_sam.viewer.auto_places import Host, NewLayer, Numbers, add_quietly, put_rest
 from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_table import put_rows
 from napari_sam.viewer.label_writer import plane_selection
@@ -105,6 +105,10 @@ class TargetGaps:
         if not self._edited and not self._dropped:
             self._others.collect(self._target)
             put_rows(self._target, self._others.complete(written, columns))
+
+    def write_rest(self, written: Written, columns: Mapping[str, ArrayLike]) -> NDArray[np.integer]:
+        """Give their rows to the objects that others have left; the ids of these."""
+        return put_rest(self._target, self._plane, self._others, written, columns)
 
     def uses(self, layer: Any) -> bool:
         """True for the target and for the sketch."""

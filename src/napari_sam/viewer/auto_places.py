@@ -12,6 +12,7 @@ from napari_sam.session.auto_requests import Shown, Written, without_pixels
 from napari_sam.session.patches import Patch
 from napari_sam.viewer.auto_columns import ForeignColumns
 from napari_sam.viewer.label_surfaces import read_box
+from napari_sam.viewer.label_table import put_rows
 from napari_sam.viewer.label_writer import LabelWriter, make_labels, plane_selection
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_sam.session.session import Session
     from napari_sam.viewer.object_target import ObjectTarget
 
-__all__ = ["Host", "NewLayer", "Numbers", "Place", "add_quietly"]
+__all__ = ["Host", "NewLayer", "Numbers", "Place", "add_quietly", "put_rest"]
 
 
 class Host(Protocol):
@@ -52,6 +53,9 @@ class Place(Protocol):
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
         """Give each object its row in the layer's table."""
+
+    def write_rest(self, written: Written, columns: Mapping[str, ArrayLike]) -> NDArray[np.integer]:
+        """Give their rows to the objects that others have left; the ids of these."""
 
     def uses(self, layer: Any) -> bool:
         """True for layers that the objects are drawn in."""
@@ -136,6 +140,10 @@ class NewLayer:
         if self.layer is not None and not self._edited:
             self._others.collect(self.layer)
             self.layer.features = self._others.complete(written, columns)
+
+    def write_rest(self, written: Written, columns: Mapping[str, ArrayLike]) -> NDArray[np.integer]:
+        """Give their rows to the objects that others have left, beside rows of others; the ids of these."""
+        return put_rest(self.layer, self._plane, self._others, written, columns)
 
     def uses(self, layer: Any) -> bool:
         """True for the layer."""
@@ -255,6 +263,46 @@ class Numbers:
         ordered[numbers - 1] = indices
         self._before = dict(zip(indices.tolist(), numbers.tolist(), strict=True))
         return np.concatenate([[0], numbers]).astype(np.int32)[labels], ordered
+
+
+def put_rest(
+    layer: Any, plane: Plane, others: ForeignColumns, written: Written, columns: Mapping[str, ArrayLike]
+) -> NDArray[np.integer]:
+    """Put the rows of what others have left of a result into the table of its layer.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        Where it was drawn.
+    plane : Plane
+        In which plane.
+    others : ForeignColumns
+        What others have written into the table.
+    written : Written
+        The result as it was drawn.
+    columns : mapping of str to (N,) array
+        Its table.
+
+    Returns
+    -------
+    (K,) int
+        Ids of the objects of which a pixel is as it was drawn.
+    """
+    try:
+        there = np.asarray(layer.data[plane_selection(plane)])
+    except IndexError:  # its labels are another array by now
+        there = np.zeros((0, 0), written.labels.dtype)
+    left = np.zeros(len(written.ids), bool)
+    if left.size and there.shape == written.labels.shape:
+        same = (there == written.labels) & (there > 0)
+        left[written.labels[same] - written.ids.min()] = True  # the ids follow each other
+    ids = np.sort(written.ids)[left]
+    rows = np.isin(np.asarray(columns["index"]), ids)
+    before = others.labels
+    others.collect(layer)
+    chosen = {name: np.asarray(values)[rows] for name, values in columns.items()}
+    put_rows(layer, others.complete(written, chosen), gone=before)
+    return ids
 
 
 def add_quietly(viewer: Any, layer: Any, place: int | None = None) -> None:

@@ -79,6 +79,12 @@ class AutoSink:
         if self._place is not None and self._place is written.fill:
             self._place.write_table(written, columns)
 
+    def write_rest(self, written: Written, columns: Mapping[str, ArrayLike]) -> NDArray[np.integer]:
+        """Give their rows to the objects that others have left of a result; the ids of these."""
+        place: Any = written.fill  # perhaps not the present one any more
+        left: NDArray[np.integer] = place.write_rest(written, columns)
+        return left
+
     def end(self) -> None:
         """Nothing more is shown."""
         self._close()
