@@ -30,7 +30,7 @@ class Desk:
         self.viewer = ViewerModel()
         for layer in layers:
             self.viewer.add_layer(layer)
-        self.surfaces = LabelSurfaces(self.viewer, LabelWriter(), LargeLabels())
+        self.surfaces = LabelSurfaces(self.viewer, LabelWriter(self.viewer), LargeLabels())
         self.history = History()
         self.edits = Edits(self.history, ObjectBook())
         self.edits.surfaces = self.surfaces

@@ -39,7 +39,7 @@ class Desk:
         self.viewer = ViewerModel()
         for layer in layers:
             self.viewer.add_layer(layer)
-        self.writer = LabelWriter()
+        self.writer = LabelWriter(self.viewer)
         self.surfaces = LabelSurfaces(self.viewer, self.writer, LargeLabels())
         self.history, self.book = History(), ObjectBook()
         self.edits = Edits(self.history, self.book)
@@ -91,6 +91,87 @@ def test_ids_that_the_user_painted_or_a_script_set_are_not_used_again() -> None:
     layer.data = np.full((3, *SHAPE), 0)
     layer.data[1] = 50
     assert desk.write(square(4, 0), where).label == 51
+
+
+def test_an_id_that_the_brush_carried_elsewhere_is_not_given_again_after_undo() -> None:
+    layer = Labels(np.zeros((5, *SHAPE), int))
+    desk = Desk(layer)
+    desk.write(square(0, 0), plane(3, None, None))
+    layer.data_setitem((np.array([4]), np.array([9]), np.array([9])), 1)  # as napari's brush does
+    desk.write(square(4, 4), plane(3, None, None))
+    desk.history.undo().apply()
+    desk.history.undo().apply()
+    assert desk.write(square(0, 0), plane(2, None, None)).label == 2
+
+
+def test_an_id_that_ctrl_z_brought_back_is_not_given_again() -> None:
+    layer = Labels(np.zeros((5, *SHAPE), int))
+    desk = Desk(layer)
+    desk.write(square(0, 0), plane(3, None, None))
+    desk.history.undo().apply()
+    layer.undo()  # takes our undo back
+    assert (layer.data[3, :3, :3] == 1).all()
+    assert desk.write(square(0, 0), plane(4, None, None)).label == 2
+
+
+@pytest.mark.parametrize("hide_first", [True, False])
+def test_an_id_that_ctrl_z_brought_back_into_a_hidden_layer_is_not_given_again(hide_first: bool) -> None:
+    layer = Labels(np.zeros((5, *SHAPE), int))
+    desk = Desk(layer)
+    desk.write(square(0, 0), plane(3, None, None))
+    layer.visible = not hide_first
+    desk.history.undo().apply()
+    layer.visible = False
+    layer.undo()
+    assert desk.write(square(0, 0), plane(4, None, None)).label == 2
+
+
+def test_an_object_that_ctrl_z_moved_keeps_its_id() -> None:
+    layer = Labels(np.zeros((5, *SHAPE), int))
+    desk = Desk(layer)
+    desk.write(square(0, 0), plane(3, None, None))
+    desk.history.undo().apply()
+    desk.write(square(0, 0), plane(2, None, None))
+    layer.undo()
+    layer.undo()  # the first object is there again, the second is gone
+    desk.history.undo().apply()  # which changes nothing any more
+    assert desk.write(square(0, 0), plane(4, None, None)).label == 2
+
+
+def test_an_edit_before_the_first_object_leaves_the_ids_of_other_planes() -> None:
+    layer = Labels(np.zeros((3, *SHAPE), int))
+    layer.data[0, :2], layer.data[2, :2] = 3, 5
+    desk = Desk(layer)
+    builder = desk.edits.begin(desk.surfaces.token(layer), "delete object 3")
+    builder.paint(plane(0, None, None), (0, 0), np.zeros(SHAPE, int))
+    builder.commit()
+    assert desk.write(square(4, 0), plane(0, None, None)).label == 6
+
+
+def test_ids_that_were_undone_are_free_again_on_another_plane() -> None:
+    layer = Labels(np.zeros((5, *SHAPE), int))
+    desk = Desk(layer)
+    desk.write(square(0, 0), plane(3, None, None))
+    desk.write(square(4, 4), plane(3, None, None))
+    desk.history.undo().apply()
+    desk.history.undo().apply()
+    desk.viewer.dims.set_point(0, 4)
+    assert desk.write(square(0, 0), plane(4, None, None)).label == 1
+
+
+def test_a_stroke_of_the_brush_says_its_id_and_the_array_is_not_searched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = Labels(np.zeros((3, *SHAPE), int))
+    desk = Desk(layer)
+    desk.write(square(0, 0), plane(0, None, None))
+    monkeypatch.setattr(label_writer, "_maximum", lambda data: pytest.fail("searched"))
+    layer.brush_size = 3
+    layer.paint((2, 8, 8), 7)
+    assert layer.data[2, 8, 8] == 7
+    assert desk.write(square(0, 4), plane(0, None, None)).label == 8
+    layer.data_setitem((np.array([2, 2]), np.array([9, 9]), np.array([0, 1])), np.array([20, 30]))
+    assert desk.write(square(0, 8), plane(0, None, None)).label == 31
 
 
 def test_what_a_script_writes_into_a_large_plane_is_found_when_it_is_drawn() -> None:
@@ -215,10 +296,10 @@ def test_targets_that_cannot_be_written_are_refused(layer: Any, words: str) -> N
 def test_close_disconnects() -> None:
     layer = Labels(np.zeros(SHAPE, int))
     desk = Desk(layer)
-    signals = layer.events.paint, layer.events.set_data
+    signals = layer.events.paint, layer.events.set_data, layer.events.visible
     before = [len(signal.callbacks) for signal in signals]
     desk.write(square(0, 0))
-    assert [len(signal.callbacks) for signal in signals] == [count + 2 for count in before]
+    assert all(len(signal.callbacks) > count for signal, count in zip(signals, before, strict=True))
     desk.writer.close()
     desk.surfaces.close()
     assert [len(signal.callbacks) for signal in signals] == before

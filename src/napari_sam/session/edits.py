@@ -243,18 +243,19 @@ class Edits:
             When the layer is gone or cannot be written; nothing has changed then.
         """
         surface = self.surface(edit.layer)
-        writes, skipped = [], 0
+        writes, skipped, whole = [], 0, True
         for patch in edit.patches:
             now, before, after = surface.read(patch.index, patch.box), patch.before, patch.after
             changed = before != after
             mask = changed & (now == before)
             skipped += int(np.count_nonzero(changed & ~mask & (now != after)))
+            whole = whole and bool((mask == changed).all())
             if mask.any():
                 writes.append(Write(patch.index, patch.origin, mask, after))
         if writes:
             surface.write(writes)
         first, last = edit.fresh
-        if undone and last and not skipped:
+        if undone and last and whole:  # else the viewer's own undo was used, and may have moved the objects
             surface.release(first, last)
         if edit.records:
             self.book.change_many(edit.layer, {change.label: change.after for change in edit.records})

@@ -219,9 +219,8 @@ class TargetGaps:
                 "thresholds no longer apply to it; segment again."
             )
         ids = self._ids
-        self._target.undo()
+        self._host.writer.take_back(self._target, *edit.fresh)
         self._edit, self._filled = None, False
-        self._host.writer.release(self._target, *edit.fresh)
         self._others.collect(self._target)
         put_rows(self._target, {}, gone=ids)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
 from napari_sam.errors import ImageError
+from napari_sam.viewer.silent_changes import SilentChanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,31 +29,71 @@ LARGE_PLANE = 2048**2
 LOOK_SIDE = 1024
 
 
+@dataclass(slots=True)
+class _Ids:
+    """What is known of the ids of a layer.
+
+    Attributes
+    ----------
+    identity : int
+        Of the array that they were found in; 0 where it must be looked through.
+    largest : int
+        The largest in use.
+    others : int
+        The largest that others wrote, or that was found; ids up to it are never free again.
+    ever : int
+        The largest that ever was in use: napari's own undo may bring it back.
+    """
+
+    identity: int = 0
+    largest: int = 0
+    others: int = 0
+    ever: int = 0
+
+    def note(self, label: int) -> None:
+        """An id is used from now on."""
+        self.largest = max(self.largest, label)
+        self.ever = max(self.ever, label)
+
+    def note_others(self, label: int) -> None:
+        """An id is used by others than us, nobody knows where."""
+        self.note(label)
+        self.others = max(self.others, label)
+
+
 class LabelWriter:
     """Knows the next free id of each layer and writes objects through ``data_setitem``.
 
     The largest id is looked up once per layer, then tracked: a maximum over a whole stack, or even over a
     large plane, at every accept would cost more than everything else together.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Which shows the layers.
     """
 
-    def __init__(self) -> None:
-        self._largest: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()  # identity of data, id
+    def __init__(self, viewer: Any) -> None:
+        self._ids: WeakKeyDictionary[Any, _Ids] = WeakKeyDictionary()
         self._stale: WeakSet[Any] = WeakSet()  # layers drawn anew since, perhaps because a script wrote
+        self._silent = SilentChanges(viewer)
+        self._silent.noticed.connect(self._on_silent_noticed)
         self._writing = False
         self._noted = False
 
     def close(self) -> None:
         """Let go of every layer."""
-        for layer in list(self._largest):
+        self._silent.close()
+        for layer in list(self._ids):
             layer.events.paint.disconnect(self._on_labels_paint)
             layer.events.set_data.disconnect(self._on_labels_set_data)
-        self._largest.clear()
+        self._ids.clear()
         self._stale.clear()
 
     def know_empty(self, layer: Any) -> None:
         """Take a new layer for one without ids, so that nobody has to look through it."""
         self._listen(layer)
-        self._largest[layer] = (id(layer.data), 0)
+        self._ids[layer] = _Ids(id(layer.data))
 
     @property
     def is_writing(self) -> bool:
@@ -60,7 +102,7 @@ class LabelWriter:
 
     def is_known_empty(self, layer: Any) -> bool:
         """True for a new layer that nobody has written into."""
-        return self._largest.get(layer) == (id(layer.data), 0) and layer not in self._stale
+        return self._ids.get(layer) == _Ids(id(layer.data)) and layer not in self._stale
 
     def write_pixels(self, layer: Any, writes: Sequence[Write]) -> None:
         """Write pixels of any planes, as one native undo item.
@@ -95,7 +137,8 @@ class LabelWriter:
             ) from error
         finally:
             self._writing = self._noted = False
-        self._note(layer, int(values.max()))
+        if layer in self._ids:
+            self._ids[layer].note(int(values.max()))
 
     def next_label(self, layer: Any, index: Index) -> int:
         """An id above all others.
@@ -115,10 +158,22 @@ class LabelWriter:
         return label
 
     def release(self, layer: Any, first: int, last: int) -> None:
-        """The ids ``first`` to ``last``, taken by an edit that was undone, are free again."""
-        identity, largest = self._largest.get(layer, (0, 0))
-        if largest == last and identity == id(layer.data):
-            self._largest[layer] = (identity, first - 1)
+        """The ids ``first`` to ``last``, taken by an edit that was undone, are free again.
+
+        Except those that others use too: nobody knows in which planes.
+        """
+        ids = self._ids.get(layer)
+        if ids is not None and ids.largest == last and ids.identity == id(layer.data):
+            ids.largest = max(first - 1, ids.others)
+
+    def take_back(self, layer: Any, first: int, last: int) -> None:
+        """Undo the last item of the layer's own undo, which is an edit that took these ids."""
+        self._writing = True
+        try:
+            layer.undo()
+        finally:
+            self._writing = False
+        self.release(layer, first, last)
 
     def check(self, layer: Any, shape: tuple[int, ...]) -> None:
         """Raise ImageError when objects of an image of this shape cannot be written into a layer."""
@@ -167,41 +222,53 @@ class LabelWriter:
 
     def _largest_label(self, layer: Any, data: Any, index: Index) -> int:
         """The largest id in use, at least 0; at most the largest of the layer's type."""
-        identity, largest = self._largest.get(layer, (None, 0))
-        if identity is None:
-            self._listen(layer)
-        if identity != id(data):
-            largest = _maximum(data)
-        elif layer in self._stale:
-            largest = max(largest, int(np.max(np.asarray(data[_selection(index)]), initial=0)))
-        elif isinstance(data, np.ndarray):
-            # a script that writes into the array tells nobody: look at the plane at hand, at no more pixels
-            # than a click has time for
+        self._listen(layer)
+        ids = self._ids.setdefault(layer, _Ids())
+        if ids.identity != id(data):
+            largest = max(_maximum(data), 0)
+            ids = self._ids[layer] = _Ids(id(data), largest, others=largest, ever=largest)
+        elif layer in self._stale or isinstance(data, np.ndarray):
             shown = data[_selection(index)]
-            rows, cols = (-(-size // LOOK_SIDE) for size in shown.shape)
-            largest = max(largest, int(np.max(shown[::rows, ::cols], initial=0)))
+            if layer not in self._stale:
+                # a script that writes into the array tells nobody: look at no more pixels than a click has
+                # time for
+                rows, cols = (-(-size // LOOK_SIDE) for size in shown.shape)
+                shown = shown[::rows, ::cols]
+            found = int(np.max(np.asarray(shown), initial=0))
+            if found > ids.largest:
+                ids.note_others(found)
+        if not layer.visible:
+            ids.note(ids.ever)  # of a hidden layer nobody tells what came back
         self._stale.discard(layer)
-        self._largest[layer] = (id(data), max(largest, 0))
-        return max(largest, 0)
+        return ids.largest
 
     def _listen(self, layer: Any) -> None:
-        if layer not in self._largest:
+        if layer not in self._ids:
             layer.events.paint.connect(self._on_labels_paint)
             layer.events.set_data.connect(self._on_labels_set_data)
-
-    def _note(self, layer: Any, label: int) -> None:
-        identity, largest = self._largest.get(layer, (id(layer.data), 0))
-        self._largest[layer] = (identity, max(largest, label))
+            self._silent.watch(layer)
 
     def _on_labels_paint(self, event: Any) -> None:
-        """Somebody painted, perhaps with a new id: look again at the next accept."""
-        if not self._writing and event.source in self._largest:
-            self._largest[event.source] = (0, 0)
+        """Somebody painted, perhaps with a new id."""
+        ids = self._ids.get(event.source)
+        if self._writing or ids is None:
+            return
+        painted = _painted_label(event)
+        if painted is None:
+            ids.identity = 0
+        else:
+            ids.note_others(painted)
 
     def _on_labels_set_data(self, event: Any) -> None:
         """The layer is drawn anew: another plane of it, or somebody has written and refreshed it."""
         if not self._writing:
             self._stale.add(event.source)
+
+    def _on_silent_noticed(self, layer: Any) -> None:
+        """Napari's own undo perhaps, which brings any id back that ever was there."""
+        if not self._writing:
+            ids = self._ids[layer]
+            ids.note(ids.ever)
 
 
 @contextmanager
@@ -259,6 +326,16 @@ def _pixels(write: Write) -> list[NDArray[np.intp]]:
     rows, cols = np.nonzero(write.mask)
     inside = iter((rows + write.origin[0], cols + write.origin[1]))
     return [next(inside) if value is None else np.full(len(rows), value, np.intp) for value in write.index]
+
+
+def _painted_label(event: Any) -> int | None:
+    """The largest id of a stroke, which tells its pieces; None where it does not."""
+    try:
+        return max(
+            int(piece.new_value if hasattr(piece, "new_value") else np.max(piece[2])) for piece in event.value
+        )
+    except (TypeError, ValueError, IndexError):
+        return None
 
 
 def _maximum(data: Any) -> int:

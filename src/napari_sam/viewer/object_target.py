@@ -62,7 +62,7 @@ class ObjectTarget:
     changed = Signal(object)  # Labels | None
 
     def __init__(self, host: Host) -> None:
-        self.writer = LabelWriter()
+        self.writer = LabelWriter(host.viewer)
         self._host = host
         self._layer: Any = None
         self._large = LargeLabels()
