@@ -106,6 +106,26 @@ def test_a_random_edit_is_what_drawing_one_after_the_other_gives(world: World, s
     np.testing.assert_array_equal(data, start)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        pytest.param(np.zeros((30, 30), np.int32), r"labels in which .* lies, got shape \(30, 30\)", id="small"),
+        pytest.param(np.zeros((5, 64, 64), np.int32), r"got shape \(5, 64, 64\)", id="other axes"),
+        pytest.param(np.zeros((64, 64), np.uint8), "at most 255", id="small type"),
+    ],
+)
+def test_an_edit_of_an_array_that_was_replaced_is_not_undone(world: World, data: Any, words: str) -> None:
+    layer = world.sink.layer
+    layer.data[50:55, 50:55], layer.data[2:5, 2:5] = 300, 301
+    builder = world.session.edits.begin("layer", "delete")
+    builder.paint(HERE, (0, 0), np.zeros((64, 64), int))
+    edit = builder.commit()
+    layer.data = data
+    with pytest.raises(ImageError, match=words):
+        world.session.edits.apply(edit.inverse(), undone=True)
+    assert not layer.data.any()
+
+
 def test_an_edit_that_changes_nothing_is_no_step(world: World) -> None:
     builder = world.session.edits.begin("layer", "nothing")
     builder.erase(HERE, box(0, 0, 5, 5))

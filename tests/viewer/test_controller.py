@@ -385,6 +385,20 @@ def test_undo_after_accept_takes_the_object_and_brings_the_prompts(bench: Bench)
     assert np.unique(target.data).tolist() == [0, 1]
 
 
+def test_undo_leaves_labels_alone_that_were_replaced(bench: Bench) -> None:
+    bench.open(gray())
+    data = np.zeros(SIZE, np.int32)
+    data[5:10, 5:10], data[20:25, 20:25], data[30:35, 30:35] = 300, 44, 301
+    layer = bench.viewer.add_labels(data)
+    token = bench.session.layer_token(layer)
+    bench.session.editing.delete(token, (None, None), [300, 301])
+    layer.data = layer.data.astype(np.uint8)  # as napari's "convert data type"
+    bench.session.undo()
+    assert np.unique(layer.data).tolist() == [0, 44]
+    assert bench.messages == [bench.status[-1]]
+    assert "at most 255" in bench.status[-1]
+
+
 def test_segment_everything_fills_a_new_layer(bench: Bench) -> None:
     bench.open(gray(3, *SIZE), scale=(2, 1, 1), name="cells")
     bench.viewer.dims.set_point(0, 4)

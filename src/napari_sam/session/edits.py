@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from psygnal import Signal
 
-from napari_sam.errors import SamError
+from napari_sam.errors import ImageError, SamError
 from napari_sam.session.edit_builder import EditBuilder, Staged
 from napari_sam.session.patches import Box, Index, Patch
 from napari_sam.session.surfaces import LabelSurface, LabelSurfaces, RecordKeeper, Write
@@ -240,9 +240,12 @@ class Edits:
         Raises
         ------
         SamError
-            When the layer is gone or cannot be written; nothing has changed then.
+            When the layer is gone or cannot be written, or its array is another that the edit does not fit;
+            nothing has changed then.
         """
         surface = self.surface(edit.layer)
+        for patch in edit.patches:
+            _check_fits(patch, surface)
         writes, skipped, whole = [], 0, True
         for patch in edit.patches:
             now, before, after = surface.read(patch.index, patch.box), patch.before, patch.after
@@ -261,3 +264,16 @@ class Edits:
             self.book.change_many(edit.layer, {change.label: change.after for change in edit.records})
         self.edited.emit(edit)
         return skipped
+
+
+def _check_fits(patch: Patch, surface: LabelSurface) -> None:
+    """Raise ImageError when a layer's array was replaced by one that a patch does not fit into."""
+    shape = surface.shape
+    ends = iter(patch.box[2:])
+    needed = [next(ends) if value is None else value + 1 for value in patch.index]
+    if len(shape) != len(needed) or any(size < end for size, end in zip(shape, needed, strict=True)):
+        raise ImageError(
+            f"Expected labels in which the edit lies, got shape {shape} in {surface.name!r}: its array was "
+            "replaced, so its objects stay as they are."
+        )
+    surface.check_label(int(patch.new[patch.old != patch.new].max()))
