@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,6 +132,22 @@ def test_what_was_found_is_not_looked_for_again(world: World, board: Board) -> N
     session.show_plane(world.plane())
     session.segment_everything()
     assert len(world.engine.searched) == 5
+
+
+def test_settings_that_change_before_a_run_begins_are_those_that_it_is_kept_under(lazy_world: World) -> None:
+    look(lazy_world)
+    session, engine = lazy_world.session, lazy_world.engine
+    before, after = session.settings, replace(session.settings, object_size=12.0)
+    session.segment_everything()
+    session.set_settings(after)
+    lazy_world.runner.run()
+    for settings, searched in ((after, 1), (before, 2), (after, 2), (before, 2)):
+        session.set_settings(settings)
+        session.segment_everything()
+        lazy_world.runner.run()
+        assert len(engine.searched) == searched
+        (record, *_) = session.book.records("auto layer")
+        assert record.settings["object_size"] == settings.object_size
 
 
 def test_parts_appear_as_they_finish_and_a_cancelled_run_keeps_them(lazy_world: World) -> None:

@@ -13,7 +13,6 @@ from napari_sam.session.engine_tuning import EngineTuning
 from napari_sam.session.history import FillStep, History
 from napari_sam.session.precomputing import Precomputing
 from napari_sam.session.propagating import Propagating
-from napari_sam.session.settings import encode_settings_of
 from napari_sam.session.stack_segmenting import Axis, StackRequest, StackSegmenting, find_stack
 
 if TYPE_CHECKING:
@@ -112,10 +111,8 @@ class LongWork:
         """Segment every object of a plane, or of a region of it."""
         if not self._may("segment", plane, "Segmentation", self.is_segmenting) or plane is None:
             return
-        settings = self._pool.settings
-        seen = encode_settings_of(settings, plane, None), settings.scope
         try:
-            self.auto.start(AutoRequest(plane, self._models.choice, method, region, seen))
+            self.auto.start(AutoRequest(plane, self._models.choice, method, region, self._pool.seen(plane)))
         except SamError as error:
             self.warned.emit(str(error))
         self.state_changed.emit()

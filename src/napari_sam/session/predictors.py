@@ -27,7 +27,7 @@ SAMPLED_PLANES = 16
 
 
 class PredictorPool:
-    """The predictor in use; all but ``settings``, ``failure``, ``retry`` and ``forget`` is for the workers.
+    """The predictor in use; ``predictor`` and ``pixels`` are for the workers, all else for anybody.
 
     Parameters
     ----------
@@ -49,8 +49,10 @@ class PredictorPool:
         self._failed: tuple[ModelChoice, str] | None = None
         self._lock = threading.RLock()  # a click and what is encoded meanwhile ask from two threads
 
-    def predictor(self, choice: ModelChoice, plane: Plane | None = None) -> MaskPredictor:
-        """The predictor for a choice and for the settings of this moment.
+    def predictor(
+        self, choice: ModelChoice, plane: Plane | None = None, settings: Settings | None = None
+    ) -> MaskPredictor:
+        """The predictor for a choice and for the settings.
 
         Parameters
         ----------
@@ -59,6 +61,8 @@ class PredictorPool:
         plane : Plane or None
             Where it will predict, which decides what settings in world units or over a stack mean; None
             when it is about the model alone.
+        settings : Settings or None
+            The user's; None for those of this moment.
 
         Raises
         ------
@@ -66,10 +70,9 @@ class PredictorPool:
             When the model cannot be loaded; at once when it could not be loaded before, see ``retry``.
         """
         with self._lock:
-            return self._predictor(choice, plane)
+            return self._predictor(choice, plane, settings or self.settings)  # one reading: they may be set
 
-    def _predictor(self, choice: ModelChoice, plane: Plane | None) -> MaskPredictor:
-        settings = self.settings  # one reading: the main thread may set it meanwhile
+    def _predictor(self, choice: ModelChoice, plane: Plane | None, settings: Settings) -> MaskPredictor:
         failure = self.failure(choice)
         if failure is not None:
             raise CheckpointError(failure)
@@ -84,6 +87,19 @@ class PredictorPool:
                 raise CheckpointError(message) from error
         limits = self._measure_limits(settings, plane)
         return self._loaded[2].with_settings(encode_settings_of(settings, plane, limits))
+
+    def seen(self, plane: Plane, settings: Settings | None = None) -> Hashable:
+        """What else than pixels and model decides what is found in a plane; equal where it is the same.
+
+        Parameters
+        ----------
+        plane : Plane
+            Where.
+        settings : Settings or None
+            The user's; None for those of this moment.
+        """
+        settings = settings or self.settings
+        return encode_settings_of(settings, plane, None), settings.scope
 
     def failure(self, choice: ModelChoice) -> str | None:
         """Why a model could not be loaded, None where it was not tried or is loaded."""

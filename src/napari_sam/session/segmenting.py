@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -35,7 +35,7 @@ class Run:
     Attributes
     ----------
     request : AutoRequest
-        What is looked for, and where.
+        What is looked for, and where; with the settings of the moment when it begins.
     defaults : FilterParams
         Thresholds of the method; known once the model is loaded.
     parts : list of Candidates
@@ -111,14 +111,16 @@ class Segmenting:
         self._runner.cancel(SLOT)
 
     def _steps(self, run: Run) -> Generator[Progress, None, Candidates]:
-        request = run.request
-        check_plane(request.plane)
-        yield Progress(0, 0, f"Loading model {request.model.name}")
-        predictor = self._pool.predictor(request.model, request.plane)
-        run.maker = maker_of(request.model, predictor)
+        plane, model = run.request.plane, run.request.model
+        check_plane(plane)
+        yield Progress(0, 0, f"Loading model {model.name}")
+        settings = self._pool.settings  # perhaps others than when it was asked for
+        predictor = self._pool.predictor(model, plane, settings)
+        request = run.request = replace(run.request, settings=self._pool.seen(plane, settings))
+        run.maker = maker_of(model, predictor)
         run.defaults = self._engine.filter_defaults(predictor, request.method)
         region = None if request.region is None else request.region.region
-        pixels = self._pool.pixels(request.plane)
+        pixels = self._pool.pixels(plane)
         job = self._engine.iter_candidates(pixels, predictor, request.method, region)
         found = yield from _cut(job, request)
         found.find_overlaps()  # counted here, so that the first threshold is as quick as the others
