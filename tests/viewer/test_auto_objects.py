@@ -385,6 +385,29 @@ def test_images_that_were_closed_are_let_go_of(bench: Bench, gaps: bool, undone:
     assert [data() is None for data in held] == [True, True, True]
 
 
+@pytest.mark.parametrize("steps", [1, 3], ids=["before-its-first-part", "after-it"])
+@pytest.mark.parametrize("cancelled", [False, True], ids=["to-its-end", "cancelled"])
+def test_a_run_that_ends_after_another_image_was_chosen_holds_nothing(
+    bench: Bench, steps: int, cancelled: bool
+) -> None:
+    image = open_image(bench, lazy=True)
+    held = weakref.ref(image.data)
+    bench.session.segment_everything()
+    bench.runner.run(steps)
+    bench.controller.image_layer = bench.viewer.add_image(np.ones(SIZE, np.uint8), name="next")
+    if cancelled:
+        bench.session.cancel()
+    bench.runner.run()
+    bench.viewer.layers.remove(image)
+    bench.points.add([[20, 20]])
+    bench.runner.run()
+    bench.engine.images.clear()
+    del image
+    gc.collect()
+    assert held() is None
+    assert len(bench.session.auto._cache) == 0
+
+
 @pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
 def test_results_that_were_closed_with_their_image_are_let_go_of(bench: Bench, gaps: bool) -> None:
     image = open_image(bench)

@@ -15,7 +15,14 @@ from napari_sam.errors import SamError
 from napari_sam.inference.candidates import explain_nothing, filter_candidates
 from napari_sam.session.auto_fill import AutoFill
 from napari_sam.session.auto_measuring import Measuring
-from napari_sam.session.auto_requests import AutoRequest, AutoState, ObjectsSink, Shown, Written
+from napari_sam.session.auto_requests import (
+    AutoRequest,
+    AutoState,
+    ObjectsSink,
+    Shown,
+    Written,
+    without_pixels,
+)
 from napari_sam.session.auto_thresholds import Thresholds
 from napari_sam.session.candidate_cache import CandidateCache
 from napari_sam.session.provenance import now
@@ -73,6 +80,7 @@ class AutoObjects:
         self._taken: tuple[AutoFill, Shown, Written] | None = None  # of the result, while it is taken back
         self._note = NOTHING_YET
         self._so_far = 0
+        self._outdated = False  # another image was chosen since the run began
         self._makers: dict[AutoRequest, tuple[Maker | None, str]] = {}
         self._measuring = Measuring(runner, pool)
         self._measuring.done.connect(self._on_measured)
@@ -126,6 +134,7 @@ class AutoObjects:
         self._release("Looking for objects …")
         self._taken = None
         self._so_far = 0
+        self._outdated = False
         self._thresholds.use(request)
         self.changed.emit()
         found = self._cache.get(request)
@@ -141,6 +150,7 @@ class AutoObjects:
     def forget(self) -> None:
         """Another image: what was found is not used again; thresholds go on, but hold no pixels any more."""
         self._cache.clear()
+        self._outdated = True
         if self._shown is not None:
             self._shown = self._shown.without_pixels()
         if self._taken is not None:
@@ -230,6 +240,8 @@ class AutoObjects:
     def _take(self, run: Run, candidates: Candidates, ending: str = "") -> None:
         """Show the result of a run, all of it or what was finished."""
         self._thresholds.use(run.request, run.defaults)
+        if self._outdated:
+            run.request = replace(run.request, plane=without_pixels(run.request.plane))
         if run.maker is not None:  # else it comes from the cache, and was made then
             self._makers[run.request] = run.maker, run.created
         name = run.request.plane.name
@@ -284,7 +296,8 @@ class AutoObjects:
         self.changed.emit()
 
     def _on_segmenting_done(self, run: Run, candidates: Candidates) -> None:
-        self._cache.put(run.request, candidates, run.defaults)
+        if not self._outdated:
+            self._cache.put(run.request, candidates, run.defaults)
         self._take(run, candidates)
 
     def _on_segmenting_cancelled(self, run: Run) -> None:
