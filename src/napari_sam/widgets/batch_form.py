@@ -145,7 +145,12 @@ class BatchForm(QWidget):
         self.channels = QLineEdit()
         self.channels.setPlaceholderText("all, or such as 0 or 2,0")
         self.channels.setToolTip("Channels that the model sees, counted from 0, at most three.")
-        self.object_size = _number("the model's", " px", "Typical diameter of the objects.")
+        self.object_size = _number(
+            "auto",
+            " px",
+            "Typical diameter of the objects. Set it when they are larger than about 100 pixels, or when "
+            "outlines are wrong: the bundled model finds the size itself, others take the image as it is.",
+        )
         self.min_area = _number("the model's", " px²", "Smaller objects are dropped.")
         self.max_area = _number("any", " px²", "Larger objects are dropped.")
         self.keep_border = QCheckBox("Keep objects at the border")
