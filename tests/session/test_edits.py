@@ -109,7 +109,7 @@ def test_a_random_edit_is_what_drawing_one_after_the_other_gives(world: World, s
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        pytest.param(np.zeros((30, 30), np.int32), r"labels in which .* lies, got shape \(30, 30\)", id="small"),
+        pytest.param(np.zeros((30, 30), np.int32), r"in which .* lies, got shape \(30, 30\)", id="small"),
         pytest.param(np.zeros((5, 64, 64), np.int32), r"got shape \(5, 64, 64\)", id="other axes"),
         pytest.param(np.zeros((64, 64), np.uint8), "at most 255", id="small type"),
     ],
