@@ -262,6 +262,31 @@ def test_undo_moves_back_to_the_slice_of_the_prompt(bench: Bench) -> None:
     assert bench.shown[1].sum() == AREA
 
 
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param({"order": (1, 0, 2)}, id="rolled"),
+        pytest.param({"order": (2, 0, 1)}, id="rolled twice"),
+        pytest.param({"ndisplay": 3}, id="3-D"),
+        pytest.param({"order": (1, 2, 0), "ndisplay": 3}, id="3-D, rolled"),
+    ],
+)
+def test_undo_turns_back_to_the_plane_of_the_prompt(bench: Bench, turn: dict[str, Any]) -> None:
+    bench.open(gray(8, *SIZE))
+    bench.viewer.dims.set_point(0, 5)
+    bench.points.add((5, 20, 20))
+    bench.session.accept()
+    bench.viewer.dims.update(turn)
+    bench.session.undo()
+    plane = bench.session.plane
+    assert plane is not None
+    assert plane.index == (5, None, None)
+    assert bench.controller.find_plane() == plane
+    assert bench.points.data.tolist() == [[5, 20, 20]]
+    bench.points.add((5, 40, 40))
+    assert bench.asked().points.tolist() == [[20, 20], [40, 40]]
+
+
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (0, 2, 1), (1, 2, 0)])
 def test_any_two_axes_may_be_shown(bench: Bench, order: tuple[int, ...]) -> None:
     data = gray(30, 40, 50)

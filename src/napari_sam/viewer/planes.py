@@ -33,6 +33,7 @@ __all__ = [
     "same_frame",
     "same_transform",
     "spatial_shape",
+    "turn_to_plane",
 ]
 
 
@@ -163,6 +164,15 @@ def go_to_plane(layer: Any, dims: Any, plane: Plane) -> None:
     for axis, value in enumerate(plane.index):
         if value is not None:
             dims.set_point(axis + offset, world[axis])
+
+
+def turn_to_plane(layer: Any, dims: Any, plane: Plane) -> None:
+    """Show a plane of an image layer, also where the view is 3-D or of other axes."""
+    shown = [axis + dims.ndim - layer.ndim for axis in plane.axes]
+    dims.ndisplay = 2
+    if sorted(dims.displayed) != shown:
+        dims.order = (*(axis for axis in dims.order if axis not in shown), *shown)
+    go_to_plane(layer, dims, plane)
 
 
 def go_to_index(layer: Any, dims: Any, index: tuple[int | None, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_sam.session.drawing import Drawing
 from napari_sam.viewer.connections import Connections
-from napari_sam.viewer.planes import go_to_plane
+from napari_sam.viewer.planes import turn_to_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ class PromptFlow:
         drawing = state.drawing if state.drawing is not None else Drawing.of_prompts(state.prompts)
         with self._host.silently():
             if state.plane != self._host.find_plane():
-                go_to_plane(image, viewer.dims, state.plane)
+                turn_to_plane(image, viewer.dims, state.plane)
             self._source.write(image, state.plane, viewer.dims.point, drawing)
 
     def _on_settings_changed(self, settings: Settings) -> None:
