@@ -54,8 +54,8 @@ class ImagePanel(QWidget):
         self.object_size = _spin(0, 1e6, 1, "auto")
         self.object_size.setToolTip(
             "Typical diameter of the objects. The model sees the image at the scale at which such an object "
-            "has the size that it was trained on. 0 is 'auto': the bundled model finds the size itself, other "
-            "models take the image as it is. Set it when objects are larger than about 100 pixels, or when "
+            "has the size that it was trained on. 0 is 'auto': the bundled model finds the size itself, "
+            "others take the image as it is. Set it when objects are larger than about 100 pixels, or when "
             "outlines are wrong."
         )
         self.unit = QComboBox()
