@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_sam.errors import ImageError, SamError
+from napari_sam.errors import ImageError, PromptError, SamError
 from napari_sam.inference import segment_image as module
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.candidates import Candidates, FilterParams
@@ -218,6 +218,41 @@ def test_mistakes_are_told_before_anything_is_encoded(
 def test_a_model_without_instance_decoder(vit_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:
     with pytest.raises(SamError, match="no instance decoder; use the method 'grid'"):
         segment_image(blobs, vit_model, "instances")
+
+
+@pytest.mark.parametrize("method", ["instances", "grid"])
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        pytest.param(Region.from_box((0, 0, 9, 9), (60, 75)), "120 x 150 pixels, got .* 60 x 75", id="half"),
+        pytest.param(Region.from_box((0, 0, 9, 9), (150, 120)), "got .* 150 x 120", id="turned"),
+        pytest.param(np.ones((60, 75), bool), "120 x 150 pixels, got .* 60 x 75", id="mask"),
+        pytest.param(np.ones((2, 120, 150), bool), "got .* 2 x 120 x 150", id="stack of masks"),
+        pytest.param((0, 0, 9, 9), r"Region or a mask .* got \(0, 0, 9, 9\)", id="box"),
+    ],
+)
+def test_a_region_of_another_plane_is_refused(
+    conv_model: LoadedModel, blobs: NDArray[np.uint8], method: str, region: Any, message: str
+) -> None:
+    with pytest.raises(PromptError, match=message):
+        segment_image(blobs, conv_model, method, region=region)
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["quick", "exact"])
+def test_a_mask_is_a_region(conv_model: LoadedModel, monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
+    DiscDecoder().install(monkeypatch)
+    mask = np.zeros((120, 120), bool)
+    mask[:40] = True
+    image = np.zeros(mask.shape, np.uint8)
+    options = {"exact": True, "predicted_iou": 0.0, "stability": 0.0} if exact else {"background": 0.0}
+    options |= {"points_per_side": 12, "foreground": 0.0}
+    whole, found, expected = (
+        segment_image(image, conv_model, "grid", region=region, **options)
+        for region in (None, mask, Region.from_mask(mask))
+    )
+    assert whole[60:].any()
+    assert found.any()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_stack_is_refused(conv_model: LoadedModel) -> None:

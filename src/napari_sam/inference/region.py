@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Region"]
+__all__ = ["Region", "read_region"]
 
 Crop = tuple[int, int, int, int]
 STRIPE = 1 << 22
@@ -184,6 +184,35 @@ class Region:
                 drawn &= ~polygon2mask(shape, hole - origin)
             inside |= drawn
         return inside
+
+
+def read_region(region: Any, plane_shape: tuple[int, int]) -> Region | None:
+    """A region of this very plane: as it is, or made of a mask.
+
+    Parameters
+    ----------
+    region : Region or (H, W) array or None
+    plane_shape : (H, W)
+
+    Raises
+    ------
+    PromptError
+        When it is of a plane of another shape, or neither a region nor a mask.
+    """
+    if region is None:
+        return None
+    is_region = isinstance(region, Region)
+    shape = region.plane_shape if is_region else getattr(region, "shape", None)
+    if shape is None:
+        raise PromptError(
+            f"Expected a Region or a mask of the plane, got {region!r:.60}; see Region.from_box."
+        )
+    if tuple(shape) != tuple(plane_shape):
+        wanted, got = (" x ".join(map(str, sides)) for sides in (plane_shape, shape))
+        raise PromptError(
+            f"Expected a region of the image's {wanted} pixels, got one of {got}; make it for this image."
+        )
+    return region if is_region else Region.from_mask(region)
 
 
 def _first_pixels(cells: NDArray[np.int64], count: int, length: int) -> tuple[int, int]:

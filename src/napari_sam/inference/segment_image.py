@@ -17,8 +17,10 @@ from napari_sam.inference.candidates import (
 )
 from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.grid_segmenter import EXACT, GridParams, iter_grid_candidates
+from napari_sam.inference.image_source import check_plane
 from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.inference.instance_segmenter import iter_instance_candidates
+from napari_sam.inference.region import read_region
 from napari_sam.inference.unetr_instances import UnetrParams
 from napari_sam.types import Progress
 
@@ -65,7 +67,7 @@ def iter_candidates(
     predictor: CachedPredictor | LoadedModel,
     method: str = "auto",
     *,
-    region: Region | None = None,
+    region: Region | NDArray[Any] | None = None,
     **options: Any,
 ) -> Generator[Progress, None, Candidates]:
     """Find what may be objects, to be filtered as often as one likes; a job.
@@ -79,14 +81,24 @@ def iter_candidates(
     predictor : CachedPredictor or LoadedModel
     method : str
         As ``segment_image`` takes it.
-    region : Region, optional
+    region : Region or (H, W) mask, optional
         Where to look.
     **options
         Fields of ``InstanceParams`` or ``GridParams``, and of ``FilterParams``.
+
+    Raises
+    ------
+    ImageError
+        When the image cannot be used or read.
+    PromptError
+        When the region is not one of this image.
+    SamError
+        When the method or an option is unknown.
     """
     if isinstance(predictor, LoadedModel):
         predictor = CachedPredictor(predictor)
     params, _ = _read_options(predictor.model, method, options)
+    region = read_region(region, check_plane(image)[:2])
     if isinstance(params, GridParams):
         return (yield from iter_grid_candidates(image, predictor, params, region))
     return (yield from iter_instance_candidates(image, predictor, params, region))
@@ -97,12 +109,41 @@ def iter_segment_image(
     predictor: CachedPredictor | LoadedModel,
     method: str = "auto",
     *,
-    region: Region | None = None,
+    region: Region | NDArray[Any] | None = None,
     **options: Any,
 ) -> Generator[Progress, None, NDArray[np.int32]]:
-    """Segment every object; a job that yields ``Progress`` and returns the labels.
+    """Segment every object of one plane; a job that can be stopped at every step.
 
-    Takes what ``segment_image`` takes; with a ``CachedPredictor`` embeddings are shared with prompts.
+    Parameters
+    ----------
+    image : (H, W), (H, W, 3) or (H, W, C) array, also dask or zarr, of any real dtype
+    predictor : CachedPredictor or LoadedModel
+        With a ``CachedPredictor`` embeddings are shared with prompts.
+    method : str
+        As ``segment_image`` takes it.
+    region : Region or (H, W) mask, optional
+        Where to look for objects; the whole plane without.
+    **options
+        As ``segment_image`` takes them.
+
+    Yields
+    ------
+    Progress
+        Its ``partial`` are the ``Candidates`` of a tile that was finished, before they are filtered.
+
+    Returns
+    -------
+    (H, W) int32
+        Labels 1, 2, ...; 0 is background.
+
+    Raises
+    ------
+    ImageError
+        When the image cannot be used or read.
+    PromptError
+        When the region is not one of this image.
+    SamError
+        When the method or an option is unknown.
     """
     filters = filter_defaults(predictor, method, **options)
     job = iter_candidates(image, predictor, method, region=region, **options)
@@ -128,7 +169,7 @@ def segment_image(
     model: CachedPredictor | LoadedModel,
     method: str = "auto",
     *,
-    region: Region | None = None,
+    region: Region | NDArray[Any] | None = None,
     **options: Any,
 ) -> NDArray[np.int32]:
     """Segment every object of one plane.
@@ -140,7 +181,7 @@ def segment_image(
     method : str
         ``"instances"`` (dense decoder), ``"grid"`` (point prompts, any model), or ``"auto"``: the
         best that the model offers.
-    region : Region, optional
+    region : Region or (H, W) mask, optional
         Where to look for objects; the whole plane without.
     **options
         Fields of ``InstanceParams`` or ``GridParams`` say how objects are looked for (``exact=True`` is
@@ -154,7 +195,9 @@ def segment_image(
     Raises
     ------
     ImageError
-        When the image cannot be used.
+        When the image cannot be used or read.
+    PromptError
+        When the region is not one of this image.
     SamError
         When the method or an option is unknown.
     """
