@@ -257,6 +257,50 @@ def test_dask_arrays_are_known_by_name() -> None:
     assert pool.find([first[:20]]) is not pool.find([first])
 
 
+class Labelled:
+    """Has of an xarray.DataArray what it shares with a dask array, whatever array it holds."""
+
+    def __init__(self, data: Any) -> None:
+        self.data, self.dims, self.name = data, ("y", "x"), None
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+        self.chunks = getattr(data, "chunks", None)
+
+    def __dask_graph__(self) -> Any:
+        return None if self.chunks is None else self.data.__dask_graph__()
+
+    def __getitem__(self, index: Any) -> Labelled:
+        return Labelled(self.data[index])
+
+    def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
+        return np.asarray(self.data)
+
+
+def label_axes(kind: str, data: Any) -> Any:
+    return Labelled(data) if kind == "like xarray" else pytest.importorskip("xarray").DataArray(data)
+
+
+@pytest.mark.parametrize("kind", ["like xarray", "xarray"])
+def test_arrays_with_labelled_axes_are_told_apart(kind: str) -> None:
+    """They have what a dask array has, and are all called None."""
+    pool = MemoryPool()
+    first, second = label_axes(kind, NOISE), label_axes(kind, NOISE[::-1])
+    memory = pool.find([first])
+    assert pool.find([first]) is memory
+    assert pool.find([second]) is not memory
+    assert not memory.immutable
+    for image, data in ((first, NOISE), (second, NOISE[::-1])):
+        np.testing.assert_array_equal(ImageSource(image).read((3, 30, 58, 77)), data[3:58, 30:77])
+        np.testing.assert_array_equal(ImageSource(image).sample(), data)
+
+
+@pytest.mark.parametrize("kind", ["like xarray", "xarray"])
+def test_a_dask_array_with_labelled_axes_is_one(kind: str) -> None:
+    data = da.from_array(NOISE, chunks=50)
+    source = ImageSource(label_axes(kind, data))
+    assert source.levels[0] is data
+    np.testing.assert_array_equal(source.sample(), NOISE)
+
+
 def test_other_pixels_in_a_known_crop_mean_another_sample(recording: Callable[..., Any]) -> None:
     source = ImageSource(recording(NOISE.copy()))
     memory = source.memory

@@ -66,8 +66,15 @@ def check_plane(image: Any) -> tuple[int, int, int]:
 def _list_levels(image: Any) -> list[Any]:
     """The levels of a pyramid; anything else is one level."""
     if isinstance(image, Sequence) and len(image) and all(hasattr(level, "shape") for level in image):
-        return list(image)
-    return [image]
+        return [_bare(level) for level in image]
+    return [_bare(image)]
+
+
+def _bare(level: Any) -> Any:
+    """The dask array in an xarray.DataArray; anything else as it is."""
+    labelled = hasattr(level, "dims") and hasattr(level, "__dask_graph__")
+    # only where it is chunked: that of a file would be read as a whole
+    return level.data if labelled and level.chunks is not None else level
 
 
 class ImageSource:
