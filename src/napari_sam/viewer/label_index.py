@@ -11,7 +11,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from xxhash import xxh3_128
+
+from napari_sam.inference.embedding_key import digest_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ class _Boxes:
 
     labels: NDArray[np.integer]  # (K,)
     boxes: NDArray[np.int64]  # (K, 4) half-open r0, c0, r1, c1
-    digest: bytes | None = None  # of the plane that they are the boxes of; None where it was written since
+    digest: tuple[str, ...] | None = None  # of the plane; None where it was written since
     doubted: bool = False  # the plane may be another one now
 
     def position(self, label: int) -> int | None:
@@ -103,13 +104,13 @@ class LabelIndex:
         """Pixels of each object of a plane, which is looked through for them."""
         areas: dict[int, int] = {}
         found = []
-        digest = xxh3_128()
+        digest: list[str] = []
         for top, stripe in self._stripes(index, digest):
             labels, boxes, pixels = _measure(stripe, (top, 0))
             found.append((labels, boxes))
             for label, count in zip(labels.tolist(), pixels.tolist(), strict=True):
                 areas[label] = areas.get(label, 0) + count
-        self._planes[index] = _Boxes(*_join(found), digest.digest())
+        self._planes[index] = _Boxes(*_join(found), tuple(digest))
         return areas
 
     # ------------------------------------------------------------- learning
@@ -174,23 +175,23 @@ class LabelIndex:
 
     def _scan(self, index: Index) -> _Boxes:
         self.scanned += 1
-        digest = xxh3_128()
+        digest: list[str] = []
         found = [measure_boxes(stripe, (top, 0)) for top, stripe in self._stripes(index, digest)]
-        return _Boxes(*_join(found), digest.digest())
+        return _Boxes(*_join(found), tuple(digest))
 
-    def _digest(self, index: Index) -> bytes:
-        digest = xxh3_128()
+    def _digest(self, index: Index) -> tuple[str, ...]:
+        digest: list[str] = []
         for _ in self._stripes(index, digest):
             pass
-        return bytes(digest.digest())
+        return tuple(digest)
 
-    def _stripes(self, index: Index, digest: xxh3_128) -> Iterator[tuple[int, NDArray[np.integer]]]:
+    def _stripes(self, index: Index, digest: list[str]) -> Iterator[tuple[int, NDArray[np.integer]]]:
         """A plane in pieces, which are digested too: the first row of each, and its labels."""
         height, width = (n for n, value in zip(self._shape, index, strict=True) if value is None)
         step = max(1, STRIPE // max(1, width))
         for top in range(0, height, step):
-            stripe = np.ascontiguousarray(self._read(index, (top, 0, min(top + step, height), width)))
-            digest.update(stripe.view(np.uint8).data)
+            stripe = np.asarray(self._read(index, (top, 0, min(top + step, height), width)))
+            digest.append(digest_pixels(stripe))
             yield top, stripe
 
     def _parallel(self, like: Index) -> Iterator[Index]:

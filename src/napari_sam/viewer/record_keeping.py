@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from psygnal import Signal
-from xxhash import xxh3_128
 
 from napari_sam.errors import ImageError, SamError
+from napari_sam.inference.embedding_key import digest_pixels
 from napari_sam.session.autosave import LANE
 from napari_sam.session.jobs import BACKGROUND, LONG, Job
 from napari_sam.session.record_files import (
@@ -259,11 +259,11 @@ def _iter_save(path: Path, values: Mapping[str, Any], *more: Any) -> Generator[P
 
 def iter_digest(data: NDArray[Any]) -> Generator[Progress, None, str]:
     """The digest of labels in memory, by which it is noticed that they have changed; a plane at a time."""
-    digest = xxh3_128(repr((data.shape, data.dtype.str)).encode())
+    digests = []
     for index in np.ndindex(data.shape[:-2]):
-        digest.update(np.ascontiguousarray(data[index]).view(np.uint8).data)
+        digests.append(digest_pixels(data[index]))
         yield Progress(0, 0, "Comparing labels")
-    return str(digest.hexdigest())
+    return f"{data.shape} {'-'.join(digests)}"
 
 
 def plane_reader(data: Any) -> Callable[[Index], Any]:
