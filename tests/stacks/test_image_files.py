@@ -10,7 +10,6 @@ from skimage.io import imsave
 from napari_sam.cli.output_files import name_outputs
 from napari_sam.errors import ImageError
 from napari_sam.stacks.image_io import list_by_stem, list_images, pick_channels, read_image, read_labels
-from napari_sam.stacks.outputs.replacing import replace_file
 
 
 @pytest.mark.parametrize(
@@ -143,20 +142,3 @@ def test_label_folders_pair_with_what_segment_writes(tmp_path: Path) -> None:
     (tmp_path / "b.tif").touch()
     with pytest.raises(ImageError, match=r"b\.png and b\.tif"):
         list_by_stem(tmp_path)
-
-
-def test_replace_file_is_all_or_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-
-    def fail(path: Path) -> None:
-        path.write_text("half")
-        raise OSError(28, "no space left")
-
-    with pytest.raises(OSError, match="no space left"):
-        replace_file(target, fail, overwrite=True)
-    assert target.read_text() == "old"
-    with pytest.raises(FileExistsError):
-        replace_file(target, lambda path: path.write_text("new"), overwrite=False)
-    replace_file(target, lambda path: path.write_text("new"), overwrite=True)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "new")]

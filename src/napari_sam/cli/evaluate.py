@@ -17,7 +17,7 @@ from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.segment import add_model_options
 from napari_sam.errors import ImageError
 from napari_sam.stacks.image_io import list_by_stem, read_image, read_labels
-from napari_sam.stacks.outputs.replacing import replace_file
+from napari_sam.inference.whole_files import replace_file
 
 if TYPE_CHECKING:
     import argparse

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.stacks.image_io import fit_axes, list_by_stem, name_image, read_image
-from napari_sam.stacks.outputs.replacing import replace_file
+from napari_sam.inference.whole_files import replace_file
 
 if TYPE_CHECKING:
     import argparse

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam.errors import ImageError
 from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image, strip_common
-from napari_sam.stacks.outputs.replacing import replace_file
+from napari_sam.inference.whole_files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

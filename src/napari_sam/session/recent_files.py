@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.session.settings import SettingsFile
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ class RecentFiles:
         """Put a file first; what cannot be remembered is forgotten."""
         path = str(Path(name).absolute())
         names = [path, *(other for other in self._read() if other != path)][:_KEPT]
-        part = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        text = json.dumps(names, indent=1)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(names, indent=1), encoding="utf-8")
-            part.replace(self._path)
+            replace_file(self._path, lambda part: part.write_text(text, encoding="utf-8"))
         except OSError as error:
             logger.debug("cannot write %s: %s", self._path, error)
 

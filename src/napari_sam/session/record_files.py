@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.session.provenance import ObjectRecord, list_versions
 from napari_sam.session.record_json import RecordError, read_list, read_mapping, read_text, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -36,7 +35,6 @@ __all__ = [
     "mark_records",
     "read_record_file",
     "record_path",
-    "replace_file",
     "write_record_file",
 ]
 
@@ -188,7 +186,7 @@ def write_record_file(path: Path, file: RecordFile) -> None:
     }
     lines = ",\n".join(json.dumps(values) for values in objects)  # one line each, for people and for diff
     text = json.dumps(head, indent=1)[:-2] + f',\n "objects": [\n{lines}\n]\n}}\n'
-    replace_file(path, text.encode())
+    replace_file(path, lambda temporary: temporary.write_bytes(text.encode()))
 
 
 def read_record_file(path: Path) -> RecordFile:
@@ -256,17 +254,3 @@ def _checksum(labels: Any, label: int, box: Box) -> int:
         return -1
     rim = np.asarray(labels[max(r0 - 1, 0) : r1 + 1, max(c0 - 1, 0) : c1 + 1]) == label
     return zlib.crc32(np.packbits(rim).tobytes(), zlib.crc32(repr((box, rim.shape)).encode()))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place whole or not at all; every writer has a temporary file of its own."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ import platformdirs
 
 from napari_sam.errors import SamError
 from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.whole_files import replace_file
 
 if TYPE_CHECKING:
     from napari_sam.session.requests import Plane
@@ -227,8 +227,8 @@ class SettingsFile:
         except (OSError, SamError, TypeError, ValueError, KeyError, AttributeError, RecursionError):
             kept = _to_json(before)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _replace_file(self.path, json.dumps({**kept, **changed}, indent=1))
+            text = json.dumps({**kept, **changed}, indent=1)
+            replace_file(self.path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         except OSError as error:
             logger.debug("cannot write %s", self.path, exc_info=True)
             return f"Settings cannot be saved to {self.path}: {error}; they last until the viewer closes."
@@ -270,17 +270,3 @@ def settings_from_json(values: Any) -> Settings:
     if known.get("limits") is not None:
         known["limits"] = tuple((float(low), float(high)) for low, high in known["limits"])
     return Settings(**known)
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Put a file in place whole or not at all; every writer has a temporary file of its own."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

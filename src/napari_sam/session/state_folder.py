@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from filelock import FileLock, Timeout
 
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.session.left_session import FORMAT, INDEX, VERSION, read_session
-from napari_sam.session.record_files import replace_file
 from napari_sam.session.record_json import RecordError
 from napari_sam.session.tile_pack import TilePack
 
@@ -85,7 +85,8 @@ class SessionFolder:
         self.pack.settle()
         text = json.dumps({"format": FORMAT, "version": VERSION, **head, "pack": self.pack.path.name})
         joined = ",\n".join(layers)
-        replace_file(self.path / INDEX, f'{text[:-1]},\n"layers": [\n{joined}\n]}}\n'.encode())
+        content = f'{text[:-1]},\n"layers": [\n{joined}\n]}}\n'.encode()
+        replace_file(self.path / INDEX, lambda temporary: temporary.write_bytes(content))
         self.pack.tidy()
 
     def forget(self, layer: str) -> None:
@@ -189,7 +190,8 @@ class StateFolder:
             values["layers"] = [dict(layer.head) for layer in left.layers]
             for name in ("settings", "prompts", "plane"):
                 values.pop(name, None)
-            replace_file(index, json.dumps(values).encode())
+            content = json.dumps(values).encode()
+            replace_file(index, lambda temporary: temporary.write_bytes(content))
             for path in left.folder.glob("tiles-*.bin"):
                 path.unlink(missing_ok=True)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.errors import PromptError
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.stacks.outputs.outlines import fill_polygons, trace_outlines
-from napari_sam.stacks.outputs.replacing import replace_file
 from napari_sam.stacks.prompt_csv import format_csv, read_csv_pieces
 from napari_sam.stacks.prompt_geojson import format_geojson, read_geojson_pieces
 from napari_sam.stacks.prompt_pieces import Piece
@@ -132,7 +132,7 @@ def write_prompt_table(path: str | os.PathLike[str], rows: Iterable[PromptRow]) 
         text = json.dumps(format_geojson(pieces), indent=1, allow_nan=False) + "\n"
     else:
         text = format_csv(pieces)
-    replace_file(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")), overwrite=True)
+    replace_file(path, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
 
 
 def gather_pieces(pieces: Iterable[Piece], name: str, *, beside_alone: bool = False) -> list[PromptRow]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import platform
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +15,7 @@ import torch
 from napari_sam.errors import SamError
 from napari_sam.inference.engines.openvino_models import FORMAT as CONVERTED_FORMAT
 from napari_sam.inference.engines.openvino_models import openvino_version
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.modeling.image_encoder import has_amx, multiplies_bfloat16
 
 if TYPE_CHECKING:
@@ -133,12 +132,10 @@ def write_verdict(model: LoadedModel, folder: Path, verdict: Verdict) -> Path:
         When the folder cannot be written to.
     """
     key = _make_key(model)
-    path, found = _path(model, folder, key), {"key": key, **dataclasses.asdict(verdict)}
+    path = _path(model, folder, key)
+    text = json.dumps({"key": key, **dataclasses.asdict(verdict)}, indent=1)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
-            json.dump(found, file, indent=1)
-        os.replace(file.name, path)
+        replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise SamError(
             f"Cannot note the fastest engine in {path}: {error.strerror}. Free some space, or make the "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.stacks.outputs.content import Content
 from napari_sam.stacks.outputs.ome_zarr_labels import add_labels
-from napari_sam.stacks.outputs.replacing import replace_file
 from napari_sam.stacks.outputs.writing import FORMATS, make_content, write_format, write_outputs
 
 __all__ = [

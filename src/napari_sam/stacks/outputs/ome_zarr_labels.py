@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError
+from napari_sam.inference.whole_files import replace_folder
 from napari_sam.stacks.image_io.units import LENGTHS
-from napari_sam.stacks.outputs.replacing import replace_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

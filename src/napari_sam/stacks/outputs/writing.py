@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError
+from napari_sam.inference.whole_files import replace_file, replace_folder
 from napari_sam.stacks.image_io import ImageStack, LazyArray
 from napari_sam.stacks.outputs.coco import write_coco
 from napari_sam.stacks.outputs.content import Content
@@ -17,7 +18,6 @@ from napari_sam.stacks.outputs.imagej_rois import write_rois
 from napari_sam.stacks.outputs.label_objects import check_labels
 from napari_sam.stacks.outputs.measurements import write_measurements
 from napari_sam.stacks.outputs.ome_zarr_labels import write_ome_zarr
-from napari_sam.stacks.outputs.replacing import replace_file, replace_folder
 from napari_sam.stacks.outputs.tiff import fits_imagej, write_tiff
 
 if TYPE_CHECKING:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["replace_file", "replace_folder"]
 
 
-def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool) -> None:
+def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool = True) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then move it there in one step.
+
+    Every writer has a temporary file of its own; the file has the rights that any new file has.
 
     Parameters
     ----------
@@ -41,7 +43,9 @@ def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool
     temporary = Path(name)
     try:
         write(temporary)
-        mask = os.umask(0)  # mkstemp makes private files; give the file the rights of any other
+        with temporary.open("rb+") as file:  # on the disk before its name is, should the power fail
+            os.fsync(file.fileno())
+        mask = os.umask(0)  # mkstemp makes private files
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         if path.exists() and not overwrite:
