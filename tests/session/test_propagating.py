@@ -286,6 +286,18 @@ def test_cancelled_at_once_nothing_is_changed(desk):
     assert desk.cleared == []
 
 
+def test_ended_it_writes_at_once_what_is_found_and_nothing_more(desk):
+    desk.start(NEW, prompts={2: CLICK}, run=False)
+    desk.world.runner.run(3)  # loading, plane 2, plane 3
+    desk.propagating.end()
+    assert desk.areas() == [0, 0, DISC, DISC, 0, 0]
+    assert not desk.propagating.is_running
+    desk.world.runner.run()
+    desk.propagating.end()
+    assert desk.areas() == [0, 0, DISC, DISC, 0, 0]
+    assert desk.world.session.history.depth == 1
+
+
 def test_a_failure_keeps_what_is_found(desk):
     desk.start(NEW, prompts={2: CLICK}, run=False)
     desk.world.runner.run(3)

@@ -118,6 +118,27 @@ def test_cancel_keeps_what_is_finished_as_one_step(bench: Bench, sink: StackSink
     assert "movie objects" not in bench.viewer.layers
 
 
+def test_closing_keeps_what_is_finished_with_its_records(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(), name="movie")
+    begin(bench, 2)
+    sink.close()
+    bench.runner.run()
+    assert labels_of(bench).data.any(axis=(1, 2)).tolist() == [True] * 2 + [False] * 3
+    records = bench.session.book.get(bench.session.layer_token(labels_of(bench)), 1)
+    assert [record.plane[0] for record in records] == [0, 1]
+    assert not bench.session.is_segmenting
+
+
+def test_what_is_drawn_is_told_plane_by_plane(bench: Bench, sink: StackSink) -> None:
+    drawn: list[Any] = []
+    sink.drawn.connect(lambda layer, planes: drawn.append((layer.name, planes)))
+    bench.open(movie(), name="movie")
+    begin(bench, 2)
+    assert drawn == [("movie objects", {(0,)}), ("movie objects", {(1,)})]
+    bench.runner.run()
+    assert drawn[-1] == ("movie objects", None)  # ids are others now, in any plane
+
+
 def test_an_error_keeps_what_is_finished_and_is_told(bench: Bench, sink: StackSink) -> None:
     bench.open(movie(), name="movie")
     bench.engine.segment_error = ImageError("Plane 2 could not be read.")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_sam.inference.label_image import read_objects
 from napari_sam.inference.propagation_values import PlaneObject, PropagationParams
 from napari_sam.sample_data import make_nuclei
+from napari_sam.session.left_session import read_session
 from napari_sam.types import ObjectMask
 from napari_sam.viewer.stack_view import StackView
 from napari_sam.widgets.dock import SamWidget
@@ -246,9 +248,31 @@ def test_closed_in_the_middle_of_a_run(stacked: Desk) -> None:
     assert stacked.widget.wait(20)
     stacked.widget.propagate()
     stacked.wait_for(lambda: bool(stacked.widget.propagation.results))
+    found = stacked.widget.propagation.results
     stacked.widget.shutdown()
     stacked.settle(0.2)
     assert stacked.messages == []
+    assert stacked.layer("SAM objects").data.any(axis=(1, 2)).tolist() == [n in found for n in range(COUNT)]
+
+
+def test_a_window_that_closes_in_the_middle_of_a_run_keeps_what_was_found(desk: Desk) -> None:
+    """It takes the widget along: nothing of Qt is left to be told."""
+    mine = type(desk)(ViewerModel())
+    widget, runner, recovery = mine.widget, mine.widget._runner, mine.widget._recovery
+    widget.image_layer = mine.viewer.add_image(np.zeros((COUNT, 64, 64), np.uint8), name="stack")
+    mine.engine.step_delay = 0.05
+    mine.click(0, 20, 30)
+    assert widget.wait(20)
+    widget.propagate()
+    mine.wait_for(lambda: len(widget.propagation.results) > 2)
+    found = widget.propagation.results
+    widget.deleteLater()
+    mine.settle()
+    assert runner.join(20)
+    planes = [n in found for n in range(COUNT)]
+    assert mine.layer("SAM objects").data.any(axis=(1, 2)).tolist() == planes
+    left = read_session(recovery.autosave.folder.path / recovery.autosave.last_folder)
+    assert left.layers[0].read().any(axis=(1, 2)).tolist() == planes
 
 
 def test_scripts_choose_the_object_and_how(stacked: Desk) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from napari_sam.session.left_session import read_session
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,6 +26,23 @@ def volume() -> np.ndarray:
 def open_stack(desk: Desk, repeats: int = 1) -> None:
     desk.widget.image_layer = desk.viewer.add_image(np.tile(volume(), (repeats, 1, 1)), name="stack")
     assert desk.widget.wait(20)  # until the model is loaded, which says so in the status line
+
+
+def test_planes_are_kept_as_they_come_and_stay_when_the_dock_is_closed(desk: Desk) -> None:
+    open_stack(desk, repeats=50)
+    desk.engine.step_delay = 0.05
+    recovery = desk.widget._recovery
+    desk.widget.segment_stack("z")
+    desk.wait_for(lambda: recovery.autosave.session is not None and not recovery.autosave.is_dirty)
+    assert desk.widget._session.is_segmenting
+    folder = recovery.autosave.session.path
+    desk.widget.shutdown()
+    layer = desk.layer("stack objects")
+    session = desk.widget._session
+    planes = [record.plane[0] for record in session.book.get(session.layer_token(layer), 1)]
+    assert planes == np.flatnonzero(layer.data.any(axis=(1, 2))).tolist()
+    assert 0 < len(planes) < len(layer.data)
+    assert np.array_equal(read_session(folder).layers[0].read(), layer.data)
 
 
 def test_a_plane_has_no_scope_and_a_stack_has_one(desk: Desk) -> None:

@@ -224,6 +224,13 @@ class Propagating:
         """Stop at the next plane; what is found is written."""
         self._runner.cancel(SLOT)
 
+    def end(self) -> None:
+        """Stop now, for nobody waits for the next plane any more; what is found is written."""
+        run = self._run
+        if run is not None:
+            self.cancel()
+            self._end(run, "Ended")
+
     def forget(self) -> None:
         """Another image: nothing that was found belongs to it."""
         if self._run is not None:
@@ -265,7 +272,7 @@ class Propagating:
     # ------------------------------------------------------------- answers
     def _on_progress(self, run: Run, progress: Progress) -> None:
         run.progress = progress
-        if run.dropped:
+        if run.dropped or run is not self._run:
             return
         for result in progress.partial or ():
             run.found.setdefault(result.id, {})[result.plane] = result
@@ -279,6 +286,8 @@ class Propagating:
         self.changed.emit()
 
     def _end(self, run: Run, ending: str = "", failure: str = "") -> None:
+        if run is not self._run:  # it was ended before
+            return
         self._run = None
         self.progressed.emit(None)
         if run.dropped:

@@ -172,6 +172,13 @@ class StackSegmenting:
         """Stop at the next step; planes that are finished stay."""
         self._runner.cancel(SLOT)
 
+    def end(self) -> None:
+        """Stop now, for nobody waits for the next step any more; planes that are shown stay."""
+        run = self._run
+        if run is not None:
+            self.cancel()
+            self._on_stopped(run, "")
+
     def forget(self) -> None:
         """Another image, or its pixels are others: what comes has no place, what is finished stays."""
         if self._run is not None:
@@ -208,6 +215,8 @@ class StackSegmenting:
 
     # ------------------------------------------------------------- answers
     def _on_progress(self, run: _Run, progress: Progress) -> None:
+        if run is not self._run:
+            return
         if progress.partial is not None and not run.dropped and self.sink is not None:
             number, labels = progress.partial
             try:
@@ -220,7 +229,7 @@ class StackSegmenting:
         self.progressed.emit(replace(progress, partial=None))
 
     def _on_done(self, run: _Run, result: LinkedStack) -> None:
-        if run.dropped:
+        if run.dropped or run is not self._run:
             self._on_stopped(run, "")
             return
         self._end()
@@ -242,6 +251,8 @@ class StackSegmenting:
         self.said.emit(f"{result.count} objects in {len(run.request.stack)} planes{more}.")
 
     def _on_stopped(self, run: _Run, message: str) -> None:
+        if run is not self._run:  # it was ended before
+            return
         self._end()
         if self.sink is not None:
             fill, planes = self.sink.stop(_make_records(run, _count_seen(run), {}, None))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.requests import ObjectRef
     from napari_sam.session.session import Session
-    from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
 __all__ = ["StackDesk", "What"]
@@ -61,7 +60,7 @@ class StackDesk:
         self._target_connections = Connections()
         for signal, handler in (
             (session.propagating.changed, self._on_view_changed),
-            (session.propagating.progressed, self._on_propagating_progressed),
+            (session.propagating.progressed, self.progressed.emit),
             (session.propagating.written, self._on_propagating_written),
             (session.preview_changed, self._on_view_changed),
             (controller.image_changed, self._on_image_changed),
@@ -70,12 +69,13 @@ class StackDesk:
             self._connections.add(signal, handler)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more; what is being followed ends with what was found."""
         self._connections.clear()
         self._target_connections.clear()
         self._session.prompting.explain = self._explain_before
         self.changed.disconnect()
         self.progressed.disconnect()
+        self._session.propagating.end()
 
     @property
     def actions(self) -> dict[str, Callable[[], object]]:
@@ -331,9 +331,6 @@ class StackDesk:
     # ------------------------------------------------------------- handlers
     def _on_view_changed(self, *_: object) -> None:
         self.changed.emit()
-
-    def _on_propagating_progressed(self, progress: Progress | None) -> None:
-        self.progressed.emit(progress)
 
     def _on_propagating_written(self, layer: Hashable, labels: tuple[int, ...]) -> None:
         """One object is selected in its layer, so that the brush corrects it and no other."""

@@ -7,6 +7,7 @@ from weakref import ref
 
 import numpy as np
 from napari.layers import Tracks
+from psygnal import Signal
 
 from napari_sam.errors import ImageError
 from napari_sam.inference.embedding_key import digest_pixels
@@ -34,6 +35,8 @@ class StackSink:
         Whose result is shown; its sink becomes this.
     """
 
+    drawn = Signal(object, object)  # Labels, leading indices of its planes that changed or None for all
+
     def __init__(self, host: Any, segmenting: StackSegmenting) -> None:
         self._host = host
         self._segmenting = segmenting
@@ -47,7 +50,8 @@ class StackSink:
         host.viewer.layers.events.removed.connect(self._on_layers_removed)
 
     def close(self) -> None:
-        """Let go of everything; all layers stay."""
+        """End what runs with the planes that are shown, and let go of everything; all layers stay."""
+        self._segmenting.end()
         self._let_go()
         self._host.viewer.layers.events.removed.disconnect(self._on_layers_removed)
         self._segmenting.sink = None
@@ -92,6 +96,8 @@ class StackSink:
         self._largest = max(self._largest, int(labels.max(initial=0)))
         self._data[self._selection(number)] = labels
         self._layer.refresh(extent=False)
+        *leading, rows, cols = self._request.stack.planes[number].index
+        self.drawn.emit(self._layer, {tuple(leading)} if rows is cols is None else None)
 
     def finish(self, result: LinkedStack, records: Records) -> StackFill | None:
         """Show the final labels of all planes; on a layer of their own where somebody worked on the first."""
@@ -107,6 +113,7 @@ class StackSink:
             self._data[self._selection(number)] = result.labels[number]
         layers = [self._layer]
         self._layer.refresh(extent=False)
+        self.drawn.emit(self._layer, None)
         tracks = self._make_tracks(result) if request.axis == "t" else None
         if tracks is not None:
             add_quietly(self._host.viewer, tracks)

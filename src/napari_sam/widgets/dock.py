@@ -161,6 +161,10 @@ class SamWidget(ScriptableWidget):
         """One line for each, and one where it has keys: what they do, by their names in ``SHORTCUTS``."""
         controller = self._controller
         self._recovery = self._feature(Recovery(controller, self._runner))  # first, so that it closes last
+        # next, so that what ends with them is kept, and shown by nobody any more
+        sink = self._feature(StackSink(controller, self._session.stacks))
+        sink.drawn.connect(self._recovery.work.mark_unsaved)
+        self._stack = self._feature(StackDesk(self._session, controller))
         self._recovery_section = RecoverySection(
             self._session, controller, self._recovery, self._image_section.set_settings
         )
@@ -175,8 +179,6 @@ class SamWidget(ScriptableWidget):
         self._guide = self._feature(Guide(controller, self._image_section.set_settings))
         self._feature(FastestEngine(self._model_panel.tune, self._session))
         self._keys = self._feature(KeysSection(self._bindings, self))
-        self._feature(StackSink(controller, self._session.stacks))
-        self._stack = self._feature(StackDesk(self._session, controller))
         self._stack_section = StackSection(self._stack)
         self._bindings.add(self._stack.actions)
         keep = self._image_section.set_settings

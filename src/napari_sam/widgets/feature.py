@@ -30,10 +30,11 @@ def take_apart(
     features: list[Feature],
     *_: Any,
 ) -> None:
-    """End everything that is not Qt; can run when the widget's Qt part is gone already."""
+    """End everything that is not Qt; can run when the widget's Qt part is gone already.
+
+    What runs ends with what it has found, which is written and kept; no widget hears of it any more.
+    """
     aids.disable()
-    for feature in reversed(features):
-        feature.close()
     heard = (
         session,
         session.models,
@@ -44,10 +45,13 @@ def take_apart(
         controller,
         controller.prompts,
         aids,
+        *features,
     )
     for signals in heard:
         for signal in (getattr(signals, name) for name in dir(type(signals)) if _is_signal(signals, name)):
             signal.disconnect()
+    for feature in reversed(features):
+        feature.close()
     session.close()
     bindings.disable()
     controller.disable()
