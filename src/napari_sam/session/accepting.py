@@ -102,10 +102,6 @@ class Accepting:
             self._rule = rule
             self.rule_changed.emit(rule)
 
-    def last_label(self, layer: Hashable) -> int | None:
-        """Id of the object that was accepted last in a layer."""
-        return self._last.get(layer)
-
     def write(self, state: PromptState, layer: Hashable) -> tuple[LabelEdit, ObjectRef]:
         """Write the object of a state, without a step of the history.
 

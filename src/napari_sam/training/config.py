@@ -81,6 +81,18 @@ class TrainConfig:
     focal_weight, dice_weight, bce_weight : float
         Of the mask loss. The paper has focal : dice 20 : 1, which needs a pretrained encoder; from
         scratch, plain cross-entropy and dice learn sooner.
+    weight_decay : float
+        Of AdamW, for all weights but biases and norms.
+    ema : float
+        How much of the averaged weights, which become the model, is kept at each step; less early in a phase.
+    warmup : int
+        Steps in which the learning rate of a phase rises, at most a fifth of the phase.
+    clip : float
+        Largest norm of all gradients together.
+    group_power : float
+        A kind of N images is drawn as often as N to this power says: with 0 all kinds alike, with 1 all images.
+    holdout : float
+        Share of the images, 0 to 1, that is not trained on (``dataset.split_holdout``).
     """
 
     architecture: str | SamConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.modeling import Sam
     from napari_sam.modeling.transformer import SharedImage
-
-PRECISIONS: Final = ("f32", "bf16")
 
 
 class OpenVinoEngine:
