@@ -90,7 +90,7 @@ class TrainConfig:
     clip : float
         Largest norm of all gradients together.
     group_power : float
-        A kind of N images is drawn as often as N to this power says: with 0 all kinds alike, with 1 all images.
+        A kind of N images is drawn as N to this power says: with 0 all kinds alike, with 1 all images.
     holdout : float
         Share of the images, 0 to 1, that is not trained on (``dataset.split_holdout``).
     """
