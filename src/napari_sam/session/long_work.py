@@ -149,6 +149,10 @@ class LongWork:
         for part in (self.auto, self.stacks, self.propagating):
             part.forget()
 
+    def look_again(self) -> None:
+        """The image was written while it is open: what was found in it is looked for again when asked."""
+        self._pool.look_again()
+
     def _may(self, what: str, plane: Plane | None, running: str, is_running: bool) -> bool:
         """False, and a message, where a job cannot be started."""
         if plane is None:

@@ -47,6 +47,7 @@ class PredictorPool:
         self._plane: tuple[Plane, Any] | None = None
         self._limits: tuple[Hashable, Limits] | None = None
         self._failed: tuple[ModelChoice, str] | None = None
+        self._writes = 0  # so often the image was written while it was open
         self._lock = threading.RLock()  # a click and what is encoded meanwhile ask from two threads
 
     def predictor(
@@ -99,7 +100,7 @@ class PredictorPool:
             The user's; None for those of this moment.
         """
         settings = settings or self.settings
-        return encode_settings_of(settings, plane, None), settings.scope
+        return encode_settings_of(settings, plane, None), settings.scope, self._writes
 
     def failure(self, choice: ModelChoice) -> str | None:
         """Why a model could not be loaded, None where it was not tried or is loaded."""
@@ -125,12 +126,16 @@ class PredictorPool:
         """Another image: the pixels of the last one are not held any longer."""
         self._plane = None  # without the lock, under which models are loaded
 
+    def look_again(self) -> None:
+        """The image's pixels are others now: what was found in them, or measured over its stack, is stale."""
+        self._writes += 1
+
     def _measure_limits(self, settings: Settings, plane: Plane | None) -> Limits | None:
         """The intensity range of the plane's stack, where the settings ask for it."""
         if plane is None or settings.scope != "stack" or settings.limits is not None:
             return None
         channels = encode_settings_of(settings, plane, None).channels
-        key = (plane.source, channels, settings.percentiles)
+        key = (plane.source, channels, settings.percentiles, self._writes)
         if self._limits is None or self._limits[0] != key:
             planes = plane.planes
             chosen = np.unique(np.linspace(0, len(planes) - 1, SAMPLED_PLANES).round().astype(int))

@@ -1,4 +1,4 @@
-"""What helps to set up an image: the view, a picture of the model's input, a line to measure with."""
+"""What helps with an image: what is seen of it, a picture of the model's input, a line to measure with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.own_layers import OWN
 from napari_sam.viewer.planes import layer_map, layer_transform, place_crop
+from napari_sam.viewer.silent_changes import SilentChanges
 from napari_sam.viewer.view_watch import ViewWatch, read_view
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class ImageAids:
         self._controller = controller
         self._watch = ViewWatch(controller.viewer)
         self._watch.moved.connect(self.view_moved.emit)
+        self._written = SilentChanges(controller.viewer)
+        self._written.noticed.connect(self._on_image_written)
         self._ruler: Any = None
         self._before: Any = None
         self._listening = Connections()
@@ -48,8 +51,9 @@ class ImageAids:
 
     # ------------------------------------------------------------- life
     def enable(self) -> None:
-        """Listen to the view, and have rendered pictures shown."""
+        """Listen to view and image, and have rendered pictures shown."""
         self._watch.enable()
+        self._watch_image(self._controller.image_layer)
         session, controller = self._controller.session, self._controller
         self._listening.add(session.precomputing.input_rendered, self._on_input_rendered)
         self._listening.add(controller.image_changed, self._on_image_changed)
@@ -57,16 +61,27 @@ class ImageAids:
     def disable(self) -> None:
         """Let go of everything; the picture stays."""
         self._watch.disable()
+        self._written.close()
         self._listening.clear()
         self._connections.clear()
         self._ruler = self._before = None
 
     def _on_image_changed(self, image: Any) -> None:
         """What was made of another image goes; but while a viewer closes, it takes its layers itself."""
+        self._watch_image(image)
         if image is not None:
             self.end_measuring()
             if self.input_layer is not None:
                 self._controller.viewer.layers.remove(self.input_layer)
+
+    def _watch_image(self, image: Any) -> None:
+        self._written.close()
+        if image is not None:
+            self._written.watch(image)
+
+    def _on_image_written(self, image: Any) -> None:
+        """A microscope or a script writes into it while it is open."""
+        self._controller.session.work.look_again()
 
     # ------------------------------------------------------------- view
     def report_view(self) -> None:

@@ -1,4 +1,4 @@
-"""Changes of Labels layers that nobody tells: by napari's own undo, and by scripts that refresh the layer.
+"""Changes of layers that nobody tells: by napari's own undo, and by scripts that refresh the layer.
 
 All that is heard of them is that the layer is drawn anew, as it also is when another plane is shown, or the
 same one in other colours.
@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from napari.layers import Labels
 from psygnal import Signal
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Image
 
 __all__ = ["SilentChanges"]
 
@@ -26,20 +27,20 @@ class SilentChanges:
         Which shows the layers.
     """
 
-    noticed = Signal(object)  # Labels: any of its pixels may be others now
+    noticed = Signal(object)  # Labels or Image: any of its pixels may be others now
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
         self._views: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
 
-    def watch(self, layer: Labels) -> None:
+    def watch(self, layer: Labels | Image) -> None:
         """Notice changes of a layer from now on."""
         if layer not in self._views:
             self._views[layer] = self._view(layer)
             layer.events.set_data.connect(self._on_layer_set_data)
             layer.events.visible.connect(self._on_layer_visible)
 
-    def release(self, layer: Labels) -> None:
+    def release(self, layer: Labels | Image) -> None:
         """Leave a layer alone."""
         if self._views.pop(layer, None) is not None:
             layer.events.set_data.disconnect(self._on_layer_set_data)
@@ -50,14 +51,12 @@ class SilentChanges:
         for layer in list(self._views):
             self.release(layer)
 
-    def _view(self, layer: Labels) -> tuple[Any, ...]:
+    def _view(self, layer: Labels | Image) -> tuple[Any, ...]:
         """What of a layer is shown, and how."""
         dims = self._viewer.dims
         first = dims.ndim - layer.ndim  # the viewer's axes before it are others than the layer's
         order = tuple(axis - first for axis in dims.order if axis >= first)
-        alone = layer.selected_label if layer.show_selected_label else None
-        looks = id(layer.colormap), alone, layer.contour, layer.visible
-        return dims.point[-layer.ndim :], order, dims.ndisplay, looks
+        return dims.point[-layer.ndim :], order, dims.ndisplay, layer.visible, _looks(layer)
 
     def _on_layer_set_data(self, event: Any) -> None:
         layer = event.source
@@ -71,3 +70,11 @@ class SilentChanges:
         self._views[layer] = self._view(layer)
         if layer.visible:
             self.noticed.emit(layer)
+
+
+def _looks(layer: Labels | Image) -> tuple[Any, ...]:
+    """What else a layer is drawn anew for."""
+    if isinstance(layer, Labels):
+        alone = layer.selected_label if layer.show_selected_label else None
+        return id(layer.colormap), alone, layer.contour
+    return (layer.data_level, layer.corner_pixels.tobytes()) if layer.multiscale else ()
