@@ -49,8 +49,11 @@ class AcceptPanel(QWidget):
         )  # else as wide as 2**31
         self.keep = _combo(
             KEEPS,
-            "What becomes of objects under a new one: they keep their pixels, and it takes free ones only; a "
-            "new one that covers others by more than a tenth is refused; or they lose their pixels to it.",
+            "What becomes of objects that a new one overlaps.\n"
+            "keep their pixels: the new object takes free pixels only.\n"
+            "must not be covered: the same, but a new object of which more than a tenth lies on others is "
+            "refused.\n"
+            "are overwritten: they lose these pixels to the new object.",
         )
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)

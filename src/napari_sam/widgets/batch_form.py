@@ -148,8 +148,8 @@ class BatchForm(QWidget):
         self.object_size = _number(
             "auto",
             " px",
-            "Typical diameter of the objects. Set it when they are larger than about 100 pixels, or when "
-            "outlines are wrong: the bundled model finds the size itself, others take the image as it is.",
+            "Typical diameter of the objects. The bundled model finds it itself, others take the image as it "
+            "is.\nSet it when objects are larger than about 100 pixels, or when outlines are wrong.",
         )
         self.min_area = _number("the model's", " px²", "Smaller objects are dropped.")
         self.max_area = _number("any", " px²", "Larger objects are dropped.")

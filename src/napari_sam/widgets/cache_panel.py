@@ -46,7 +46,10 @@ class CachePanel(QWidget):
         super().__init__()
         self._cache = cache
         self.on_disk = QCheckBox("Keep embeddings on disk")
-        self.on_disk.setToolTip("So that an image that was encoded once is ready tomorrow too.")
+        self.on_disk.setToolTip(
+            "An embedding is what encoding makes of a part of an image. With it on disk, an image that was "
+            "encoded once is ready tomorrow too."
+        )
         self.folder = QLabel()
         self.folder.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.browse = QToolButton()

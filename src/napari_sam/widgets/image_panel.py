@@ -53,10 +53,9 @@ class ImagePanel(QWidget):
         self._range = (0.0, 255.0)  # what a fixed range begins with
         self.object_size = _spin(0, 1e6, 1, "auto")
         self.object_size.setToolTip(
-            "Typical diameter of the objects. The model sees the image at the scale at which such an object "
-            "has the size that it was trained on. 0 is 'auto': the bundled model finds the size itself, "
-            "others take the image as it is. Set it when objects are larger than about 100 pixels, or when "
-            "outlines are wrong."
+            "Typical diameter of the objects: the model then sees them at the size that it was trained on.\n"
+            "0 is 'auto': the bundled model finds the size itself, others take the image as it is.\n"
+            "Set it when objects are larger than about 100 pixels, or when outlines are wrong."
         )
         self.unit = QComboBox()
         self.unit.addItem("px", "px")
@@ -95,8 +94,11 @@ class ImagePanel(QWidget):
         self.progress.setToolTip("How far the encoding is.")
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(8)
-        self.warm = QCheckBox("Encode ahead what is in view")
-        self.warm.setToolTip("In the background, when nothing else is to be done; a click always goes first.")
+        self.warm = QCheckBox("Encode the visible part in advance")
+        self.warm.setToolTip(
+            "In the background, when nothing else is to be done, so that clicks there take no time; a click "
+            "always goes first."
+        )
         self._lay_out()
         self._connect()
         self.show_settings(settings)

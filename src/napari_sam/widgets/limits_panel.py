@@ -21,7 +21,7 @@ SLIDERS = {
         "Overlap",
         0.0,
         1.0,
-        "An object ends where less of it than this lies on the plane before.",
+        "An object ends where less than this share of it overlaps with the plane before.",
     ),
     "max_area_change": ("Area", 1.0, 5.0, "An object ends where its area changes by more than this factor."),
     "max_regrowth": (
@@ -38,7 +38,12 @@ SLIDERS = {
         "An object ends where it stands out from its surroundings less than this share of what it does where "
         "you clicked: out of focus, along z.",
     ),
-    "min_score": ("Pred. IoU", 0.0, 1.0, "An object ends where the model thinks less than this of its mask."),
+    "min_score": (
+        "Pred. IoU",
+        0.0,
+        1.0,
+        "An object ends where the model itself rates its outline lower than this (0 to 1).",
+    ),
     "doubt": (
         "Flag at",
         0.0,

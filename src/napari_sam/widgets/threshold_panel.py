@@ -21,12 +21,19 @@ __all__ = ["ThresholdPanel"]
 
 REST = 300  # milliseconds without a change after which objects are measured
 SCORES = {
-    "predicted_iou": ("Pred. IoU", "How well the model thinks the object is outlined, at least."),
+    "predicted_iou": (
+        "Pred. IoU",
+        "Keep only objects whose outline the model itself rates at least this good (0 to 1).",
+    ),
     "stability": (
         "Stability",
-        "How little the outline depends on where the model's logits are cut, at least.",
+        "Keep only objects whose outline hardly changes when the model's answer is cut a little higher or "
+        "lower: at least this much of it stays (0 to 1).",
     ),
-    "foreground": ("Foreground", "How sure the model is that there is an object at all, at least."),
+    "foreground": (
+        "Foreground",
+        "Keep only objects that the model is at least this sure are no background (0 to 1).",
+    ),
     "nms_iou": ("Overlap", "Of two candidates that overlap more (IoU), only the better one is kept."),
 }
 SIZES = {
