@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import tifffile
 
-from napari_sam.cli.batch import FORMATS
 from napari_sam.cli.main import main
 from napari_sam.sample_data import make_nuclei
-from napari_sam.stacks import outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +25,6 @@ def images(tmp_path: Path) -> Path:
 def _batch(images: Path, *options: str) -> int:
     out = images.parent / "out"
     return main(["batch", str(images), "--out", str(out), "--device", "cpu", "--workers", "0", *options])
-
-
-def test_formats_are_those_that_can_be_written() -> None:
-    assert tuple(outputs.FORMATS) == FORMATS
 
 
 def test_a_batch_and_its_replay(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import tifffile
 import torch
 import zarr
 
-from napari_sam.cli.embed import show_bytes
+from napari_sam.cli.console import show_bytes
 from napari_sam.cli.main import main
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import load_model, write_checkpoint

@@ -11,10 +11,13 @@ import tifffile
 import torch
 
 from napari_sam.cli.main import main
-from napari_sam.cli.segment import METHODS
-from napari_sam.inference import segment_image
-from napari_sam.inference.checkpoints import write_checkpoint
+from napari_sam.evaluation import evaluate_labels
+from napari_sam.inference.cached_predictor import CachedPredictor
+from napari_sam.inference.checkpoints import load_model, write_checkpoint
+from napari_sam.inference.encode_settings import EncodeSettings
+from napari_sam.inference.segment_image import segment_image
 from napari_sam.modeling import build_sam
+from napari_sam.sample_data import make_nuclei
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +31,6 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_methods_are_those_of_the_engine() -> None:
-    assert segment_image.METHODS == METHODS
-
-
 def test_segment_a_stack_of_channels(checkpoint: Path, tmp_path: Path) -> None:
     stack = np.random.default_rng(0).integers(0, 4000, (2, 4, 48, 64)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "s.tif", stack, photometric="minisblack", metadata={"axes": "ZCYX"})
@@ -39,6 +38,30 @@ def test_segment_a_stack_of_channels(checkpoint: Path, tmp_path: Path) -> None:
     assert main([*command, "--device", "cpu", "--channels", "3,0"]) == 0
     labels = tifffile.imread(tmp_path / "out" / "s_labels.tif")
     assert (labels.shape, labels.dtype) == ((2, 48, 64), np.int32)
+
+
+def test_the_object_size_is_what_the_model_sees(tmp_path: Path) -> None:
+    image, truth = make_nuclei((160, 160), count=6, seed=3)
+    for folder, plane in (("images", image), ("labels", truth)):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", plane)
+    size = ["--device", "cpu", "--object-size", "90"]
+    assert main(["segment", str(tmp_path / "images"), "--out", str(tmp_path), *size]) == 0
+    model = load_model("nuclei", "cpu")
+    labels = [
+        segment_image(image, CachedPredictor(model, settings=settings))
+        for settings in (EncodeSettings(object_size=90), EncodeSettings())
+    ]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a_labels.tif"), labels[0])
+    assert (labels[0] != labels[1]).any()
+
+    command = ["evaluate", "--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
+    command += ["--automatic", "--json", str(tmp_path / "scores.json"), *size]
+    assert main(command) == 0
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert (record["object_size"], record["channels"]) == (90, None)
+    score = evaluate_labels(truth, labels[0]).msa
+    assert record["groups"]["all"]["mSA"]["value"] == pytest.approx(score)
 
 
 def test_evaluate(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import complain, make_bar, say
-from napari_sam.cli.embed import read_positive
-from napari_sam.cli.object_options import read_thresholds
-from napari_sam.cli.segment import add_model_options, read_channels
+from napari_sam.cli.options import (
+    add_execution_options,
+    add_format_option,
+    add_image_options,
+    add_method_option,
+    add_model_option,
+    add_threshold_options,
+    read_thresholds,
+)
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Generator, Iterator
 
     from tqdm import tqdm
@@ -24,16 +30,8 @@ if TYPE_CHECKING:
     from napari_sam.stacks.work_units import BatchJob, UnitStep
     from napari_sam.types import Progress
 
-__all__ = [
-    "FORMATS",
-    "add_command",
-    "add_execution_options",
-    "fetch_weights",
-    "run_batch_command",
-    "show_steps",
-]
+__all__ = ["add_command", "fetch_weights", "run_batch_command", "show_steps"]
 
-FORMATS = ("tiff", "ome-zarr", "rois", "geojson", "coco", "csv")
 _EPILOG = """\
 examples:
   napari-sam batch scans/ --out labels
@@ -69,38 +67,16 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder for outputs and manifest"
     )
-    parser.add_argument(
-        "--formats",
-        type=_read_formats,
-        default=("tiff",),
-        metavar="A,B",
-        help=f"of {', '.join(FORMATS)} (default: tiff)",
-    )
-    add_model_options(parser)
-    parser.add_argument(
-        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
-    )
-    parser.add_argument(
-        "--object-size",
-        type=read_positive,
-        metavar="PX",
-        help="typical diameter in pixels (default: the model's)",
-    )
+    add_format_option(parser)
+    add_model_option(parser)
+    add_method_option(parser)
+    add_image_options(parser)
     parser.add_argument(
         "--link",
         choices=["z", "t"],
         help="objects keep their ids along z, or along time (default: every plane alone)",
     )
-    group = parser.add_argument_group("which objects")
-    group.add_argument("--min-area", type=float, metavar="PIXELS", help="drop smaller objects")
-    group.add_argument("--max-area", type=float, metavar="PIXELS", help="drop larger objects")
-    group.add_argument(
-        "--predicted-iou", type=float, metavar="P", help="drop objects that the model is less sure of, 0 to 1"
-    )
-    group.add_argument(
-        "--foreground", type=float, metavar="P", help="drop objects of a lower mean foreground probability"
-    )
-    group.add_argument("--no-border", action="store_true", help="drop objects that touch the image's border")
+    add_threshold_options(parser)
     group = parser.add_argument_group("what to do")
     group.add_argument("--dry-run", action="store_true", help="list the work, and do nothing")
     group.add_argument("--retry-failed", action="store_true", help="try images again that failed before")
@@ -110,23 +86,6 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     add_execution_options(parser)
     parser.set_defaults(run=run_batch_command)
     return parser
-
-
-def add_execution_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the work is done."""
-    group = parser.add_argument_group("where")
-    group.add_argument(
-        "--workers",
-        type=_read_count,
-        metavar="N",
-        help="processes, each with the model (default: one per core; one with a GPU); 0: none but this one",
-    )
-    group.add_argument("--threads", type=_read_count, metavar="N", help="of each worker (default: 1)")
-    group.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="a dask scheduler like tcp://node:8786, or local:N, instead of --workers",
-    )
 
 
 def run_batch_command(options: argparse.Namespace) -> int:
@@ -292,17 +251,3 @@ def _finishing_on_interrupt(control: BatchControl) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _read_formats(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown or not names:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FORMATS)}, got {text!r}")
-    return names
-
-
-def _read_count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a number from 0, got {text!r}")
-    return int(text)

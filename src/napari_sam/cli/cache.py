@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.console import say
-from napari_sam.cli.embed import add_cache_options, show_bytes
+from napari_sam.cli.console import say, show_bytes
+from napari_sam.cli.options import add_cache_options
 from napari_sam.errors import CacheError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tqdm import tqdm
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from napari_sam.types import Progress
 
-__all__ = ["complain", "describe", "make_bar", "run_job", "say"]
+__all__ = ["GIGABYTE", "complain", "describe", "make_bar", "run_job", "say", "show_bytes"]
+
+GIGABYTE: Final = 10**9
 
 Result = TypeVar("Result")
 
@@ -34,6 +36,14 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "")
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def show_bytes(count: int) -> str:
+    """A size to read: "1.5 GB"."""
+    for unit, size in (("GB", GIGABYTE), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def make_bar(total: int, unit: str) -> tqdm:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import traceback
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.console import GIGABYTE, complain, describe, make_bar, run_job, say, show_bytes
 from napari_sam.cli.models import load_with_bar
-from napari_sam.cli.segment import read_channels
+from napari_sam.cli.options import add_cache_options, add_image_options, add_model_option, read_positive
 from napari_sam.errors import CacheError, SamError
 from napari_sam.stacks.image_io import list_images, open_image
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Generator
 
     from tqdm import tqdm
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.stacks.image_io import ImageStack
     from napari_sam.types import Progress
 
-__all__ = ["add_cache_options", "add_command", "run_embed", "show_bytes"]
-
-GIGABYTE: Final = 10**9
+__all__ = ["add_command", "run_embed"]
 
 _EPILOG = """\
 examples:
@@ -47,19 +44,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument(
-        "--model", default="nuclei", help="a name that `napari-sam models` lists, or a checkpoint file"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--object-size",
-        type=read_positive,
-        metavar="PX",
-        help="typical diameter of the objects in pixels (default: the model chooses)",
-    )
-    parser.add_argument(
-        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
-    )
+    add_model_option(parser)
+    add_image_options(parser)
     add_cache_options(parser)
     parser.add_argument(
         "--cache-size",
@@ -70,41 +56,6 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=run_embed)
     return parser
-
-
-def add_cache_options(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where the cache is."""
-    parser.add_argument(
-        "--cache-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of the cache (default: NAPARI_SAM_CACHE_DIR, else the platform's)",
-    )
-
-
-def read_positive(text: str) -> float:
-    """Read a finite number above 0.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        When it is something else.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
-def show_bytes(count: int) -> str:
-    """A size to read: "1.5 GB"."""
-    for unit, size in (("GB", GIGABYTE), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def run_embed(options: argparse.Namespace) -> int:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from napari_sam import __version__
 from napari_sam.cli.console import complain, make_bar, run_job, say
 from napari_sam.cli.models import load_with_bar
-from napari_sam.cli.segment import add_model_options
+from napari_sam.cli.options import add_image_options, add_method_option, add_model_option
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import list_by_stem, read_image, read_labels
 from napari_sam.inference.whole_files import replace_file
+from napari_sam.stacks.image_io import list_by_stem, pick_channels, read_image, read_labels
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +60,9 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of images")
     parser.add_argument("--labels", required=True, type=Path, metavar="DIR", help="folder of label images")
-    add_model_options(parser)
+    add_model_option(parser)
+    add_method_option(parser)
+    add_image_options(parser)
     parser.add_argument("--prompts", action="store_true", help="clicks and boxes (default: both parts)")
     parser.add_argument(
         "--automatic", action="store_true", help="automatic segmentation (default: both parts)"
@@ -82,7 +84,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     from napari_sam.evaluation import format_table, group_scores, summarize
     from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.encode_settings import EncodeSettings
 
+    settings = EncodeSettings(object_size=options.object_size)
     model = load_with_bar(options.model, options.device)
     scores: list[ImageScores] = []
     start = time.perf_counter()
@@ -90,7 +94,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
         for sample in samples:
             job = _evaluate_sample(
                 sample,
-                CachedPredictor(model),  # a fresh cache, so that the first click encodes
+                CachedPredictor(model, settings=settings),  # a fresh cache, so that the first click encodes
+                channels=options.channels,
                 method=options.method if both or options.automatic else None,
                 prompts=both or options.prompts,
             )
@@ -108,6 +113,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
             "device": str(model.device),
             "platform": platform.platform(),
             "method": options.method,
+            "object_size": options.object_size,
+            "channels": options.channels,
             "split": options.split,
             "seed": options.seed,
             "seconds": round(time.perf_counter() - start, 1),
@@ -115,7 +122,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
             "images": [_image_to_json(score) for score in scores],
         }
         text = json.dumps(record, indent=1, allow_nan=False)
-        replace_file(options.json, lambda path: path.write_text(text + "\n"), overwrite=True)
+        replace_file(options.json, lambda path: path.write_text(text + "\n"))
     return 0
 
 
@@ -170,14 +177,19 @@ def _read_index(path: Path, split: str | None, group: str | None) -> dict[str, s
 
 
 def _evaluate_sample(
-    sample: Sample, predictor: Any, *, method: str | None, prompts: bool
+    sample: Sample,
+    predictor: Any,
+    *,
+    channels: tuple[int, ...] | None,
+    method: str | None,
+    prompts: bool,
 ) -> Generator[Progress, None, ImageScores]:
     from napari_sam.evaluation import ImageScores, evaluate_clicks, evaluate_labels, time_click
     from napari_sam.evaluation.simulated_user import first_click, read_objects
     from napari_sam.inference.segment_image import iter_segment_image
     from napari_sam.types import Prompts
 
-    stack = read_image(sample.image)
+    stack = pick_channels(read_image(sample.image), channels)
     if stack.plane_shape:
         raise ImageError(f"Expected one plane in {sample.image}, got a stack of axes {stack.axes}.")
     image, true = stack.data, read_labels(sample.labels)

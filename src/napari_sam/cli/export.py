@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, say
+from napari_sam.cli.options import add_format_option
 from napari_sam.cli.output_files import name_apart
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import (
@@ -23,11 +23,12 @@ from napari_sam.stacks.image_io import (
 )
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from napari_sam.stacks.image_io import ImageStack
 
-__all__ = ["add_command", "read_formats", "run_export"]
+__all__ = ["add_command", "run_export"]
 
 MOST_EDGES = 0.6
 """Of all pairs of neighbours; labels of objects two pixels wide have half."""
@@ -55,13 +56,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "labels", nargs="+", metavar="LABELS", help="label images (TIFF, PNG, zarr), or folders of them"
     )
-    parser.add_argument(
-        "--format",
-        required=True,
-        type=read_formats,
-        metavar="F,F",
-        help="tiff, ome-zarr, rois, geojson, coco, csv; several with commas, or all",
-    )
+    add_format_option(parser, required=True)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what is written")
     parser.add_argument(
         "--images",
@@ -86,31 +81,13 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def read_formats(text: str) -> tuple[str, ...]:
-    """Read names of formats, separated by commas; "all" is all of them.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        When there is no such format.
-    """
-    known = ("tiff", "ome-zarr", "rois", "geojson", "coco", "csv")
-    if text.strip() == "all":
-        return known
-    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    wrong = [name for name in names if name not in known]
-    if wrong or not names:
-        raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, got {text!r}")
-    return names
-
-
 def run_export(options: argparse.Namespace) -> int:
     """Write all; 2 when one of them could not be, else 0."""
-    files = options.format if not options.into_images else [f for f in options.format if f != "ome-zarr"]
+    files = options.formats if not options.into_images else [f for f in options.formats if f != "ome-zarr"]
     if files and options.out is None:
         complain("error: name a folder with --out")
         return 2
-    if options.into_images and (options.images is None or "ome-zarr" not in options.format):
+    if options.into_images and (options.images is None or "ome-zarr" not in options.formats):
         complain("error: --into-images needs --format ome-zarr, and --images to say which")
         return 2
     sources = _take_once(list_images(options.labels, labels=True))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.cli.console import run_job
-from napari_sam.cli.object_options import find_companion, name_table, read_region, read_thresholds
+from napari_sam.cli.object_options import find_companion, name_table, read_region
+from napari_sam.cli.options import read_thresholds
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING
 from napari_sam.stacks.outputs import replace_file, write_outputs

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.cli.options import add_threshold_options
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import fit_axes, list_by_stem, name_image, read_image
 from napari_sam.inference.whole_files import replace_file
+from napari_sam.stacks.image_io import fit_axes, list_by_stem, name_image, read_image
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,6 @@ __all__ = [
     "name_table",
     "read_existing",
     "read_region",
-    "read_thresholds",
     "write_table",
 ]
 
@@ -37,16 +37,7 @@ GEOJSON = frozenset({".geojson", ".json"})
 
 def add_object_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to the command's parser."""
-    group = parser.add_argument_group("which objects")
-    group.add_argument("--min-area", type=float, metavar="PIXELS", help="drop smaller objects")
-    group.add_argument("--max-area", type=float, metavar="PIXELS", help="drop larger objects")
-    group.add_argument(
-        "--predicted-iou", type=float, metavar="P", help="drop objects that the model is less sure of, 0 to 1"
-    )
-    group.add_argument(
-        "--foreground", type=float, metavar="P", help="drop objects of a lower mean foreground probability"
-    )
-    group.add_argument("--no-border", action="store_true", help="drop objects that touch the image's border")
+    group = add_threshold_options(parser)
     group.add_argument(
         "--region",
         type=Path,
@@ -63,13 +54,6 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--table", action="store_true", help="also write NAME_objects.csv: scores, area, centre, intensity"
     )
-
-
-def read_thresholds(options: argparse.Namespace) -> dict[str, Any]:
-    """The fields of ``FilterParams`` that the user has set."""
-    names = ("min_area", "max_area", "predicted_iou", "foreground")
-    chosen = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
-    return chosen | ({"keep_border": False} if options.no_border else {})
 
 
 def find_companion(path: Path, source: Path) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image, strip_common
 from napari_sam.inference.whole_files import replace_file
+from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image, strip_common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

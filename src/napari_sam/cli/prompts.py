@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
-from napari_sam.cli.embed import read_positive
-from napari_sam.cli.export import read_formats
 from napari_sam.cli.models import load_with_bar
+from napari_sam.cli.options import add_format_option, add_image_options, add_model_option
 from napari_sam.cli.output_files import name_outputs
-from napari_sam.cli.segment import read_channels
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING, list_images, open_image, pick_channels
 
@@ -61,26 +59,9 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         help="an image, a folder or a pattern; may be given several times",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for what is written")
-    parser.add_argument(
-        "--format",
-        type=read_formats,
-        default=("tiff",),
-        metavar="F,F",
-        help="tiff (default), ome-zarr, rois, geojson, coco, csv; several with commas, or all",
-    )
-    parser.add_argument(
-        "--model", default="nuclei", help="a name that `napari-sam models` lists, or a checkpoint file"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--object-size",
-        type=read_positive,
-        metavar="PX",
-        help="typical diameter of the objects in pixels (default: the model chooses)",
-    )
-    parser.add_argument(
-        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
-    )
+    add_format_option(parser)
+    add_model_option(parser)
+    add_image_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.set_defaults(run=run_prompts)
     return parser
@@ -135,7 +116,7 @@ def _segment(
     stack = pick_channels(image, options.channels)
     found = run_job(iter_prompted_labels(stack, rows, predictor), bar, source.name)
     written = write_outputs(
-        options.format,
+        options.formats,
         stem,
         found.labels,
         axes=found.axes,

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_sam.cli.console import complain, make_bar, run_job, say
-from napari_sam.cli.embed import read_positive
 from napari_sam.cli.models import load_with_bar
-from napari_sam.cli.segment import read_channels
+from napari_sam.cli.options import add_image_options, add_model_option
 from napari_sam.errors import ImageError
 from napari_sam.inference.propagation_values import PropagationParams
 
@@ -94,16 +93,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         "--no-stops", action="store_true", help="objects go on at jumps, which are only flagged"
     )
     parser.add_argument("--motion", action="store_true", help="expect objects to move on, along t")
-    parser.add_argument(
-        "--model", default="nuclei", help="a name that `napari-sam models` lists, or a checkpoint file"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--object-size", type=read_positive, metavar="PX", help="typical diameter of the objects in pixels"
-    )
-    parser.add_argument(
-        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
-    )
+    add_model_option(parser)
+    add_image_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.set_defaults(run=run_propagate)
     return parser

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.batch import add_execution_options
 from napari_sam.cli.console import complain, make_bar, say
+from napari_sam.cli.options import add_execution_options
 
 if TYPE_CHECKING:
     import argparse

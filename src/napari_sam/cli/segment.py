@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import traceback
 from dataclasses import dataclass, field, replace
@@ -21,20 +20,20 @@ from napari_sam.cli.object_options import (
     name_table,
     read_existing,
     read_region,
-    read_thresholds,
     write_table,
 )
+from napari_sam.cli.options import add_image_options, add_method_option, add_model_option, read_thresholds
 from napari_sam.cli.output_files import name_outputs, write_labels
 from napari_sam.errors import SamError
 from napari_sam.stacks.image_io import ImageStack, list_images, open_image, pick_channels
 
 if TYPE_CHECKING:
+    import argparse
+
     from numpy.typing import NDArray
     from tqdm import tqdm
 
-__all__ = ["METHODS", "add_command", "add_model_options", "read_channels", "run_segment"]
-
-METHODS = ("auto", "instances", "grid")
+__all__ = ["add_command", "run_segment"]
 
 _EPILOG = """\
 examples:
@@ -67,43 +66,14 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         "images", nargs="+", metavar="IMAGE", help="image files, zarr images, or folders of them"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the label images")
-    add_model_options(parser)
-    parser.add_argument(
-        "--channels", type=read_channels, metavar="N,N", help="channels to use, from 0, at most three"
-    )
+    add_model_option(parser)
+    add_method_option(parser)
+    add_image_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace label images that exist")
     add_object_options(parser)
     add_link_options(parser)
     parser.set_defaults(run=run_segment)
     return parser
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose model, method and device."""
-    parser.add_argument(
-        "--model", default="nuclei", help="a name that `napari-sam models` lists, or a checkpoint file"
-    )
-    parser.add_argument(
-        "--method", default="auto", choices=METHODS, help="how to find objects (default: auto)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-
-
-def read_channels(text: str) -> tuple[int, ...]:
-    """Read "2,0" as (2, 0).
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        When it is not one to three different numbers from 0.
-    """
-    try:
-        channels = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        channels = ()
-    if not 1 <= len(channels) <= 3 or min(channels) < 0 or len(set(channels)) != len(channels):
-        raise argparse.ArgumentTypeError(f"expected one to three different numbers like 0,1, got {text!r}")
-    return channels
 
 
 def run_segment(options: argparse.Namespace) -> int:
@@ -115,7 +85,9 @@ def run_segment(options: argparse.Namespace) -> int:
     outputs = name_outputs(inputs, options.out)
 
     from napari_sam.inference.cached_predictor import CachedPredictor
+    from napari_sam.inference.encode_settings import EncodeSettings
 
+    settings = EncodeSettings(object_size=options.object_size)
     model = load_with_bar(options.model, options.device)
     failed = 0
     with make_bar(len(inputs), "file") as bar:
@@ -129,7 +101,7 @@ def run_segment(options: argparse.Namespace) -> int:
                         raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
                 stack = pick_channels(open_image(source), options.channels)
                 # No cache: no embedding of a file is ever wanted again.
-                predictor = CachedPredictor(model, memory_bytes=0)
+                predictor = CachedPredictor(model, memory_bytes=0, settings=settings)
                 notes: list[str] = []
                 if options.link is not None:
                     path, said = segment_linked(stack, predictor, options, bar, source, target)

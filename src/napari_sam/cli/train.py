@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import complain, say
+from napari_sam.cli.options import add_device_option
 from napari_sam.errors import SamError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         "--processes", type=int, default=1, metavar="N", help="parallel processes (default: 1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add_device_option(parser)
     parser.add_argument(
         "--steps-scale", type=float, default=1.0, metavar="F", help="train F times as long (default: 1)"
     )
