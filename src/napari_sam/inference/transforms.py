@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.tiling import Crop
 
-__all__ = ["Normalization", "check_plane", "measure_normalization", "render_model_input"]
+__all__ = [
+    "Normalization",
+    "check_plane",
+    "measure_normalization",
+    "measure_sample",
+    "render_model_input",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +106,25 @@ def measure_normalization(
         When the image cannot be used or read, or has no such channels.
     """
     source = image if isinstance(image, ImageSource) else ImageSource(image)
-    chosen = _choose_channels(source.channels, channels)
     if limits is not None:
-        return _take_limits(limits, chosen)
-    sample = source.sample()
-    stack = sample[..., None] if source.channels == 0 else sample
-    colour = source.channels in (3, 4) and sample.dtype == np.uint8 and channels is None
+        return _take_limits(limits, _choose_channels(source.channels, channels))
+    return measure_sample(source.sample(), channels, percentiles)
+
+
+def measure_sample(
+    sample: NDArray[Any], channels: Sequence[int] | None, percentiles: tuple[float, float]
+) -> Normalization:
+    """``measure_normalization`` on pixels that stand for a plane, or for several: every one counts.
+
+    Parameters
+    ----------
+    sample : (h, w) or (h, w, C)
+    channels, percentiles
+        As there.
+    """
+    stack = sample[..., None] if sample.ndim == 2 else sample
+    chosen = _choose_channels(0 if sample.ndim == 2 else sample.shape[2], channels)
+    colour = sample.ndim == 3 and sample.shape[2] in (3, 4) and sample.dtype == np.uint8 and channels is None
     if colour:
         measured = dict.fromkeys(chosen, _measure_range(stack[..., :3], percentiles))
     else:
@@ -186,8 +205,8 @@ def _measure_range(values: NDArray[Any], percentiles: tuple[float, float]) -> tu
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.reshape(-1)
     if finite.size == 0:
         return 0.0, 0.0
-    exact = finite.astype(np.float64)
-    low, high = (float(v) for v in np.percentile(exact, percentiles))
+    exact = finite.astype(np.float64)  # a copy, which may be put in another order
+    low, high = (float(v) for v in np.percentile(exact, percentiles, overwrite_input=True))
     if high <= low:  # nearly everything has one value: a few bright pixels are the content
         low, high = float(exact.min()), float(exact.max())
     return low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.inference.image_source import ImageSource
-from napari_sam.inference.transforms import measure_normalization
+from napari_sam.inference.transforms import measure_sample
 from napari_sam.stacks.image_io import ImageStack, LazyArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from napari_sam.inference.encode_settings import EncodeSettings
 
@@ -23,6 +24,8 @@ LARGE: Final = 1 << 28
 """Bytes; a plane that takes more is not read whole but crop by crop."""
 SAMPLED: Final = 32
 """Intensities of a stack are measured on at most so many planes, evenly spaced."""
+POOLED: Final = 1 << 21
+"""About so many pixels of all of these together are sorted."""
 MOST_CHANNELS: Final = 4
 """A last axis of at most so many is taken for channels where the axes are not named."""
 
@@ -156,13 +159,14 @@ def _take_plane(stack: Any, index: tuple[int, ...], first: int) -> Any:
 
 
 def measure_limits(
-    images: Sequence[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
+    images: Iterable[Any], channels: tuple[int, ...] | None, percentiles: tuple[float, float]
 ) -> tuple[tuple[float, float], ...]:
     """Intensities of several planes that become black and white, from the same sample of each.
 
     Parameters
     ----------
-    images : sequence of (H, W) or (H, W, C) arrays or pyramids
+    images : iterable of (H, W) or (H, W, C) arrays or pyramids
+        No two of them are held at once.
     channels : tuple of int or None
         Which channels the model sees.
     percentiles : (low, high)
@@ -172,9 +176,9 @@ def measure_limits(
     tuple of (low, high)
         One pair, or one for each channel that the model sees; as ``EncodeSettings.limits`` wants them.
     """
-    # as one tall image: every plane counts alike
-    sample = np.concatenate([ImageSource(image).sample() for image in images])
-    found = measure_normalization(sample, channels, percentiles)
+    sample = np.concatenate([ImageSource(image).sample() for image in images])  # every plane counts alike
+    step = math.ceil(math.sqrt(sample.shape[0] * sample.shape[1] / POOLED))
+    found = measure_sample(sample[::step, ::step], channels, percentiles)
     kept: dict[int, tuple[float, float]] = {}
     for low, high, channel in zip(found.low, found.high, found.channels, strict=True):
         if channel >= 0:  # of a constant image nothing is white
@@ -190,5 +194,5 @@ def measure_stack_limits(planes: StackPlanes, settings: EncodeSettings) -> tuple
     """
     count = len(planes)
     chosen = np.unique(np.linspace(0, count - 1, SAMPLED).round().astype(int)).tolist()
-    images = [planes.plane(tuple(int(i) for i in np.unravel_index(n, planes.leading))) for n in chosen]
+    images = (planes.plane(tuple(int(i) for i in np.unravel_index(n, planes.leading))) for n in chosen)
     return measure_limits(images, settings.channels, settings.percentiles)
