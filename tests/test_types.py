@@ -37,6 +37,7 @@ from napari_sam.types import LowResLogits, ObjectMask, Progress, Prompts
         pytest.param({"box": (1, 2, 1, 9)}, "a box with an area", id="flat box"),
         pytest.param({"box": (1, 2, 8, 2)}, "a box with an area", id="thin box"),
         pytest.param({"mask": np.ones((2, 3, 3))}, "2-D mask, got 3-D", id="3-d mask"),
+        pytest.param({"mask": [[0, np.nan], [1, 0]]}, "mask without NaN, got 1", id="nan in mask"),
     ],
 )
 def test_malformed_prompts_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -50,7 +51,13 @@ def test_prompts_are_read() -> None:
     assert (p.points.dtype, p.labels.dtype, p.labels.tolist()) == (np.float32, np.int8, [1, 0])
     assert p.box == (2.0, 1.0, 9.0, 7.0)
     assert p.mask is not None
-    assert p.mask.box == (0, 0, 4, 4)
+    assert (p.mask.box, p.mask_shape) == ((0, 0, 4, 4), (4, 4))
+
+
+def test_only_an_array_says_of_which_plane_a_mask_is() -> None:
+    assert Prompts(mask=ObjectMask(np.ones((4, 4), bool), (2, 3))).mask_shape is None
+    assert Prompts(points=[(1, 2)]).mask_shape is None
+    assert Prompts(mask=np.eye(4)).shifted(1, 1).mask_shape is None
 
 
 def test_prompts_keep_their_values() -> None:
@@ -67,6 +74,7 @@ def test_prompts_can_be_sent_to_another_process() -> None:
     p = pickle.loads(pickle.dumps(Prompts(points=[(1, 2)], labels=[0], box=(0, 0, 3, 4), mask=np.eye(3))))
     assert (p.points.tolist(), p.labels.tolist(), p.box) == ([[1, 2]], [0], (0, 0, 3, 4))
     assert p.mask.paste((3, 3)).tolist() == np.eye(3, dtype=bool).tolist()
+    assert p.mask_shape == (3, 3)
 
 
 EMPTY_MASK = np.zeros((5, 5), bool)

@@ -110,15 +110,19 @@ class ObjectMask:
         Parameters
         ----------
         mask : (H, W) array
-            Non-zero is the object.
+            Non-zero is the object; without NaN.
         offset : (row, col)
             Plane coordinates of ``mask[0, 0]``.
         **scores
             ``predicted_iou``, ``stability_score``, ``logits``.
         """
-        window = np.asarray(mask) != 0
-        if window.ndim != 2:
-            raise PromptError(f"Expected a 2-D mask, got {window.ndim}-D; pass one plane.")
+        values = np.asarray(mask)
+        if values.ndim != 2:
+            raise PromptError(f"Expected a 2-D mask, got {values.ndim}-D; pass one plane.")
+        unknown = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+        if unknown:
+            raise PromptError(f"Expected a mask without NaN, got {unknown}; set to 0 what is not the object.")
+        window = values != 0
         rows = np.flatnonzero(window.any(axis=1))
         cols = np.flatnonzero(window.any(axis=0))
         if rows.size == 0:
@@ -202,7 +206,12 @@ class Prompts:
     box : (r0, c0, r1, c1) or None
         Corners in any order.
     mask : (H, W) array or ObjectMask or None
-        A rough mask, or the previous answer, whose logits are then fed back.
+        A rough mask on all pixels of the plane, or the previous answer, whose logits are then fed back.
+
+    Attributes
+    ----------
+    mask_shape : (H, W) or None
+        Shape of the plane, where ``mask`` was an array.
 
     Raises
     ------
@@ -219,6 +228,7 @@ class Prompts:
     labels: NDArray[np.int8]
     box: Box | None
     mask: ObjectMask | None
+    mask_shape: tuple[int, int] | None = field(init=False)  # dropped by replace: what was moved fits no plane
 
     def __init__(
         self,
@@ -231,9 +241,13 @@ class Prompts:
         object.__setattr__(self, "points", read)
         object.__setattr__(self, "labels", _read_labels(labels, len(read)))
         object.__setattr__(self, "box", _read_box(box))
+        shape = None
         if mask is not None and not isinstance(mask, ObjectMask):
-            mask = ObjectMask.from_plane(mask)
+            plane = np.asarray(mask)
+            mask = ObjectMask.from_plane(plane)
+            shape = plane.shape[0], plane.shape[1]
         object.__setattr__(self, "mask", mask)
+        object.__setattr__(self, "mask_shape", shape)
 
     @property
     def is_empty(self) -> bool:

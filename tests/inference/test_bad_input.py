@@ -107,7 +107,14 @@ OUTSIDE = [
     pytest.param({"box": (50, 60, 70, 80)}, "on the image", id="box"),
     pytest.param({"box": (-20, 10, -1, 20)}, "on the image", id="box above"),
     pytest.param({"box": (10, 49.5, 20, 60)}, "on the image", id="box that touches"),
-    pytest.param({"mask": np.pad(np.ones((5, 5)), ((60, 0), (0, 0)))}, "on the image", id="mask"),
+    pytest.param({"mask": ObjectMask(np.ones((5, 5), bool), (60, 0))}, "on the image", id="mask"),
+    pytest.param(
+        {"mask": np.ones((20, 25))}, "mask of 40 x 50 pixels.* got 20 x 25", id="mask of half its size"
+    ),
+    pytest.param({"mask": np.ones((50, 40))}, "mask of 40 x 50 pixels.* got 50 x 40", id="turned mask"),
+    pytest.param(
+        {"points": [(3, 3)], "mask": np.zeros((90, 90))}, "got 90 x 90", id="a click and another mask"
+    ),
     pytest.param({"points": [(10, 10)], "labels": [0]}, "add a foreground point", id="only background"),
     pytest.param({"mask": np.zeros((40, 50))}, "add a foreground point", id="empty mask"),
     pytest.param({}, "add a foreground point", id="nothing"),
@@ -124,6 +131,57 @@ def test_prompts_that_mean_nothing_are_refused(
             ask(NOISE, Prompts(**arguments))
     with pytest.raises(PromptError, match=message):
         predictor.predict_many(NOISE, [Prompts([(1, 1)]), Prompts(**arguments)])
+    assert encode_calls == []
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        pytest.param((5, 5), r"Prompts, got \(5, 5\)", id="a bare pair"),
+        pytest.param([(5, 5)], r"Prompts, got \[\(5, 5\)\]", id="points"),
+        pytest.param(None, "Prompts, got None", id="nothing"),
+    ],
+)
+def test_what_is_no_prompts_is_refused(model: LoadedModel, prompts: Any, message: str) -> None:
+    predictor = CachedPredictor(model)
+    for ask in (predictor.predict, predictor.predict_candidates, predictor.peek, predictor.is_cached):
+        with pytest.raises(PromptError, match=message):
+            ask(NOISE, prompts)
+    with pytest.raises(PromptError, match=message):
+        predictor.predict_many(NOISE, [prompts])
+
+
+@pytest.mark.parametrize("prompts", [Prompts([(5, 5)]), None, 5], ids=["one", "nothing", "a number"])
+def test_many_prompts_are_a_sequence(model: LoadedModel, prompts: Any) -> None:
+    with pytest.raises(PromptError, match="sequence of Prompts, got"):
+        CachedPredictor(model).predict_many(NOISE, prompts)
+
+
+def test_many_prompts_may_come_one_by_one(model: LoadedModel) -> None:
+    predictor, places = CachedPredictor(model), [(5, 5), (20, 30)]
+    found = predictor.predict_many(NOISE, (Prompts([place]) for place in places))
+    expected = predictor.predict_many(NOISE, [Prompts([place]) for place in places])
+    assert [obj.box for obj in found] == [obj.box for obj in expected]
+    assert predictor.predict_many(NOISE, []) == []
+
+
+@pytest.mark.parametrize(
+    "crop",
+    [
+        pytest.param((5, 5, 5, 9), id="no rows"),
+        pytest.param((9, 5, 5, 9), id="corners in another order"),
+        pytest.param((-5, 0, 20, 20), id="above"),
+        pytest.param((0, 0, 41, 50), id="below"),
+        pytest.param((0, 0, 20), id="three numbers"),
+        pytest.param((0, 0, 20.5, 20), id="half a pixel"),
+        pytest.param(7, id="a number"),
+    ],
+)
+def test_a_crop_beyond_the_image_is_refused(
+    model: LoadedModel, crop: Any, encode_calls: list[tuple[int, ...]]
+) -> None:
+    with pytest.raises(ImageError, match="within the image of 40 x 50 pixels, got"):
+        CachedPredictor(model).encode(NOISE, crop)
     assert encode_calls == []
 
 
@@ -161,7 +219,10 @@ def test_a_box_partly_outside_is_clipped(
         pytest.param(Prompts([(10, 10)] * 40), id="forty clicks in one place"),
         pytest.param(Prompts([(10, 10), (10, 10)], [1, 0]), id="both labels in one place"),
         pytest.param(Prompts(box=(10.2, 10.2, 10.3, 10.3)), id="a box within a pixel"),
-        pytest.param(Prompts(mask=np.ones((90, 90))), id="a mask larger than the image"),
+        pytest.param(Prompts(mask=np.ones((40, 50))), id="a mask of all of it"),
+        pytest.param(
+            Prompts(mask=ObjectMask(np.ones((90, 90), bool), (0, 0))), id="a mask larger than the image"
+        ),
         pytest.param(Prompts([(3, 3)], mask=np.zeros((40, 50))), id="an empty mask and a click"),
         pytest.param(Prompts(mask=ObjectMask(np.ones((9, 9), bool), (-4, -4))), id="a mask over the edge"),
     ],

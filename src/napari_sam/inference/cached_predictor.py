@@ -7,14 +7,12 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
-
-from napari_sam.errors import PromptError
 from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.cache import DamagedEntryError, EmbeddingCache
 from napari_sam.inference.embedding_key import KeyMaker
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.object_scale import choose_scale, field_size
+from napari_sam.inference.prompt_checks import check_crop, check_prompts, list_prompts
 from napari_sam.inference.steady_predictor import SteadyPredictor
 from napari_sam.inference.tiling import HALO, centre_crop, choose_crop, cover_plane, touches_seam
 from napari_sam.inference.transforms import render_model_input
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_sam.inference.checkpoints import LoadedModel
@@ -146,7 +145,27 @@ class CachedPredictor:
         return self.predict_many(image, [prompts])[0]
 
     def predict_candidates(self, image: Any, prompts: Prompts) -> list[ObjectMask]:
-        """All masks of the model for these prompts: the single mask, then the alternatives."""
+        """All masks of the model for these prompts, to choose from.
+
+        Parameters
+        ----------
+        image : array or pyramid
+        prompts : Prompts
+            In pixels of ``image``.
+
+        Returns
+        -------
+        list of ObjectMask
+            The single mask, then the alternatives; in plane coordinates, possibly empty. ``predict`` gives
+            the one that ``choose_best`` takes.
+
+        Raises
+        ------
+        PromptError
+            When nothing says where the object is, or it is outside the image.
+        ImageError
+            When the image cannot be used or read.
+        """
         return self._predict(self._keys.open(image), [prompts])[0]
 
     def peek(self, image: Any, prompts: Prompts) -> ObjectMask | None:
@@ -156,15 +175,35 @@ class CachedPredictor:
         the same, and raises the same, as ``predict``.
         """
         source = self._keys.open(image)
-        checked = _check_prompts(prompts, *source.shape)
+        checked = check_prompts(prompts, *source.shape)
         frame = self._choose_frame(source, checked)
         if self._tier(source, frame) != "memory":
             return None
         return self.predictor.decode(self._encode(source, frame), checked)
 
-    def predict_many(self, image: Any, prompts: Sequence[Prompts]) -> list[ObjectMask]:
-        """The best mask of each of many prompts on one image, decoded in batches."""
-        return [best for (best,) in self._predict(self._keys.open(image), prompts, only_best=True)]
+    def predict_many(self, image: Any, prompts: Iterable[Prompts]) -> list[ObjectMask]:
+        """Segment many objects of one image, decoded in batches.
+
+        Parameters
+        ----------
+        image : array or pyramid
+        prompts : iterable of Prompts
+            One for each object, in pixels of ``image``.
+
+        Returns
+        -------
+        list of ObjectMask
+            The best mask of each, in the order of the prompts.
+
+        Raises
+        ------
+        PromptError
+            When one of the prompts says nowhere where the object is, or is outside the image.
+        ImageError
+            When the image cannot be used or read.
+        """
+        asked = list_prompts(prompts)
+        return [best for (best,) in self._predict(self._keys.open(image), asked, only_best=True)]
 
     def is_cached(self, image: Any, prompts: Prompts) -> bool:
         """Whether ``predict`` would answer without encoding; raises what ``predict`` would.
@@ -172,13 +211,13 @@ class CachedPredictor:
         An object that reaches over a seam of the tiles may need another crop, which is not looked for.
         """
         source = self._keys.open(image)
-        checked = _check_prompts(prompts, *source.shape)
+        checked = check_prompts(prompts, *source.shape)
         return self._tier(source, self._choose_frame(source, checked)) is not None
 
     def _predict(
         self, source: ImageSource, prompts: Sequence[Prompts], only_best: bool = False
     ) -> list[list[ObjectMask]]:
-        checked = [_check_prompts(p, *source.shape) for p in prompts]
+        checked = [check_prompts(p, *source.shape) for p in prompts]
         results: list[list[ObjectMask]] = [[] for _ in prompts]
         pending = {i: self._choose_frame(source, p) for i, p in enumerate(checked)}
         for _ in range(1 + LARGER_CROPS):
@@ -242,10 +281,10 @@ class CachedPredictor:
         Raises
         ------
         ImageError
-            When the image cannot be used or read.
+            When the image cannot be used or read, or the crop is not within it.
         """
         source = self._keys.open(image)
-        return self._encode(source, self._make_frame(crop or (0, 0, *source.shape)))
+        return self._encode(source, self._make_frame(check_crop(crop, *source.shape)))
 
     def embed(
         self, image: Any, tiles: Iterable[Crop] | None = None, region: Region | None = None
@@ -322,28 +361,3 @@ class CachedPredictor:
             return found
         # The same pixels lay elsewhere; the model may have chosen another scale than was asked for.
         return replace(found, frame=replace(found.frame, crop=frame.crop), plane_shape=source.shape)
-
-
-def _check_prompts(prompts: Prompts, height: int, width: int) -> Prompts:
-    """Prompts must name a place inside the image; a box is clipped to it."""
-    r0, c0, r1, c1 = prompts.extent
-    foreground = prompts.points[prompts.labels == 1]
-    outside = (foreground < -0.5) | (foreground >= np.array([height, width]) - 0.5)
-    if outside.any():
-        point = tuple(round(float(v), 1) for v in foreground[outside.any(axis=1)][0])
-        raise PromptError(
-            f"Expected foreground points inside the image of {height} x {width} pixels, got {point}; "
-            "move or delete that point."
-        )
-    if r1 < -0.5 or c1 < -0.5 or r0 > height - 0.5 or c0 > width - 0.5:
-        raise PromptError(
-            f"Expected prompts on the image of {height} x {width} pixels, "
-            f"got one over rows {r0:.0f} to {r1:.0f} and columns {c0:.0f} to {c1:.0f}."
-        )
-    if prompts.box is None:
-        return prompts
-    b = prompts.box
-    clipped = (max(b[0], -0.5), max(b[1], -0.5), min(b[2], height - 0.5), min(b[3], width - 0.5))
-    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-        raise PromptError(f"Expected a box on the image of {height} x {width} pixels, got {b}.")
-    return Prompts(prompts.points, prompts.labels, clipped, prompts.mask)
