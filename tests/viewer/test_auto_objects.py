@@ -549,6 +549,40 @@ def test_a_target_without_enough_ids_is_copied_to_a_larger_type(bench: Bench) ->
     assert bench.messages == []
 
 
+@pytest.mark.parametrize("between", [True, False], ids=["after-another-plane", "at-once"])
+def test_undo_of_a_fill_spares_what_was_painted_since_into_a_copy_of_a_larger_type(
+    bench: Bench, between: bool
+) -> None:
+    open_image(bench, 2, *SIZE)
+    bench.viewer.dims.set_point(0, 0)
+    target = add_target(bench, np.uint8, 2, *SIZE)
+    target.data[:, 0, 49] = 255
+    before = target.data.copy()
+    bench.session.segment_everything()
+    wide = bench.controller.target_layer
+    bench.controller.objects.fill_gaps = False
+    if between:  # the copy is listened to no more
+        bench.viewer.dims.set_point(0, 1)
+        bench.session.segment_everything()
+    painted = np.array([1, 1]), np.array([20, 21]), np.array([3, 3])
+    wide.data_setitem(painted, 777)
+    for _ in range(1 + between):
+        bench.session.undo()
+    assert wide in bench.viewer.layers
+    assert bench.controller.target_layer is wide
+    before = before.astype(np.int32)
+    before[painted] = 777
+    np.testing.assert_array_equal(wide.data, before)
+    bench.session.redo()
+    assert np.unique(wide.data).tolist() == [0, 5, 255, 256, 257, 258, 777]
+    bench.session.undo()
+    wide.data_setitem(painted, 0)
+    bench.session.redo()
+    bench.session.undo()
+    assert wide not in bench.viewer.layers
+    assert bench.controller.target_layer is target
+
+
 def test_the_plane_of_a_stack_is_filled(bench: Bench) -> None:
     open_image(bench, 3, *SIZE)
     bench.viewer.dims.set_point(0, 1)

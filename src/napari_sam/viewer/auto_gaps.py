@@ -144,7 +144,7 @@ class TargetGaps:
         if edit is None:
             return "Nothing to undo."
         count = len(self._ids)
-        if self._narrow is not None and not self._is_changed():
+        if self._narrow is not None and self._is_as_copied(edit):
             self._host.target_layer = self._narrow
             self._silent = True
             layers.remove(layer)
@@ -226,11 +226,20 @@ class TargetGaps:
 
     def _is_changed(self) -> bool:
         """True when the last item of the target's undo history need not be ours."""
-        if self._edited or self._edit is None or not self._filled:
-            return True
-        return any(
+        return self._edited or self._edit is None or not self._filled or not self._holds(self._edit)
+
+    def _is_as_copied(self, edit: LabelEdit) -> bool:
+        """True when the copy holds the fill and what was copied, whatever happened to it in between."""
+        wide, narrow = np.asarray(self._target.data), np.asarray(self._narrow.data)
+        if wide.shape != narrow.shape or not self._holds(edit):
+            return False
+        return bool(np.count_nonzero(wide != narrow) == sum(patch.area for patch in edit.patches))
+
+    def _holds(self, edit: LabelEdit) -> bool:
+        """True when every pixel of the fill is as it was filled."""
+        return not any(
             ((read_box(self._target.data, patch.index, patch.box) != patch.after) & patch.changed).any()
-            for patch in self._edit.patches
+            for patch in edit.patches
         )
 
     def _widen(self, count: int) -> str:
