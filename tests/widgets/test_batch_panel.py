@@ -87,6 +87,7 @@ def test_a_folder_brings_its_settings_and_goes_on(widget: BatchWidget, images: P
         assert other.form.read_job() == widget.form.read_job()
         assert _shown(other)["bad.tif"] == "failed"
         assert "3 of 4 done, 1 failed" in other.status
+        assert other.status.endswith(f"{other.start_button.text()} goes on.")
         other.form.workers.setValue(1)
         other.start()
         assert other.wait(120)
@@ -109,6 +110,7 @@ def test_stopped_twice_it_drops_what_is_in_work(widget: BatchWidget, images: Pat
     assert widget.wait(60)
     assert not widget.is_running
     assert widget.cancel_button.text() == "Stop"
+    assert widget.status.endswith(f"{widget.start_button.text()} goes on.")
     assert not (images.parent / "out" / ".unfinished").exists()
     widget.start()
     assert widget.wait(120)

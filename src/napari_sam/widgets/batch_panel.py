@@ -232,18 +232,13 @@ class BatchWidget(QWidget):
         self.start_button.setEnabled(not running)
         self.cancel_button.setEnabled(running)
         self.progress.setVisible(running)
-        self.start_button.setToolTip("Segment what is not done yet.")
+        self.start_button.setToolTip("Segment what is not done yet, or go on with a batch that was stopped.")
         self.cancel_button.setText("Stop")
         self.cancel_button.setToolTip("Finish the images in work, then stop; Start goes on from there.")
         if running:
             self.progress.setRange(0, 0)
         else:
             self._control = None
-
-    def _name_start(self) -> None:
-        some = any(row.status == "done" for row in self.table.rows)
-        left = any(row.status in ("waiting", "running") for row in self.table.rows)
-        self.start_button.setText("Resume" if some and left else "Start")
 
     # ------------------------------------------------------------- handlers
     def _on_row_chosen(self, row: Row) -> None:
@@ -270,7 +265,6 @@ class BatchWidget(QWidget):
         self._folder = folder
         if earlier is None:
             self.table.set_rows([])
-            self._name_start()
             return
         self.form.show_job(earlier.job)
         if not self.inputs:
@@ -283,7 +277,6 @@ class BatchWidget(QWidget):
             + (f", {failed} failed" if failed else "")
             + ". Its settings are shown; Start goes on."
         )
-        self._name_start()
 
     def _on_run_progressed(self, progress: Progress) -> None:
         if self._control is None:
@@ -325,14 +318,13 @@ class BatchWidget(QWidget):
 
     def _on_run_cancelled(self, _: None) -> None:
         done = sum(row.status == "done" for row in self.table.rows)
-        self._end(f"{done} of {len(self.table.rows)} done; the images in work were dropped. Resume goes on.")
+        self._end(f"{done} of {len(self.table.rows)} done; the images in work were dropped. Start goes on.")
 
     def _end(self, text: str) -> None:
         for row in self.table.rows:
             if row.status == "running":
                 self.table.show_step(row.unit, "waiting", "not done yet", follow=False)
         self._show_running(False)
-        self._name_start()
         self._status.say(text)
 
     def _on_result_read(self, found: tuple[Any, Any]) -> None:

@@ -56,5 +56,5 @@ def describe_report(report: BatchReport) -> str:
     if report.stopped:
         return f"{text}. {report.stopped}"
     if report.left:
-        return f"{text}, {report.left} left. Resume goes on."
+        return f"{text}, {report.left} left. Start goes on."
     return f"{text}. {report.objects} new objects in {report.seconds:.0f} s; double-click an image for them."
