@@ -16,6 +16,7 @@ from napari_sam.cli.main import main
 from napari_sam.errors import ImageError
 from napari_sam.evaluation import evaluate_tracks
 from napari_sam.sample_series import make_dividing_nuclei
+from napari_sam.stacks import segment_stack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,11 +81,37 @@ def test_the_table_says_which_volume_an_object_is_in(movie, tmp_path):
     assert seen == {(n, *k) for k in np.ndindex(2, 3) for n in np.unique(labels[k][labels[k] > 0]).tolist()}
 
 
-def test_what_exists_is_kept_before_anything_is_computed(movie, tmp_path, capsys):
-    (tmp_path / "movie_tracks.csv").write_text("mine")
+@pytest.fixture
+def no_work(monkeypatch):
+    """Whatever is refused is refused before the model looks at a plane."""
+    monkeypatch.setattr(segment_stack, "iter_segment_stack", lambda *_, **__: pytest.fail("it was computed"))
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("name", "largest"),
+    [
+        pytest.param("movie_tracks.csv", linked.LARGEST, id="tracks"),
+        pytest.param("movie_labels.tif", linked.LARGEST, id="labels"),
+        pytest.param("movie_labels.ome.tif", linked.LARGEST, id="labels-of-many-ids"),
+        pytest.param("movie_labels.zarr", 1000, id="large-labels"),
+    ],
+)
+def test_what_exists_is_kept_before_anything_is_computed(name, largest, movie, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(linked, "LARGEST", largest)
+    (tmp_path / name).write_text("mine")
     assert run(movie[0], tmp_path, "--link", "t") == 2
-    assert "movie_tracks.csv" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["movie_tracks.csv"]
+    assert f"exists already; add --overwrite to replace it: {tmp_path / name}" in capsys.readouterr().err
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "mine")]
+
+
+@pytest.mark.usefixtures("no_work")
+def test_large_labels_that_nothing_can_write_are_not_computed(movie, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(linked, "LARGEST", 1000)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run(movie[0], tmp_path / "out", "--link", "z") == 2
+    assert "pip install 'napari-sam-workbench[formats]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def _largest_nucleus(stack: Path) -> tuple[int, int]:
     return int(row) + 20, int(col) + 20
 
 
-def test_clicks_become_labels(stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clicks_become_labels(
+    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     row, col = _largest_nucleus(stack)
     table = tmp_path / "clicks.csv"
     table.write_text(f"file,z,object,row,col\ns,0,4,{row},{col}\ns,1,4,{row},{col}\n")
@@ -50,8 +52,16 @@ def test_clicks_become_labels(stack: Path, tmp_path: Path, capsys: pytest.Captur
     image = tifffile.imread(stack)
     assert image[labels == 4].mean() > 1.5 * image[labels == 0].mean()
     assert (tmp_path / "out" / "s_objects.csv").read_text().startswith("z,label,area")
+
+    def fail(*_: object) -> None:
+        pytest.fail("it was computed")
+
+    monkeypatch.setattr("napari_sam.stacks.prompted_labels.iter_prompted_labels", fail)
     assert main(command) == 2
     assert "add --overwrite" in capsys.readouterr().err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main([*command, "--format", "rois"]) == 2
+    assert "pip install 'napari-sam-workbench[formats]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,15 @@ def test_time_series_have_limits_of_their_own(stack: Path, monkeypatch: Any) -> 
     ]
 
 
+def test_a_package_that_is_missing_is_named_before_the_work(
+    stack: Path, inference: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run(stack, HEAD + "2,1,8,8,1\n", out="labels.zarr")[0] == 2
+    assert "pip install 'napari-sam-workbench[formats]'" in capsys.readouterr().err
+    assert inference.loaded == []
+
+
 def test_nothing_is_overwritten_unasked(stack: Path, capsys: Any) -> None:
     table = HEAD + "2,1,8,8,1\n"
     assert run(stack, table)[0] == 0

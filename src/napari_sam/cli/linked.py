@@ -15,7 +15,7 @@ from napari_sam.cli.object_options import find_companion, name_table, read_regio
 from napari_sam.cli.options import read_thresholds
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING
-from napari_sam.stacks.outputs import replace_file, write_outputs
+from napari_sam.stacks.outputs import check_format, list_output_names, replace_file, write_outputs
 
 if TYPE_CHECKING:
     import argparse
@@ -75,10 +75,35 @@ def name_axis(axes: str, link: str) -> str:
     )
 
 
-def list_linked_outputs(target: Path, options: argparse.Namespace) -> list[Path]:
-    """The files beside ``NAME_labels.tif`` that linking writes."""
+def list_linked_outputs(stack: ImageStack, target: Path, options: argparse.Namespace) -> list[Path]:
+    """All files that linking may write for ``NAME_labels.tif``.
+
+    Raises
+    ------
+    ImageError
+        When there is no axis to link along, or nothing here can write labels of this size.
+    """
+    _, shape = _describe_labels(stack, options.link)
+    name = _choose_format(shape)
+    check_format(name)
+    stem = target.stem.removesuffix(LABELS_ENDING)
+    labels = [target.with_name(output) for output in list_output_names(stem, [name])]
+    return [*labels, *_list_tables(target, options)]
+
+
+def _list_tables(target: Path, options: argparse.Namespace) -> list[Path]:
     tracks = target.with_name(target.stem.removesuffix(LABELS_ENDING) + "_tracks.csv")
     return [tracks] if options.link == "t" else [name_table(target)] * options.table
+
+
+def _describe_labels(stack: ImageStack, link: str) -> tuple[str, tuple[int, ...]]:
+    """The image's axes, and the (..., Y, X) shape of its labels."""
+    axes = name_axis(stack.axes, link)
+    return axes, tuple(int(n) for n in stack.data.shape[: axes.index("X") + 1])
+
+
+def _choose_format(shape: tuple[int, ...]) -> str:
+    return "ome-zarr" if int(np.prod(shape, dtype=np.int64)) * 4 > LARGEST else "tiff"
 
 
 def segment_linked(
@@ -104,16 +129,14 @@ def segment_linked(
 
     if options.fill is not None:
         raise SamError("Expected --link or --fill, got both; fill gaps plane by plane, without --link.")
-    axes = name_axis(stack.axes, options.link)
-    end = axes.index("X") + 1
-    shape = tuple(int(n) for n in stack.data.shape[:end])
+    axes, shape = _describe_labels(stack, options.link)
     region = None
     if options.region is not None:
         region = read_region(find_companion(options.region, source), (shape[-2], shape[-1]))
     changes = {"max_gap": options.max_gap, "min_planes": options.min_planes}
     params = LinkParams(**{name: value for name, value in changes.items() if value is not None})
     filters = replace(filter_defaults(predictor, options.method), **read_thresholds(options))
-    large = int(np.prod(shape, dtype=np.int64)) * 4 > LARGEST
+    name = _choose_format(shape)
     scratch = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.zarr")
     try:
         job = iter_segment_stack(
@@ -121,7 +144,7 @@ def segment_linked(
             predictor,
             options.link,
             options.method,
-            out=_make_scratch(scratch, shape) if large else None,
+            out=_make_scratch(scratch, shape) if name == "ome-zarr" else None,
             axes=axes,
             params=params,
             filters=filters,
@@ -129,17 +152,17 @@ def segment_linked(
         )
         found = run_job(job, bar, source.name)
         [path] = write_outputs(
-            ["ome-zarr" if large else "tiff"],
+            [name],
             target.with_name(target.stem.removesuffix(LABELS_ENDING)),
             found.labels,
-            axes=axes[:end],
+            axes=axes[: len(shape)],
             scale=stack.scale,
             unit=stack.unit,
             overwrite=options.overwrite,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for table in list_linked_outputs(target, options):
+    for table in _list_tables(target, options):
         _write_csv(table, found, options)
     divided = len({mother for mothers in found.parents.values() for mother in mothers})
     more = f", {divided} divided" if divided else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_format_option, add_image_options, add_model_option
-from napari_sam.cli.output_files import name_outputs
+from napari_sam.cli.output_files import name_outputs, refuse_existing
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING, list_images, open_image, pick_channels
 
@@ -69,9 +69,12 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run_prompts(options: argparse.Namespace) -> int:
     """Segment all files that the table names; 2 when one of them could not be, else 0."""
+    from napari_sam.stacks.outputs import check_format, list_output_names
     from napari_sam.stacks.prompt_tables import read_prompt_table
     from napari_sam.stacks.prompted_labels import match_images
 
+    for name in options.formats:
+        check_format(name)
     rows = read_prompt_table(options.table)
     images = list_images(options.images)
     if not images:
@@ -89,6 +92,8 @@ def run_prompts(options: argparse.Namespace) -> int:
         for (source, members), target in zip(matched.items(), targets, strict=True):
             stem = target.with_name(target.stem.removesuffix(LABELS_ENDING))
             try:
+                outputs = [stem.with_name(name) for name in list_output_names(stem.name, options.formats)]
+                refuse_existing(outputs, overwrite=options.overwrite)
                 _segment(source, members, predictor, stem, options, bar)
             except (SamError, OSError, ValueError, MemoryError) as error:
                 failed += 1

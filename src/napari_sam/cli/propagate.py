@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from napari_sam.cli.console import complain, make_bar, run_job, say
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_image_options, add_model_option
+from napari_sam.cli.output_files import refuse_existing
 from napari_sam.errors import ImageError
 from napari_sam.inference.propagation_values import PropagationParams
 
@@ -103,6 +104,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 def run_propagate(options: argparse.Namespace) -> int:
     """Propagate; 0 when all objects were found, else 2."""
     from napari_sam.stacks.image_io import open_image, pick_channels
+    from napari_sam.stacks.outputs import check_format
     from napari_sam.stacks.prompt_tables import read_prompt_table
     from napari_sam.stacks.prompted_labels import match_images
     from napari_sam.stacks.prompted_stacks import choose_axis, iter_propagated_labels
@@ -110,9 +112,8 @@ def run_propagate(options: argparse.Namespace) -> int:
     ending = options.out.suffix.lower()
     if ending not in ENDINGS:
         raise ImageError(f"Expected a file ending in {', '.join(ENDINGS)}, got {options.out.name!r}.")
-    for path in (options.out, options.quality):
-        if path is not None and path.exists() and not options.overwrite:
-            raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
+    check_format(ENDINGS[ending])
+    refuse_existing(filter(None, (options.out, options.quality)), overwrite=options.overwrite)
     params = _read_params(options)
     image = open_image(options.stack)
     stack = pick_channels(image, options.channels)

@@ -23,7 +23,7 @@ from napari_sam.cli.object_options import (
     write_table,
 )
 from napari_sam.cli.options import add_image_options, add_method_option, add_model_option, read_thresholds
-from napari_sam.cli.output_files import name_outputs, write_labels
+from napari_sam.cli.output_files import name_outputs, refuse_existing, write_labels
 from napari_sam.errors import SamError
 from napari_sam.stacks.image_io import ImageStack, list_images, open_image, pick_channels
 
@@ -93,13 +93,11 @@ def run_segment(options: argparse.Namespace) -> int:
     with make_bar(len(inputs), "file") as bar:
         for source, target in zip(inputs, outputs, strict=True):
             try:
-                tables = [name_table(target)] * options.table
-                if options.link is not None:
-                    tables = list_linked_outputs(target, options)
-                for path in (target, *tables):
-                    if path.exists() and not options.overwrite:
-                        raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
                 stack = pick_channels(open_image(source), options.channels)
+                outputs = [target, *[name_table(target)] * options.table]
+                if options.link is not None:
+                    outputs = list_linked_outputs(stack, target, options)
+                refuse_existing(outputs, overwrite=options.overwrite)
                 # No cache: no embedding of a file is ever wanted again.
                 predictor = CachedPredictor(model, memory_bytes=0, settings=settings)
                 notes: list[str] = []

@@ -18,7 +18,7 @@ from napari_sam.inference.weight_files import WeightFolder
 from napari_sam.stacks.image_io import list_images, name_image, strip_common
 from napari_sam.stacks.manifest import MANIFEST_NAME, Manifest, UnitEntry, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED
-from napari_sam.stacks.outputs import FORMATS
+from napari_sam.stacks.outputs import FORMATS, list_output_names
 from napari_sam.stacks.work_units import BatchJob, Unit, UnitResult, same_path
 
 if TYPE_CHECKING:
@@ -251,7 +251,9 @@ def keep_formats(result: UnitResult, earlier: UnitResult, unit: Unit, folder: Pa
         return result
     new = {path for path, _ in result.outputs}
     kept = {p: state for p, state in earlier.outputs if p not in new and state.still_holds(folder / p)}
-    formats = [name for name in earlier.formats if not kept.keys().isdisjoint(_name_files(unit.stem, [name]))]
+    formats = [
+        name for name in earlier.formats if not kept.keys().isdisjoint(list_output_names(unit.stem, [name]))
+    ]
     return replace(
         result,
         formats=(*result.formats, *(name for name in formats if name not in result.formats)),
@@ -288,19 +290,12 @@ def _refuse_foreign_files(
     for unit in planned:
         if unit.unit.source in manifest.stems:
             continue
-        for name in _name_files(unit.unit.stem, job.formats):
+        for name in list_output_names(unit.unit.stem, job.formats):
             if name in there:
                 raise BatchError(
                     f"{folder / name} exists already and is of no batch. Choose another folder, or "
                     "overwrite it (--overwrite)."
                 )
-
-
-def _name_files(stem: str, formats: Iterable[str]) -> list[str]:
-    """Every name that outputs may get."""
-    endings = [FORMATS[name].ending for name in formats]
-    endings += [ending.replace(".tif", ".ome.tif") for ending in endings if ending.endswith(".tif")]
-    return [stem + ending for ending in endings]
 
 
 def _check_formats(names: Iterable[str]) -> None:
@@ -322,7 +317,7 @@ def _show(value: Any) -> str:
 def _list_written(manifest: Manifest, folder: Path) -> set[str]:
     """What batches have written here, also in other formats, or before they were ended or failed."""
     known = {path for entry in manifest.units.values() if entry.result for path, _ in entry.result.outputs}
-    likely = {name for stem in manifest.stems.values() for name in _name_files(stem, FORMATS)}
+    likely = {name for stem in manifest.stems.values() for name in list_output_names(stem, FORMATS)}
     return known | {name for name in likely if os.path.abspath(folder / name) not in manifest.stems}
 
 

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["FORMATS", "Format", "make_content", "name_output", "write_format", "write_outputs"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "check_format",
+    "list_output_names",
+    "make_content",
+    "name_output",
+    "write_format",
+    "write_outputs",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ def write_outputs(
     stack = ImageStack(labels, axes, dict(scale or {}), unit, stem.name)
     content = make_content(stack, records=records, image=image, volumes=volumes)
     for name in names:  # nothing is written when a later one cannot be
-        _check_format(name)
+        check_format(name)
     targets = [name_output(name, stem, content) for name in names]
     for target in targets:
         if target.exists() and not overwrite:
@@ -204,14 +213,34 @@ def write_format(name: str, path: Path, content: Content, *, overwrite: bool = F
     FileExistsError
         When the path exists and may not be replaced.
     """
-    form = _check_format(name)
+    form = check_format(name)
     if name == "ome-zarr":
         replace_folder(path, lambda folder: form.write(folder, content), overwrite=overwrite)
     else:
         replace_file(path, lambda temporary: form.write(temporary, content), overwrite=overwrite)
 
 
-def _check_format(name: str) -> Format:
+def list_output_names(stem: str, formats: Iterable[str]) -> list[str]:
+    """Every name that the outputs of an image may get, before its labels are known.
+
+    Examples
+    --------
+    >>> list_output_names("a", ["tiff", "csv"])
+    ['a_labels.tif', 'a_objects.csv', 'a_labels.ome.tif']
+    """
+    endings = [FORMATS[name].ending for name in formats]
+    endings += [ending.replace(".tif", ".ome.tif") for ending in endings if ending.endswith(".tif")]
+    return [stem + ending for ending in endings]
+
+
+def check_format(name: str) -> Format:
+    """A format that can be written here.
+
+    Raises
+    ------
+    ImageError
+        When there is no such format, or its package is not installed.
+    """
     from importlib.util import find_spec
 
     if name not in FORMATS:
