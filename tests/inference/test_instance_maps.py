@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_sam.errors import SamError
 from napari_sam.inference import instance_maps
 from napari_sam.inference.instance_maps import InstanceParams, segment_maps, tidy_labels
 from napari_sam.inference.label_image import read_objects
@@ -80,6 +81,32 @@ def test_all_foreground_without_offsets_ends(shape: tuple[int, int]) -> None:
     maps = np.zeros((5, *shape), np.float32)
     maps[0] = 1
     assert segment_maps(maps).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"foreground": 2}, "foreground from 0 to 1, got 2"),
+        ({"foreground": "x"}, "foreground from 0 to 1, got 'x'"),
+        ({"score": float("nan")}, "score from 0 to 1, got nan"),
+        ({"vote_sigma": -1}, "vote_sigma as a finite number of 0 or more, got -1"),
+        ({"vote_sigma": "x"}, "vote_sigma as a finite number"),
+        ({"vote_peak": -0.1}, "vote_peak as a finite number"),
+        ({"merge_distance": float("nan")}, "merge_distance as a finite number"),
+        ({"merge_distance": float("inf")}, "merge_distance as a finite number"),
+        ({"min_area": -1}, "min_area as a finite number"),
+    ],
+    ids=str,
+)
+def test_impossible_thresholds_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SamError, match=message):
+        InstanceParams(**values)
+
+
+def test_thresholds_may_be_numbers_of_any_kind() -> None:
+    params = InstanceParams(foreground=0, vote_sigma=np.float32(0), vote_peak=1, min_area=np.int64(3))
+    labels = draw_discs((60, 60), [(20, 20, 8)])
+    np.testing.assert_array_equal(segment_maps(perfect_maps(labels), params) > 0, labels > 0)
 
 
 def test_small_objects_are_dropped() -> None:

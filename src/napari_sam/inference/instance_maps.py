@@ -6,7 +6,8 @@ peaks of the votes are seeds, and each pixel goes to the seed that its vote is n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.ndimage import label as label_components
 from scipy.spatial import cKDTree
 from skimage.segmentation import watershed
 
+from napari_sam.errors import SamError
 from napari_sam.modeling.prompt_encoder import BOX_FIRST, BOX_SECOND, FOREGROUND
 from napari_sam.types import ObjectMask
 
@@ -41,6 +43,11 @@ class InstanceParams:
         Objects whose mean foreground probability is lower are dropped.
     min_area : int
         Smaller objects are dropped, in pixels.
+
+    Raises
+    ------
+    SamError
+        When a value is impossible.
     """
 
     foreground: float = 0.6
@@ -49,6 +56,15 @@ class InstanceParams:
     merge_distance: float = 0.5
     score: float = 0.85
     min_area: int = 12
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            highest = 1.0 if name in ("foreground", "score") else math.inf
+            is_number = isinstance(value, int | float | np.number) and math.isfinite(value)
+            if not is_number or not 0 <= value <= highest:
+                wanted = "from 0 to 1" if highest == 1 else "as a finite number of 0 or more"
+                raise SamError(f"Expected {name} {wanted}, got {value!r}.")
 
 
 PROPOSALS: Final = InstanceParams(score=0.0, min_area=1)

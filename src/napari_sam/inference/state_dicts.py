@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from napari_sam.errors import CheckpointError
+from napari_sam.errors import CheckpointError, SamError
+from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.modeling import SamConfig, build_sam, get_config, list_architectures
 from napari_sam.modeling.unetr_decoder import name_unetr
 
@@ -189,6 +190,13 @@ def _read_safetensors(path: Path) -> Weights:
         raise CheckpointError(
             f"Expected default thresholds by method in {path}, got {defaults!r:.40}; get it again."
         )
+    own = {f.name for f in fields(InstanceParams)}
+    try:
+        InstanceParams(
+            **{name: value for name, value in defaults.get("instances", {}).items() if name in own}
+        )
+    except SamError as error:
+        raise CheckpointError(f"The default thresholds in {path} are of no use: {error}") from error
     return Weights(state, SamConfig.from_dict(config), record)
 
 
