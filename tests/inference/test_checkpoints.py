@@ -244,6 +244,15 @@ def text(path: Path, words: str) -> Path:
             "do not fit",
             id="of another architecture",
         ),
+        pytest.param(
+            lambda d, f: rewrite(
+                f,
+                d / "x.safetensors",
+                tensors={"mask_decoder.iou_token.weight": torch.full((1, 32), torch.nan)},
+            ),
+            "finite weights .* got 32 that are not in .*iou_token",
+            id="weights that are no numbers",
+        ),
         pytest.param(lambda d, f: rewrite(f, d / "x.safetensors", "{"), "configuration", id="not json"),
         pytest.param(lambda d, f: rewrite(f, d / "x.safetensors", "[" * 10**5), "is damaged", id="deep json"),
         pytest.param(lambda d, f: rewrite(f, d / "x.safetensors", "[1]"), "configuration", id="json list"),
@@ -264,6 +273,10 @@ def test_unusable_files(
         ("[]", "training record"),
         ('{"defaults": []}', "default thresholds by method"),
         ('{"defaults": {"instances": 3}}', "default thresholds by method"),
+        (
+            '{"defaults": {"instances": {"vote_sigma": "x"}}}',
+            "x.safetensors are of no use: .*vote_sigma .* got 'x'",
+        ),
     ],
 )
 def test_a_record_that_is_none(record: str, message: str, conv_file: Path, tmp_path: Path) -> None:

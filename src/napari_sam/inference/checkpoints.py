@@ -89,7 +89,7 @@ def load_model(
     ------
     CheckpointError
         When there is no such model or file, or the file is damaged, unsafe, or no Segment Anything
-        checkpoint.
+        checkpoint, or its weights are no numbers.
     MissingWeightsError, DownloadError
         When it is not on this computer and must not or cannot be downloaded; both are CheckpointErrors.
     SamError
@@ -104,7 +104,9 @@ def load_model(
                 f"Expected the name of a model or the path of a checkpoint, got {str(name_or_path)!r}. "
                 f"{describe_choice(path.name)}"
             )
-        return _put_together(read_weights(path), path, path.stem, _hash_file(path), target)
+        model = _put_together(read_weights(path), path, path.stem, _hash_file(path), target)
+        _check_finite(model.module, path)
+        return model
     if card.bundled:
         with as_file(files("napari_sam").joinpath("weights", f"{card.name}.safetensors")) as path:
             return _put_together(read_weights(path), path, card.name, _hash_file(path), target)
@@ -210,6 +212,17 @@ def _put_together(
         raise CheckpointError(f"The weights in {path} do not fit their architecture: {error}") from error
     record = dict(weights.record if record is None else record)
     return LoadedModel(name, digest, weights.config, device, module.eval().to(device), record)
+
+
+def _check_finite(module: Sam, path: Path) -> None:
+    """A model of weights that are no numbers would find nothing anywhere, without a word."""
+    for key, value in module.state_dict().items():
+        wrong = int(value.numel() - value.isfinite().sum())
+        if wrong:
+            raise CheckpointError(
+                f"Expected finite weights in {path}, got {wrong} that are not in {key}; "
+                "its training went astray, so take an earlier checkpoint."
+            )
 
 
 class _WithoutRandomNumbers(TorchFunctionMode):
