@@ -35,6 +35,7 @@ class Source:
         self.records = (record(1), record(70_000, 1))
         self.prompts = Prompts([(3, 4)])
         self.planes = None
+        self.is_accepted = False
         self.layers = True
         self.put = []
 
@@ -44,7 +45,12 @@ class Source:
         layer = LayerWork("0", head, self.labels, self.planes, self.records)
         image = {"name": "cells", "path": "/data/cells.tif", "shape": [2, 700, 600]}
         return Work(
-            (layer,) if self.layers else (), lambda: image, {"model": "nuclei"}, self.prompts, (0, None, None)
+            (layer,) if self.layers else (),
+            lambda: image,
+            {"model": "nuclei"},
+            self.prompts,
+            (0, None, None),
+            self.is_accepted,
         )
 
     def put_back(self, work):
@@ -225,6 +231,15 @@ def test_closing_over_unsaved_labels_keeps_them_and_says_so(life):
     assert left.closed
     assert left.prompts is None  # what was not accepted is nothing that a user would miss after closing
     assert left.layers[0].read()[0, 3, 3] == 7
+
+
+@pytest.mark.parametrize("layers", [True, False])
+def test_closing_keeps_prompts_that_were_accepted_and_wait_for_their_mask(life, layers):
+    life.source.layers, life.source.is_accepted = layers, True
+    life.autosave.close()
+    (left,) = revive(life)
+    assert left.prompts.points.tolist() == [[3, 4]]
+    assert len(left.layers) == layers
 
 
 def test_closing_with_everything_saved_leaves_nothing(life):

@@ -194,6 +194,28 @@ def test_what_came_back_is_not_forgotten_by_a_save_that_began_before(lives: Any)
     assert not left.exists()
 
 
+@pytest.mark.parametrize("how", ["killed", "closed"])
+def test_prompts_that_were_accepted_before_their_mask_was_there_come_back(lives: Any, how: str) -> None:
+    life = lives()
+    life.begin()
+    life.accept(50, 50)
+    life.bench.runner._automatic = False
+    life.accept(20, 20)  # the model has not answered when all ends
+    if how == "killed":
+        for _ in life.recovery.autosave._iter_save(life.recovery.work.take(), closed=False):
+            pass  # in a lane of its own, which does not wait for the model
+        life.die()
+    else:
+        life.recovery.close()
+    again = lives()
+    again.begin()
+    again.recovery.restore()
+    assert again.session.prompts.points.tolist() == [[20, 20]]
+    assert again.bench.points.data.tolist() == [[20, 20]]
+    again.session.accept()
+    assert len(again.recovery.work.take().layers[0].records) == 2
+
+
 def test_records_go_to_their_own_array_of_a_group(lives: Any, tmp_path: Path) -> None:
     def add_both(life: Life, name: str) -> list[Any]:
         group = zarr.open_group(tmp_path / "g.zarr", mode="a")

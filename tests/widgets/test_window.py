@@ -120,6 +120,20 @@ def test_reopening_finds_the_prompts_again(window: Desk) -> None:
     assert again._runner.join(20)
 
 
+def test_closing_the_dock_before_the_mask_of_an_accepted_object_is_there_brings_its_clicks_back(
+    window: Desk,
+) -> None:
+    window.engine.gate = threading.Event()
+    window.click(10, 10)
+    window.widget.accept()
+    assert len(window.layer("SAM points").data) == 0
+    window.viewer.window.remove_dock_widget(window.dock)
+    window.settle()
+    window.engine.gate.set()
+    assert window.layer("SAM points").data.tolist() == [[10, 10]]
+    assert window.messages == []
+
+
 def test_the_viewer_stays_responsive_while_the_model_works(window: Desk) -> None:
     window.engine.asked.clear()
     window.engine.gate = threading.Event()

@@ -146,9 +146,11 @@ class Autosave:
         if self._saving is not None:
             self._source.put_back(self._saving)  # nobody knows how much of it was written
         work = self._source.take()
+        if not work.is_accepted:
+            work = replace(work, prompts=None)
         try:
-            if keep and self._enabled and work.layers:
-                for _ in self._iter_save(replace(work, prompts=None), closed=True):
+            if keep and self._enabled and not work.is_empty:
+                for _ in self._iter_save(work, closed=True):
                     pass
             elif self.session is not None:
                 with self._writing:

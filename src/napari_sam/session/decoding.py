@@ -93,6 +93,11 @@ class Decoding:
         self._waiting[request.request_id] = _Waiting(state, job, earlier=earlier, choices=choices)
         self._runner.submit(job)
 
+    @property
+    def accepted(self) -> tuple[PromptState, ...]:
+        """States that are to be accepted as soon as their answer is there, the oldest first."""
+        return tuple(waiting.state for waiting in self._waiting.values() if waiting.accept is not None)
+
     def supersede(self) -> None:
         """Drop the requests that wait, except those that are to be accepted."""
         self.cancel()

@@ -57,6 +57,8 @@ class Work:
         What is not accepted yet; may be empty.
     plane : tuple of int or None
         Where they lie.
+    is_accepted : bool
+        They are accepted already, and only wait for their mask.
     """
 
     layers: tuple[LayerWork, ...]
@@ -64,6 +66,7 @@ class Work:
     settings: Mapping[str, Any] = field(default_factory=dict)
     prompts: Prompts | None = None
     plane: tuple[int | None, ...] = ()
+    is_accepted: bool = False
 
     @property
     def is_empty(self) -> bool:

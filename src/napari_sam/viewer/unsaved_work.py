@@ -225,14 +225,17 @@ class UnsavedWork:
         layers = [layer for layer in self._controller.viewer.layers if self.is_unsaved(layer)]
         works = [self._take_layer(layer) for layer in layers] + self._gone
         self._gone = []
-        session = self._session
+        session, shows = self._session, self._controller.shows
+        accepted = [state for state in session.prompting.decoding.accepted if shows(state.plane)]
+        state = accepted[-1] if accepted else session.prompting.state
         describe = self._watched[layers[0]].held.describe_image if layers else self.describe_image()
         return Work(
             layers=tuple(works),
             describe_image=describe,
             settings=asdict(session.settings),
-            prompts=session.prompts,
-            plane=() if session.plane is None else session.plane.index,
+            prompts=None if state is None else state.prompts,
+            plane=() if state is None else state.plane.index,
+            is_accepted=bool(accepted),
         )
 
     def put_back(self, work: Work) -> None:

@@ -32,9 +32,13 @@ def take_apart(
 ) -> None:
     """End everything that is not Qt; can run when the widget's Qt part is gone already.
 
-    What runs ends with what it has found, which is written and kept; no widget hears of it any more.
+    What runs ends with what it has found, which is written and kept, and an object that was accepted before
+    its mask was there becomes clicks again; no widget hears of it any more.
     """
     aids.disable()
+    accepted = [state for state in session.prompting.decoding.accepted if controller.shows(state.plane)]
+    if accepted and session.prompts.is_empty:  # its mask will never come: the clicks are what is left of it
+        session.prompts_restored.emit(accepted[-1])
     heard = (
         session,
         session.models,
