@@ -14,7 +14,7 @@ import zarr
 from napari_sam.errors import ImageError
 from napari_sam.inference import image_source
 from napari_sam.inference.image_source import ImageSource, average_area, check_plane
-from napari_sam.inference.source_memory import LASTS, MemoryPool
+from napari_sam.inference.source_memory import FRESH, LASTS, WORTH, MemoryPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -330,6 +330,48 @@ def test_a_sample_is_taken_anew_after_a_while(
     monkeypatch.setattr(time, "monotonic", lambda: now + LASTS + 1)
     assert (source.sample() == 7).all()
     assert steady.sample() is known
+
+
+def test_a_crop_that_nobody_has_looked_at_before_wants_a_fresh_sample(
+    recording: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image may have been overwritten, and no crop from before says so."""
+    source = ImageSource(recording(NOISE.copy()))
+    steady = ImageSource(da.from_array(NOISE, chunks=50))
+    before, known = source.sample(), steady.sample()
+    assert source.memory is not None
+    assert steady.memory is not None
+    source.memory.note_digest("crop", "a")
+    source.levels[0].data[:] = 7
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + FRESH + 1)
+    source.memory.note_digest("crop", "a")
+    assert source.sample() is before
+    source.memory.note_digest("other", "b")
+    steady.memory.note_digest("other", "b")
+    assert (source.sample() == 7).all()
+    assert steady.sample() is known
+
+
+def test_a_sample_that_took_long_to_read_is_good_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an image far away would be sampled anew for every tile."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    class Far(Failing):
+        def __getitem__(self, index: Any) -> NDArray[np.uint16]:
+            clock[0] += 0.5
+            return super().__getitem__(index)
+
+    source = ImageSource(Far(None))
+    before, memory = source.sample(), source.memory
+    assert memory is not None
+    clock[0] = 0.5 * WORTH - 1
+    memory.note_digest("one", "a")
+    assert source.sample() is before
+    clock[0] = 0.5 * WORTH + 1
+    memory.note_digest("other", "b")
+    assert source.sample() is not before
 
 
 def test_the_pool_is_bounded(recording: Callable[..., Any]) -> None:

@@ -7,6 +7,7 @@ is read that suits the scale at which the model looks. Nothing but the pixels as
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -187,7 +188,9 @@ class ImageSource:
             return self._read_sample()
         sample = self.memory.sample
         if sample is None:
-            self.memory.sample = sample = self._read_sample()
+            started = time.monotonic()
+            sample = self._read_sample()
+            self.memory.keep_sample(sample, started)
         return sample
 
     def _read_sample(self) -> NDArray[Any]:

@@ -18,7 +18,11 @@ __all__ = ["MemoryPool", "SourceMemory", "is_dask"]
 DIGESTS: Final = 4096
 """Crops of one image whose digests are remembered."""
 LASTS: Final = 20.0
-"""Seconds after which the sample of an array that may change is read again."""
+"""Seconds after which the sample of an array that may change is read again ..."""
+FRESH: Final = 1.0
+"""... and for a crop that nobody has looked at before after so many, or ..."""
+WORTH: Final = 20
+"""... so many times as long as reading it took: most of what is read is to be the crops."""
 
 
 def is_dask(level: Any) -> bool:
@@ -31,8 +35,9 @@ class SourceMemory:
     """The sample and the digests of the crops of one image.
 
     A crop whose digest is another one than before means that the image was changed in place: then the sample
-    is forgotten, to be read again. So it is after ``LASTS``, because an image that is still being written
-    changes where nobody has looked before. Thread-safe.
+    is forgotten, to be read again. A crop that nobody has looked at before says nothing, so it wants a sample
+    that was read just now. And after ``LASTS`` none is good any more, because an image that is still being
+    written changes elsewhere too. Thread-safe.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ class SourceMemory:
     """
 
     def __init__(self, levels: Sequence[Any]) -> None:
-        self._sample: tuple[float, NDArray[Any]] | None = None  # when it was read
+        self._sample: tuple[float, float, NDArray[Any]] | None = None  # when, and how long, it was read
         self.immutable = all(is_dask(level) for level in levels)
         self._digests: OrderedDict[Hashable, str] = OrderedDict()
         self._lock = threading.Lock()
@@ -53,11 +58,11 @@ class SourceMemory:
         kept = self._sample
         if kept is None or not (self.immutable or time.monotonic() - kept[0] < LASTS):
             return None
-        return kept[1]
+        return kept[2]
 
-    @sample.setter
-    def sample(self, sample: NDArray[Any] | None) -> None:
-        self._sample = None if sample is None else (time.monotonic(), sample)
+    def keep_sample(self, sample: NDArray[Any], started: float) -> None:
+        """Remember the plane's sample; ``started`` is when reading it began, by ``time.monotonic``."""
+        self._sample = started, time.monotonic() - started, sample
 
     def known_digest(self, crop: Hashable) -> str | None:
         """The digest of a crop, where it cannot have changed since it was noted."""
@@ -67,8 +72,11 @@ class SourceMemory:
     def note_digest(self, crop: Hashable, digest: str) -> None:
         """Remember what a crop's pixels were."""
         with self._lock:
-            if self._digests.get(crop, digest) != digest:
-                self.sample = None
+            known = self._digests.get(crop)
+            if known is None and not self._is_fresh():
+                self._sample = None
+            elif known not in (None, digest):
+                self._sample = None
                 self._digests.clear()
             self._digests[crop] = digest
             if len(self._digests) > DIGESTS:
@@ -77,8 +85,15 @@ class SourceMemory:
     def forget(self) -> None:
         """Take nothing for granted any more."""
         with self._lock:
-            self.sample = None
+            self._sample = None
             self._digests.clear()
+
+    def _is_fresh(self) -> bool:
+        """Whether the sample is good for a crop that nobody has looked at before."""
+        if self.immutable or self._sample is None:
+            return True
+        started, took, _ = self._sample
+        return time.monotonic() - started < max(FRESH, WORTH * took)
 
 
 class MemoryPool:
