@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.action_manager import action_manager
+from qtpy.QtWidgets import QWidget
 
 from napari_sam.session.settings import SettingsFile
 from napari_sam.viewer.shortcuts import KEYS, SHORTCUTS, action_id
@@ -126,3 +128,18 @@ def test_tooltips_name_the_keys_that_are_bound(desk: Desk) -> None:
     action_manager.unbind_shortcut(action_id("toggle_label"))
     action_manager.bind_shortcut(action_id("toggle_label"), "Alt-K")
     assert "(Alt-K toggles)" in background.toolTip()
+
+
+def test_every_tooltip_with_a_key_names_the_one_that_is_bound(desk: Desk) -> None:
+    def tips() -> str:
+        return "\n".join(child.toolTip() for child in desk.widget.findChildren(QWidget))
+
+    assert all(re.search(rf"(\(|back with ){key}[ ),;:.]", tips()) for key in KEYS.values())
+    for name in KEYS:
+        action_manager.unbind_shortcut(action_id(name))
+    for number, name in enumerate(KEYS):
+        action_manager.bind_shortcut(action_id(name), f"Alt-{chr(65 + number)}")
+    told = tips()
+    assert [key for key in KEYS.values() if re.search(rf"(\(|back with ){key}[ ),;:.]", told)] == []
+    assert "no key" not in told
+    assert f"(Alt-{chr(65 + list(KEYS).index('edit_fill'))}: under the cursor)" in told

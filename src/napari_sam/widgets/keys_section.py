@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["KeysPanel", "KeysSection"]
 
+_NAMES = {key: name for name, key in KEYS.items()}
+_TOLD = re.compile(
+    rf"(?:(?<=\()|(?<=back with ))({'|'.join(map(re.escape, _NAMES))})(?=[ ),;:.])"  # "(N)", "(W: the one"
+)
+_TIP = "sam_tip"
+"""In a widget's properties: its tooltip with the keys of ``KEYS``."""
+
 
 class KeysPanel(QWidget):
     """A table of keys under headings, of which those are shown that the text in the field is part of."""
@@ -98,7 +105,7 @@ class KeysSection:
     bindings : Bindings
         Knows the keys.
     root : QWidget
-        Its tooltips name keys: "(N)"; they are changed with the keys.
+        Its tooltips name keys of ``KEYS``: "(N)"; they are changed with the keys.
 
     Attributes
     ----------
@@ -124,10 +131,12 @@ class KeysSection:
             self.panel.show_keys(name, keys)
         before, self._told[name] = self._told[name], keys[0] if keys else "no key"
         if before != self._told[name]:
-            pattern, after = re.compile(rf"\({re.escape(before)}(?=[ ),;])"), f"({self._told[name]}"
             for widget in self._root.findChildren(QWidget):
-                if pattern.search(widget.toolTip()):
-                    widget.setToolTip(pattern.sub(after, widget.toolTip()))
+                # from the keys to begin with: two actions may share a key for a while, or have none
+                tip = widget.property(_TIP) or widget.toolTip()
+                if _TOLD.search(tip):
+                    widget.setProperty(_TIP, tip)
+                    widget.setToolTip(_TOLD.sub(lambda key: self._told[_NAMES[key[1]]], tip))
 
     def _on_section_toggled(self, is_open: bool) -> None:
         # the table is made when somebody looks at it, so that the widget opens sooner
