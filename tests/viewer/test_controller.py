@@ -395,6 +395,89 @@ def test_a_deleted_target_is_replaced_by_a_new_one(bench: Bench) -> None:
     assert bench.controller.target_layer.data[40, 40] == 1
 
 
+def accept_at(bench: Bench, *point: float) -> Any:
+    """The layer that an object at a point was written into."""
+    bench.points.add(point)
+    bench.session.accept()
+    return bench.controller.target_layer
+
+
+@pytest.mark.parametrize("opened_first", [True, False])
+def test_objects_of_the_next_image_go_into_a_layer_of_their_own(bench: Bench, opened_first: bool) -> None:
+    first = bench.open(gray(), name="first")
+    of_first = accept_at(bench, 10, 10)
+    if opened_first:
+        second = bench.viewer.add_image(gray(), name="second")
+        bench.viewer.layers.remove(first)
+        bench.controller.image_layer = second
+    else:
+        bench.viewer.layers.remove(first)
+        bench.viewer.add_image(gray(), name="second")
+    assert bench.controller.target_layer is None
+    assert bench.messages == [
+        "Objects of 'second' go into a new layer; to go on in 'SAM objects', choose it under 'Write to'."
+    ]
+    assert accept_at(bench, 40, 40) is not of_first
+    assert np.count_nonzero(of_first.data) == AREA
+
+
+def test_channels_of_one_image_write_into_one_layer(bench: Bench) -> None:
+    first, second = bench.open(gray(), name="first"), bench.viewer.add_image(gray(), name="second")
+    target = accept_at(bench, 10, 10)
+    bench.controller.image_layer = second
+    assert accept_at(bench, 40, 40) is target
+    third = bench.viewer.add_image(gray(), name="smoothed")
+    bench.controller.image_layer = third
+    assert accept_at(bench, 40, 10) is target
+    bench.viewer.layers.remove(first)
+    bench.viewer.layers.remove(third)
+    bench.controller.image_layer = second
+    assert bench.controller.target_layer is target
+    own = bench.controller.target_layer = bench.viewer.add_labels(np.zeros(SIZE, int))
+    bench.viewer.add_image(gray(), name="fourth")
+    bench.controller.image_layer = bench.viewer.layers["fourth"]
+    bench.controller.image_layer = second
+    assert bench.controller.target_layer is own
+    assert bench.messages == []
+
+
+def test_every_image_keeps_its_target(bench: Bench) -> None:
+    first, second = bench.open(gray()), bench.viewer.add_image(gray(30, 30))
+    of_first = accept_at(bench, 10, 10)
+    bench.controller.image_layer = second
+    of_second = accept_at(bench, 10, 10)
+    assert of_second.data.shape == (30, 30)
+    bench.controller.image_layer = first
+    assert bench.controller.target_layer is of_first
+    bench.viewer.layers.remove(of_second)
+    bench.controller.image_layer = second
+    assert bench.controller.target_layer is None
+
+
+def test_a_target_that_was_chosen_before_the_image_stays(bench: Bench) -> None:
+    bench.controller.enable()
+    target = bench.viewer.add_labels(np.zeros(SIZE, int))
+    bench.controller.target_layer = target
+    first = bench.viewer.add_image(gray())
+    assert accept_at(bench, 10, 10) is target
+    bench.viewer.layers.remove(first)
+    bench.controller.target_layer = target  # chosen again, for what comes
+    bench.viewer.add_image(gray())
+    assert accept_at(bench, 40, 40) is target
+    assert bench.messages == []
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_objects_of_pixels_that_were_replaced_do_not_mix_with_new_ones(bench: Bench, chosen: bool) -> None:
+    image = bench.open(gray())
+    target = accept_at(bench, 10, 10)
+    if chosen:
+        bench.controller.target_layer = target
+    image.data = gray() // 2
+    assert (bench.controller.target_layer is target) == chosen
+    assert len(bench.messages) == (0 if chosen else 1)
+
+
 def test_undo_after_accept_takes_the_object_and_brings_the_prompts(bench: Bench) -> None:
     bench.open(gray())
     bench.points.add((10, 10))

@@ -77,6 +77,7 @@ class Controller(LayerLists):
         self.session = session
         self.target = session.sink = ObjectTarget(self)
         self.target.changed.connect(self.target_changed.emit)
+        self.image_changed.connect(self.target.follow)
         self.writer = self.target.writer
         self._image: Any = None
         self.prompts = PromptSource()
@@ -332,8 +333,7 @@ class Controller(LayerLists):
         self._connections.remove(layer.events.name)
         self._own.discard(layer)
         self.objects.discard(layer)
-        if layer is self.target.layer:
-            self.target.layer = None
+        self.target.discard(layer)
         points, shapes = self.prompts.points, self.prompts.shapes
         if layer is points or layer is shapes:
             self.prompts.use(None if layer is points else points, None if layer is shapes else shapes)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 from napari.utils.notifications import show_info
 from psygnal import Signal
 
 from napari_sam.errors import ImageError
+from napari_sam.viewer.connections import Connections
+from napari_sam.viewer.image_targets import ImageTargets
 from napari_sam.viewer.label_surfaces import LabelSurfaces
 from napari_sam.viewer.label_writer import LabelWriter, make_labels
 from napari_sam.viewer.large_labels import LargeLabels, is_large
@@ -65,6 +68,10 @@ class ObjectTarget:
         self.writer = LabelWriter(host.viewer)
         self._host = host
         self._layer: Any = None
+        self._of_image = False  # whether an image was there when the layer was chosen or made
+        self._made: WeakSet[Any] = WeakSet()  # layers that nobody has chosen
+        self._images = ImageTargets(host.viewer)
+        self._connections = Connections()
         self._large = LargeLabels()
         self.surfaces = LabelSurfaces(host.viewer, self.writer, self._large)
 
@@ -75,15 +82,59 @@ class ObjectTarget:
 
     @layer.setter
     def layer(self, layer: Any) -> None:
+        if layer is not None:
+            self._made.discard(layer)
+        self._use(layer)
+
+    def _use(self, layer: Any) -> None:
+        image = self._host.image_layer
+        self._of_image = image is not None
+        if image is not None:
+            self._images.note(image, layer)
         if layer is not self._layer:
             self._layer = layer
             self.changed.emit(layer)
 
+    def follow(self, image: Any) -> None:
+        """Another image is segmented: its objects go where they went before, and not to those of others."""
+        self._connections.clear()
+        if image is None:
+            return
+        self._connections.add(image.events.data, self._on_image_data)
+        if self._images.knows(image):
+            self._use(self._images.find(image))
+        elif self._of_image:
+            self._begin_new(image)
+        else:
+            self._use(self._layer)
+
+    def _begin_new(self, image: Any) -> None:
+        """Have the next object make a layer, and say so where another one was in use."""
+        before = self._layer
+        self._use(None)
+        if before is not None and before in self._host.viewer.layers:
+            show_info(
+                f"Objects of {image.name!r} go into a new layer; to go on in {before.name!r}, choose it "
+                "under 'Write to'."
+            )
+
+    def _on_image_data(self, event: Any) -> None:
+        """Other pixels: a layer that was made for those before is not theirs."""
+        if self._layer is not None and self._layer in self._made:
+            self._begin_new(event.source)
+
+    def discard(self, layer: Any) -> None:
+        """A layer was removed from the viewer."""
+        if layer is self._layer:
+            self._use(None)
+
     def close(self) -> None:
         """Let go of every layer."""
+        self._connections.clear()
+        self._images.clear()
         self.surfaces.close()
         self.writer.close()
-        self._layer = None
+        self._layer, self._of_image = None, False
 
     @property
     def chosen(self) -> Hashable | None:
@@ -126,12 +177,14 @@ class ObjectTarget:
         """A new layer for objects: in memory, or on disk where the plane is too large for that."""
         if not is_large(shape):
             self.layer = self._host.add_labels(plane, make_labels(shape, many=False), OBJECTS_NAME)
+            self._made.add(self._layer)
             self.writer.know_empty(self._layer)
             return
         store = self._large.make(image, plane, shape)
         layer = self._host.add_labels(plane, store.levels, OBJECTS_NAME)
         self._large.adopt(layer, store)
         self.layer = layer
+        self._made.add(layer)
         show_info(
             f"The image is too large for labels in memory: objects are kept on disk, in {store.folder}. "
             "The brush and Ctrl+Z do not work there; SAM's own Undo does."
