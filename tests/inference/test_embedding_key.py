@@ -141,11 +141,32 @@ def test_the_record_says_what_size_the_model_expects(conv_model: LoadedModel) ->
         pytest.param({"limits": ((0, float("inf")),)}, "finite", id="infinite limits"),
         pytest.param({"limits": ()}, "one to three pairs, got 0", id="no limits"),
         pytest.param({"limits": ((0, 1),) * 3, "channels": (0, 1)}, "got 3", id="more limits than channels"),
+        pytest.param(
+            {"object_size": "large"}, "object size above 0 pixels, got 'large'", id="a word for a size"
+        ),
+        pytest.param({"channels": 0}, "counted from 0, got 0", id="a number of channels"),
+        pytest.param({"channels": "rg"}, "counted from 0, got 'rg'", id="names of channels"),
+        pytest.param({"channels": (0.5,)}, "counted from 0, got", id="half a channel"),
+        pytest.param({"percentiles": 99}, "low < high <= 100, got 99", id="one percentile"),
+        pytest.param({"percentiles": ("1", "99")}, "low < high <= 100, got", id="words for percentiles"),
+        pytest.param({"limits": (0, 4000)}, r"pairs .*, got \(0, 4000\)", id="a bare pair of limits"),
+        pytest.param({"limits": (("a", "b"),)}, "finite intensities", id="words for limits"),
     ],
 )
 def test_impossible_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SamError, match=message):
         EncodeSettings(**settings)
+
+
+@pytest.mark.parametrize("kind", [list, np.array], ids=["lists", "arrays"])
+def test_settings_may_be_lists(kind: Any, conv_model: LoadedModel) -> None:
+    values: dict[str, Any] = {"channels": (1, 0), "percentiles": (2.0, 98.0)}
+    maker, frame = KeyMaker(conv_model), Frame((0, 0, 80, 120), 1.0, (128, 128))
+    source = ImageSource(np.dstack([NOISE, NOISE[::-1]]))
+    for given in (values, values | {"limits": ((0.0, 900.0), (5.0, 700.0))}):
+        plain, listed = EncodeSettings(**given), EncodeSettings(**{k: kind(v) for k, v in given.items()})
+        assert listed == plain
+        assert maker.make(source, frame, listed).key == maker.make(source, frame, plain).key
 
 
 def test_normalization_is_measured_anew_when_the_plane_changes(conv_model: LoadedModel) -> None:
