@@ -312,6 +312,12 @@ def test_warm_up_loads_the_model_and_encodes_what_is_in_view(world: World) -> No
     assert world.status[-1] == "Ready: click on an object."
 
 
+def test_without_an_image_a_model_that_is_ready_says_what_to_do(world: World) -> None:
+    world.session.show_plane(None)
+    world.session.set_model(ModelChoice("vit_t"))
+    assert world.status[-1] == "Ready: open an image, or the sample."
+
+
 def test_another_model_answers_the_prompts_anew(world: World) -> None:
     world.session.set_prompts(points(A))
     world.engine.asked.clear()

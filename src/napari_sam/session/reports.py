@@ -53,7 +53,8 @@ class Reports:
         if state is not None and state.mask is not None:
             self.said.emit(describe_answer(state))
         elif self._prompting.prompts.is_empty:
-            self.said.emit("Ready: click on an object." if self._prompting.plane is not None else "Ready.")
+            todo = "open an image, or the sample" if self._prompting.plane is None else "click on an object"
+            self.said.emit(f"Ready: {todo}.")
 
     def _on_step_begun(self, progress: Progress) -> None:
         self.said.emit(f"{progress.description} …")
