@@ -60,6 +60,24 @@ def test_channels_are_measured_each_by_itself():
     assert found == tuple(pytest.approx(pair) for pair in expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes", "leading", "plane", "channels"),
+    [
+        pytest.param((5, 40, 60), None, (5,), (40, 60), 0, id="planes"),
+        pytest.param((50, 40, 12), None, (50,), (40, 12), 0, id="narrow planes"),
+        pytest.param((50, 40, 5), "ZYX", (50,), (40, 5), 0, id="very narrow planes by name"),
+        pytest.param((2, 40, 60, 4), None, (2,), (40, 60), 4, id="four channels"),
+        pytest.param((2, 40, 60, 5), "ZYXC", (2,), (40, 60), 5, id="five channels by name"),
+        pytest.param((2, 3, 40, 60), None, (2, 3), (40, 60), 0, id="volumes"),
+        pytest.param((2, 3, 9, 9), None, (2, 3), (9, 9), 0, id="tiny volumes"),
+        pytest.param((2, 3, 40, 60, 2), None, (2, 3), (40, 60), 2, id="volumes with channels"),
+    ],
+)
+def test_what_the_axes_of_an_array_are(shape, axes, leading, plane, channels):
+    found = StackPlanes(np.zeros(shape, np.uint8), axes)
+    assert (found.leading, found.shape, found.channels) == (leading, plane, channels)
+
+
 def test_one_plane_at_a_time_is_in_memory():
     read, most = [], []
 

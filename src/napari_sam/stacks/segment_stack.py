@@ -170,9 +170,10 @@ def segment_stack(
         Numpy, zarr or alike, to which labels are written plane by plane: with it a volume may be larger
         than memory. Default a new array.
     axes : str, optional
-        One letter per axis of the array, such as "TZYX" or "ZYXC". Without it, a last axis of at most four is
-        taken for channels where there are four axes or more, and two leading ones for T and Z. Along "z"
-        each volume is linked for itself, under ids of its own; along "t" whole volumes are.
+        One letter per axis of the array, such as "TZYX" or "ZYXC"; needed where there are more than four
+        channels. Without it, a last axis of at most four is taken for channels where there are four axes or
+        more, and two leading ones for T and Z. Along "z" each volume is linked for itself, under ids of its
+        own; along "t" whole volumes are.
     params : LinkParams, optional
         Thresholds of linking.
     region : Region, optional

@@ -27,7 +27,11 @@ SAMPLED: Final = 32
 POOLED: Final = 1 << 21
 """About so many pixels of all of these together are sorted."""
 MOST_CHANNELS: Final = 4
-"""A last axis of at most so many is taken for channels where the axes are not named."""
+"""A last axis of at most so many is taken for channels where the axes are not named ..."""
+LIKELY_CHANNELS: Final = 15
+"""... and one of at most so many may be, where ..."""
+NARROW: Final = 4
+"""... both axes before it are so many times as long."""
 
 
 class StackPlanes:
@@ -41,7 +45,7 @@ class StackPlanes:
     axes : str, optional
         One letter per axis, such as "TZYX" or "ZYXC"; Y and X, and C where there is one, last. Without it an
         array of four or more axes has channels where the last axis has at most four entries, and the others
-        are Z and T from the last backwards.
+        are Z and T from the last backwards; another last axis that looks like channels is refused.
 
     Attributes
     ----------
@@ -127,6 +131,12 @@ def _read_axes(shape: tuple[int, ...], axes: str | None) -> tuple[str, int]:
             raise ImageError(
                 f"Expected a stack (N, H, W) or (N, H, W, C), {got}; name its axes, as in axes='TZYX', or "
                 "pass one channel of it."
+            )
+        short = len(shape) >= 3 and shape[-1] <= min(LIKELY_CHANNELS, min(shape[-3:-1]) // NARROW)
+        if short and (len(shape) == 3 or shape[-1] > MOST_CHANNELS):
+            raise ImageError(
+                f"Expected a stack (N, H, W) or (N, H, W, C), {got}, whose last axis looks like channels; name "
+                "its axes, as in axes='ZYXC', or use segment_image for a single plane."
             )
         with_channels = len(shape) >= 4 and shape[-1] <= MOST_CHANNELS
         channels = shape[-1] if with_channels else 0
