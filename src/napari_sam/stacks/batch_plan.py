@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_128
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
 __all__ = ["BatchPlan", "PlannedUnit", "digest_model", "keep_formats", "make_plan", "name_units"]
+
+_HOW_TO_OVERWRITE: Final = "'Overwrite other results' in the panel, --overwrite on the command line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +200,8 @@ def digest_model(name: str) -> str:
     paths = [folder.find(file) for file in card.files]
     if not folder.has(card) or None in paths:
         raise MissingWeightsError(
-            f"The model {card.title} is not on this computer yet; `napari-sam models download "
-            f"{card.name}` gets it "
-            f"({card.megabytes} MB)."
+            f"The model {card.title} is not on this computer yet; download it ({card.megabytes} MB) in the "
+            f"section Model of the widget SAM, or with `napari-sam models download {card.name}`."
         )
     digests = [folder.sha256(path) or _hash(path) for path in paths if path is not None]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -268,17 +269,24 @@ def _refuse_other_settings(
         if unit.entry is None or unit.entry.job == job_id or unit.entry.status == "failed":
             continue
         before = manifest.jobs.get(unit.entry.job)
-        old, new = ({} if before is None else before.job.settings()), job.settings()
+        old, new = ({} if before is None else _list_settings(before.job)), _list_settings(job)
         changes = [
-            f"{name} {_show(old.get(name))} then, {_show(new[name])} now"
-            for name in new
-            if old.get(name) != new[name]
+            f"{name} {_show(old.get(name))} then, {_show(new.get(name))} now"
+            for name in {**new, **old}
+            if old.get(name) != new.get(name)
         ]
         said = "; ".join(changes) or "another model"
         raise BatchError(
             f"{folder} holds results of other settings ({said}). Choose another folder, or overwrite them "
-            "(--overwrite)."
+            f"({_HOW_TO_OVERWRITE})."
         )
+
+
+def _list_settings(job: BatchJob) -> dict[str, Any]:
+    """What decides the labels, each threshold by its own name."""
+    settings = job.settings()
+    thresholds: dict[str, Any] = settings.pop("options")
+    return settings | thresholds
 
 
 def _refuse_foreign_files(
@@ -294,7 +302,7 @@ def _refuse_foreign_files(
             if name in there:
                 raise BatchError(
                     f"{folder / name} exists already and is of no batch. Choose another folder, or "
-                    "overwrite it (--overwrite)."
+                    f"overwrite it ({_HOW_TO_OVERWRITE})."
                 )
 
 
@@ -311,7 +319,9 @@ def _check_formats(names: Iterable[str]) -> None:
 
 
 def _show(value: Any) -> str:
-    return "none" if value is None or value == {} else str(value)
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "none" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _list_written(manifest: Manifest, folder: Path) -> set[str]:

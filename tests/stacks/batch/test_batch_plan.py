@@ -111,16 +111,45 @@ def test_what_the_manifest_does_not_vouch_for_is_done_again(
 def test_other_settings_need_another_folder(batch: Any) -> None:
     batch.run([batch.images / "a.tif"])
     batch.job = replace(batch.job, method="grid")
-    with pytest.raises(BatchError, match=r"method auto then, grid now.*--overwrite"):
+    with pytest.raises(
+        BatchError, match=r"\(method auto then, grid now\).*'Overwrite other results' in the panel"
+    ):
         make_plan(batch.job, [batch.images], batch.out)
     plan = make_plan(batch.job, [batch.images], batch.out, overwrite=True)
     assert [planned.why for planned in plan.units] == ["done with other settings", "new", "new"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"options": {"min_area": 90.0}}, "min_area none then, 90 now"),
+        ({"options": {"keep_border": False}}, "keep_border none then, False now"),
+        (
+            {"channels": (2, 0), "object_size": 30.0},
+            "channels none then, 2,0 now; object_size none then, 30 now",
+        ),
+    ],
+)
+def test_settings_that_differ_are_told_one_by_one(changes: dict[str, Any], said: str, batch: Any) -> None:
+    batch.run([batch.images / "a.tif"])
+    batch.job = replace(batch.job, **changes)
+    with pytest.raises(BatchError, match=rf"other settings \({said}\)"):
+        make_plan(batch.job, [batch.images], batch.out)
+
+
+def test_a_model_that_is_not_here_can_be_got_in_the_dock_too() -> None:
+    with pytest.raises(
+        CheckpointError, match=r"in the section Model of the widget SAM, or with `napari-sam models"
+    ):
+        digest_model("vit_b")
+
+
 def test_files_of_the_users_are_not_replaced(batch: Any) -> None:
     batch.out.mkdir()
     (batch.out / "b_labels.tif").write_bytes(b"mine")
-    with pytest.raises(BatchError, match=r"b_labels.tif exists already and is of no batch"):
+    with pytest.raises(
+        BatchError, match=r"b_labels.tif exists .* of no batch.*'Overwrite other results' in the panel"
+    ):
         batch.run()
     assert (batch.out / "b_labels.tif").read_bytes() == b"mine"
     assert batch.run(overwrite=True).done == 3
