@@ -135,8 +135,8 @@ def _read_axes(shape: tuple[int, ...], axes: str | None) -> tuple[str, int]:
         short = len(shape) >= 3 and shape[-1] <= min(LIKELY_CHANNELS, min(shape[-3:-1]) // NARROW)
         if short and (len(shape) == 3 or shape[-1] > MOST_CHANNELS):
             raise ImageError(
-                f"Expected a stack (N, H, W) or (N, H, W, C), {got}, whose last axis looks like channels; name "
-                "its axes, as in axes='ZYXC', or use segment_image for a single plane."
+                f"Expected a stack (N, H, W) or (N, H, W, C), {got}, whose last axis looks like channels; "
+                "name its axes, as in axes='ZYXC', or use segment_image for a single plane."
             )
         with_channels = len(shape) >= 4 and shape[-1] <= MOST_CHANNELS
         channels = shape[-1] if with_channels else 0
