@@ -239,6 +239,23 @@ def test_marks_of_the_review_stay_with_their_objects(bench: Bench, gaps: bool) -
     assert read_marks(layer) == frozenset()
 
 
+@pytest.mark.parametrize("gaps", [False, True], ids=["new-layer", "gaps"])
+def test_what_is_drawn_is_told_part_by_part(bench: Bench, gaps: bool) -> None:
+    open_image(bench, 3, *SIZE, lazy=True)
+    if gaps:
+        add_target(bench, np.int32, 3, *SIZE)
+    bench.viewer.dims.set_point(0, 1)
+    drawn: list[Any] = []
+    bench.controller.objects.drawn.connect(lambda layer, planes: drawn.append((layer.name, planes)))
+    bench.session.segment_everything()
+    bench.runner.run(4)
+    assert drawn == ([] if gaps else [("cells objects", {(1,)})] * 2), "a sketch is not worth keeping"
+    bench.runner.run()
+    count = len(drawn)
+    bench.session.auto.set_params({"predicted_iou": 0.75})
+    assert len(drawn) == count + (not gaps)
+
+
 # ------------------------------------------------------------------ what users do before it is measured
 def find_lazily(bench: Bench, layer: Any = None) -> Any:
     """The layer of a result that is drawn and waits for being measured."""

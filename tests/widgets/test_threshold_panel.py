@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import FilterParams
 from napari_sam.session.auto_requests import AutoState
+from napari_sam.session.left_session import read_session
 from napari_sam.types import ObjectMask
 from napari_sam.widgets.section import Section
 from napari_sam.widgets.size_histogram import SizeHistogram
@@ -28,6 +29,21 @@ def square(r: int, c: int, side: int, score: float) -> ObjectMask:
 
 
 FOUR = [square(0, 0, 3, 0.9), square(10, 10, 5, 0.8), square(30, 30, 10, 0.7), square(50, 50, 4, 0.4)]
+
+
+# ------------------------------------------------------------------ what is kept
+def test_parts_of_a_result_are_kept_as_they_come(desk: Desk) -> None:
+    desk.engine.objects, desk.engine.steps, desk.engine.step_delay = list(FOUR), 400, 0.05
+    assert desk.widget.wait(20)
+    recovery = desk.widget._recovery
+    desk.widget.segment_everything()
+    desk.wait_for(lambda: recovery.autosave.session is not None and not recovery.autosave.is_dirty)
+    assert desk.widget._session.is_segmenting
+    (layer,) = read_session(recovery.autosave.session.path).layers
+    assert layer.head["name"] == "cells objects"
+    assert layer.read().any()
+    desk.widget.cancel()
+    assert desk.widget.wait(20)
 
 
 # ------------------------------------------------------------------ one slider

@@ -56,6 +56,7 @@ class TargetGaps:
     ) -> None:
         host.writer.check(target, shape)
         self.name = str(target.name)
+        self.layer = None  # the target is the user's, and edits tell what becomes of it
         self._host = host
         self._plane = without_pixels(plane)
         self._shape = shape

@@ -41,9 +41,18 @@ class Host(Protocol):
 
 
 class Place(Protocol):
-    """Where one result is drawn; also the step that takes it back."""
+    """Where one result is drawn; also the step that takes it back.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    layer : napari.layers.Labels or None
+        The layer of its own; None where there is none, or not yet.
+    """
 
     name: str
+    layer: Any
 
     def add_part(self, part: Candidates, kept: NDArray[np.int64]) -> None:
         """Draw the objects of a part beside those that are there."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
 from napari_sam.errors import ImageError
 from napari_sam.viewer.auto_gaps import TargetGaps
 from napari_sam.viewer.auto_places import Host, NewLayer, Place
@@ -38,11 +40,14 @@ class AutoSink:
         Fill the gaps of the target layer, where there is one, instead of making a new layer.
     """
 
+    drawn = Signal(object, object)  # Labels, leading indices of its planes that changed or None for all
+
     def __init__(self, host: Host, auto: AutoObjects) -> None:
         self.fill_gaps = False
         self._host: Any = host
         self._auto = auto
         self._place: Place | None = None
+        self._planes: set[tuple[int | None, ...]] | None = None
         auto.sink = self
 
     def begin(self, request: AutoRequest) -> None:
@@ -64,15 +69,20 @@ class AutoSink:
             place = NewLayer(self._host, plane, shape, f"{plane.name} objects", self._on_place_edited)
         self._close()
         self._place = place
+        *leading, rows, cols = plane.index
+        self._planes = {tuple(leading)} if rows is cols is None else None
 
     def add_part(self, part: Candidates, kept: NDArray[np.int64]) -> None:
         """Show the objects of a part beside those of earlier parts."""
         if self._place is not None:
             self._place.add_part(part, kept)
+            self._tell()
 
     def show(self, shown: Shown) -> Written | None:
         """Show exactly these objects."""
-        return None if self._place is None else self._place.show(shown)
+        written = None if self._place is None else self._place.show(shown)
+        self._tell()
+        return written
 
     def write_table(self, written: Written, columns: Mapping[str, ArrayLike]) -> None:
         """Give each object its row of measurements."""
@@ -102,6 +112,10 @@ class AutoSink:
     def close(self) -> None:
         """Let go of everything; all layers stay."""
         self._close()
+
+    def _tell(self) -> None:
+        if self._place is not None and self._place.layer is not None:
+            self.drawn.emit(self._place.layer, self._planes)
 
     def _close(self) -> None:
         if self._place is not None:

@@ -163,7 +163,8 @@ class SamWidget(ScriptableWidget):
         self._recovery = self._feature(Recovery(controller, self._runner))  # first, so that it closes last
         # next, so that what ends with them is kept, and shown by nobody any more
         sink = self._feature(StackSink(controller, self._session.stacks))
-        sink.drawn.connect(self._recovery.work.mark_unsaved)
+        for drawing in (sink, controller.objects):
+            drawing.drawn.connect(self._recovery.work.mark_unsaved)
         self._stack = self._feature(StackDesk(self._session, controller))
         self._recovery_section = RecoverySection(
             self._session, controller, self._recovery, self._image_section.set_settings
