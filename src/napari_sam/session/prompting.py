@@ -15,6 +15,7 @@ from napari_sam.session.accepting import Accepting, AcceptStep, complete_accept,
 from napari_sam.session.decoding import Decoding, do_nothing
 from napari_sam.session.drawing import Drawing
 from napari_sam.session.history import History, Step
+from napari_sam.session.left_prompts import LeftPrompts
 from napari_sam.session.prompt_checks import check_plane, check_prompts, extends_prompts, same_prompts
 from napari_sam.session.prompt_state import PromptState, describe_answer, unanswered
 from napari_sam.session.requests import Plane, Preview
@@ -83,7 +84,7 @@ class Prompting:
         self._history = history
         self._edits = edits
         self._state: PromptState | None = None
-        self._left: dict[Plane, PromptState] = {}  # objects begun on planes that are not shown
+        self._left = LeftPrompts()
         self.decoding = Decoding(runner, pool)
         self.decoding.answered.connect(self._on_decoding_answered)
         self.decoding.failed.connect(self.failed.emit)
@@ -119,20 +120,16 @@ class Prompting:
         Who comes back to a plane finds his object as he left it, with its answer.
         """
         self.decoding.supersede()
-        self._leave()
-        left = self._left.pop(plane, None)
-        if left is None or not same_prompts(left.prompts, prompts):
-            known = None if left is None or prompts.is_empty else left.accepted
-            mask = None if drawing is None else drawing.untouched
-            left = PromptState(plane, prompts, mask, known, drawing=drawing)
-        self._become(left)
-        if left.mask is None:
+        self._left.leave(self._state)
+        state = self._left.come_back(plane, prompts, drawing)
+        self._become(state)
+        if state.mask is None:
             self._decode()
 
     def show_nothing(self) -> None:
         """No plane is shown."""
         self.decoding.supersede()
-        self._leave()
+        self._left.leave(self._state)
         self._state = None
         self.preview_changed.emit(None)
         self.state_changed.emit()
@@ -142,10 +139,6 @@ class Prompting:
         self._state = None
         self._left.clear()
         self.show_nothing()
-
-    def _leave(self) -> None:
-        if self._state is not None and not self._state.prompts.is_empty:
-            self._left[self._state.plane] = self._state
 
     # ------------------------------------------------------------- prompts
     def set_prompts(self, prompts: Prompts, drawing: Drawing | None = None) -> None:
@@ -217,7 +210,7 @@ class Prompting:
 
     def answer_anew(self) -> None:
         """Ask again for the mask of the current prompts."""
-        self._left = {plane: unanswered(left) for plane, left in self._left.items()}
+        self._left.unanswer()
         state = self._state
         if state is not None and not state.prompts.is_empty:
             self.decoding.supersede()
@@ -304,8 +297,8 @@ class Prompting:
         """Go back, or forward again, to a state of the prompts."""
         self.decoding.supersede()
         if self._state is not None and self._state.plane != state.plane:
-            self._leave()
-        self._left.pop(state.plane, None)
+            self._left.leave(self._state)
+        self._left.forget(state.plane)
         self.decoding.withdraw(state)  # undone before it was written
         self._become(state)
         self.prompts_restored.emit(state)
