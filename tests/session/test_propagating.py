@@ -174,6 +174,8 @@ def test_what_is_deleted_in_a_plane_while_it_runs_stays_so(followed):
     followed.data[4] = 0
     followed.world.runner.run()
     assert followed.areas() == [DISC] * 4 + [0, DISC]
+    followed.start(1)  # as where it was erased before
+    assert followed.areas() == [DISC] * 4 + [0, 0]
 
 
 @pytest.mark.parametrize("other", [False, True], ids=["deleted", "another-object-has-its-id"])

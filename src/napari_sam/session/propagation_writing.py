@@ -143,6 +143,8 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
         written = _write_object(builder, run, key, label, found, is_new=not key and accepted is None)
         before = dict(known.before)
         kept = {n: mask for n, mask in before.items() if n not in found} | written
+        # by these the next run sees what the user erased or painted meanwhile
+        users = {n: m for n, m in before.items() if n not in kept and found[n].mask is not None}
         # what was not looked at again is as it was
         results = {n: r for n, r in run.earlier.get(key, {}).items() if n in kept}
         results |= {n: PlaneObject(label, n, m, is_anchor=True) for n, m in known.fixed.items() if m.area}
@@ -150,7 +152,7 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
         tracks[label] = Track(
             {a.plane: a.prompts for a in known.anchors if a.prompts is not None},
             run.stops[key],
-            kept,
+            kept | users,
             results,
             request.params,
         )
