@@ -143,3 +143,19 @@ def test_every_tooltip_with_a_key_names_the_one_that_is_bound(desk: Desk) -> Non
     assert [key for key in KEYS.values() if re.search(rf"(\(|back with ){key}[ ),;:.]", told)] == []
     assert "no key" not in told
     assert f"(Alt-{chr(65 + list(KEYS).index('edit_fill'))}: under the cursor)" in told
+
+
+def test_keys_change_beside_what_undo_would_take_back(desk: Desk) -> None:
+    undo = desk.widget._prompt_panel.undo
+    plain = undo.toolTip()
+    desk.click(10, 10)
+    assert desk.widget.wait(20)
+    before = undo.toolTip()
+    assert before.startswith("Next: ")
+    action_manager.unbind_shortcut(action_id("undo"))
+    action_manager.bind_shortcut(action_id("undo"), "Alt-J")
+    assert undo.toolTip() == before.replace(f"({KEYS['undo']})", "(Alt-J)")
+    desk.widget.undo()
+    action_manager.unbind_shortcut(action_id("undo"))
+    action_manager.bind_shortcut(action_id("undo"), "Alt-K")
+    assert undo.toolTip() == plain.replace(f"({KEYS['undo']})", "(Alt-K)")

@@ -19,8 +19,6 @@ _NAMES = {key: name for name, key in KEYS.items()}
 _TOLD = re.compile(
     rf"(?:(?<=\()|(?<=back with ))({'|'.join(map(re.escape, _NAMES))})(?=[ ),;:.])"  # "(N)", "(W: the one"
 )
-_TIP = "sam_tip"
-"""In a widget's properties: its tooltip with the keys of ``KEYS``."""
 
 
 class KeysPanel(QWidget):
@@ -117,6 +115,7 @@ class KeysSection:
         self._bindings = bindings
         self._root = root
         self._told = dict(KEYS)
+        self._templates: dict[str, str] = {}  # lines of tooltips, with the keys of ``KEYS``
         self.panel = KeysPanel()
         self.section = Section("Keys", self.panel, "All keyboard shortcuts of this widget.")
         self.section.toggled.connect(self._on_section_toggled)
@@ -132,11 +131,19 @@ class KeysSection:
         before, self._told[name] = self._told[name], keys[0] if keys else "no key"
         if before != self._told[name]:
             for widget in self._root.findChildren(QWidget):
-                # from the keys to begin with: two actions may share a key for a while, or have none
-                tip = widget.property(_TIP) or widget.toolTip()
-                if _TOLD.search(tip):
-                    widget.setProperty(_TIP, tip)
-                    widget.setToolTip(_TOLD.sub(lambda key: self._told[_NAMES[key[1]]], tip))
+                tip = widget.toolTip()
+                told = "\n".join(map(self._name_keys, tip.split("\n")))
+                if told != tip:
+                    widget.setToolTip(told)
+
+    def _name_keys(self, line: str) -> str:
+        # from the keys to begin with: two actions may share a key for a while, or have none
+        template = self._templates.get(line, line)
+        if not _TOLD.search(template):
+            return line
+        told = _TOLD.sub(lambda key: self._told[_NAMES[key[1]]], template)
+        self._templates[told] = template
+        return told
 
     def _on_section_toggled(self, is_open: bool) -> None:
         # the table is made when somebody looks at it, so that the widget opens sooner
