@@ -145,6 +145,20 @@ def test_every_tooltip_with_a_key_names_the_one_that_is_bound(desk: Desk) -> Non
     assert f"(Alt-{chr(65 + list(KEYS).index('edit_fill'))}: under the cursor)" in told
 
 
+def test_the_lines_name_the_keys_that_are_bound(desk: Desk) -> None:
+    lines = desk.widget._guide.panel.lines
+    assert f"After {KEYS['toggle_label']}," in lines[1]
+    for name, key in (("toggle_label", "Alt-J"), ("accept", "Alt-K")):
+        action_manager.unbind_shortcut(action_id(name))
+        action_manager.bind_shortcut(action_id(name), key)
+    lines = desk.widget._guide.panel.lines
+    assert "After Alt-J," in lines[1]
+    assert "with Alt-K," in lines[2]
+    assert marks(desk.widget) == "✓▸ "
+    action_manager.unbind_shortcut(action_id("accept"))
+    assert "with the button," in desk.widget._guide.panel.lines[2]
+
+
 def test_keys_change_beside_what_undo_would_take_back(desk: Desk) -> None:
     undo = desk.widget._prompt_panel.undo
     plain = undo.toolTip()

@@ -177,7 +177,7 @@ class SamWidget(ScriptableWidget):
         self._bindings.add(self._edit.actions)
         self._review = self._feature(ReviewSection(controller, self._runner))
         self._bindings.add(self._review.actions)
-        self._guide = self._feature(Guide(controller, self._image_section.set_settings))
+        self._guide = self._feature(Guide(controller, self._bindings, self._image_section.set_settings))
         self._feature(FastestEngine(self._model_panel.tune, self._session))
         self._keys = self._feature(KeysSection(self._bindings, self))
         self._stack_section = StackSection(self._stack)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_sam.session.settings import Settings
+    from napari_sam.viewer.bindings import Bindings
     from napari_sam.viewer.controller import Controller
 
 __all__ = ["Guide", "GuidePanel"]
@@ -26,11 +27,8 @@ class GuidePanel(QWidget):
         super().__init__()
         self.sample = QPushButton("Open the sample: nuclei")
         self.sample.setToolTip("Open an image of nuclei that comes with the plugin, to try everything on.")
-        self._texts = (
-            "Open an image, or the sample.",
-            f"Click on an object. After {KEYS['toggle_label']}, click on what is not part of it.",
-            f"Accept it with {KEYS['accept']}, and click on the next one.",
-        )
+        self._keys = {"toggle_label": KEYS["toggle_label"], "accept": KEYS["accept"]}
+        self._step, self._guided = 0, False
         self._lines = tuple(QLabel() for _ in self._texts)
         for line in self._lines:
             line.setWordWrap(True)
@@ -43,6 +41,15 @@ class GuidePanel(QWidget):
         for line in self._lines[1:]:
             layout.addWidget(line)
         self.show_step(0, guided=False)
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        toggle, accept = self._keys["toggle_label"], self._keys["accept"]
+        return (
+            "Open an image, or the sample.",
+            f"Click on an object. After {toggle or 'Background'}, click on what is not part of it.",
+            f"Accept it with {accept or 'the button'}, and click on the next one.",
+        )
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -59,13 +66,20 @@ class GuidePanel(QWidget):
         guided : bool
             The user knows: only an empty viewer still offers the sample.
         """
+        self._step, self._guided = step, guided
         for number, (line, text) in enumerate(zip(self._lines, self._texts, strict=True)):
             sign = "✓" if number < step else "▸" if number == step else " "
             line.setText(f"{sign} {number + 1}. {text}")
             line.setEnabled(number == step)
-            line.setVisible(not guided and step < len(self._texts))
+            line.setVisible(not guided and step < len(self._lines))
         self.sample.setVisible(step == 0)
-        self.setVisible(step == 0 or (not guided and step < len(self._texts)))
+        self.setVisible(step == 0 or (not guided and step < len(self._lines)))
+
+    def show_keys(self, name: str, keys: tuple[str, ...]) -> None:
+        """Name another key in the lines: that of ``"toggle_label"`` or ``"accept"``."""
+        if name in self._keys:
+            self._keys[name] = keys[0] if keys else ""
+            self.show_step(self._step, guided=self._guided)
 
 
 class Guide:
@@ -75,6 +89,8 @@ class Guide:
     ----------
     controller : Controller
         Knows viewer and session.
+    bindings : Bindings
+        Knows the keys.
     keep : callable
         Takes settings that are to last until tomorrow.
 
@@ -84,7 +100,9 @@ class Guide:
         To be laid out.
     """
 
-    def __init__(self, controller: Controller, keep: Callable[[Settings], object]) -> None:
+    def __init__(
+        self, controller: Controller, bindings: Bindings, keep: Callable[[Settings], object]
+    ) -> None:
         self._controller = controller
         self._keep = keep
         self._clicked = False
@@ -97,6 +115,7 @@ class Guide:
             (session.preview_changed, self._on_preview_changed),
             (session.edits.edited, self._on_edited),
             (session.auto.filled, self._on_edited),
+            (bindings.changed, self.panel.show_keys),
         ):
             self._connections.add(signal, handler)
         self._show()
