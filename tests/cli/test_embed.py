@@ -18,6 +18,7 @@ from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.zarr_store import ZarrStore
 from napari_sam.modeling import build_sam
+from napari_sam.session.settings import CacheChoice, Settings, SettingsFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +34,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the cache is."""
+    """Where the cache is, beside settings that nobody has made yet."""
     monkeypatch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("NAPARI_SAM_CONFIG_DIR", str(tmp_path / "config"))
     return tmp_path / "cache"
 
 
@@ -143,6 +145,40 @@ def test_settings_are_those_of_the_viewer(checkpoint: Path, tmp_path: Path) -> N
     assert predictor.tier(image) is None
     chosen = predictor.with_settings(EncodeSettings(object_size=20.0, channels=(2, 0)))
     assert chosen.tier(image) == "disk"
+
+
+def test_the_cache_is_the_one_of_the_dock(
+    checkpoint: Path, image: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = CacheChoice(folder=str(tmp_path / "chosen"))
+    SettingsFile().save(Settings(), Settings(cache=cache, percentiles=(2.0, 98.0)))
+    assert embed(checkpoint, image) == 0
+    settings = EncodeSettings(percentiles=(2.0, 98.0))
+    predictor = CachedPredictor(load_model(checkpoint, "cpu"), cache_dir=cache.folder, settings=settings)
+    pixels = tifffile.imread(image)
+    tiles = [crop for crop, _ in predictor.list_tiles(pixels.shape)]
+    assert [predictor.tier(pixels, tile) for tile in tiles] == ["disk"] * len(tiles)
+    assert not folder.exists()
+    capsys.readouterr()
+    assert main(["cache"]) == 0
+    assert capsys.readouterr().out.startswith(f"{len(tiles)} tiles, ")
+    assert main(["cache", "--cache-dir", str(folder)]) == 0
+    assert capsys.readouterr().out == f"0 tiles, 0 bytes in {folder}\n"
+
+
+def test_room_and_use_of_the_disk_are_those_of_the_dock(
+    checkpoint: Path, image: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert embed(checkpoint, image) == 0
+    size = ZarrStore(folder).nbytes
+    assert main(["cache", "--clear"]) == 0
+    capsys.readouterr()
+    SettingsFile().save(Settings(), Settings(cache=CacheChoice(on_disk=False, disk_bytes=int(0.6 * size))))
+    assert embed(checkpoint, image) == 0
+    assert ZarrStore(folder).nbytes <= 0.6 * size
+    err = capsys.readouterr().err
+    assert "fitted into the cache" in err
+    assert "the dock keeps nothing on the disk (section Cache), so it will not find this" in err
 
 
 def test_a_bad_file_does_not_stop_the_others(

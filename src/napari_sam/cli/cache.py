@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import say, show_bytes
+from napari_sam.cli.dock_settings import choose_cache_dir, load_dock_settings
 from napari_sam.cli.options import add_cache_options
 from napari_sam.errors import CacheError
 
@@ -44,9 +45,9 @@ def run_cache(options: argparse.Namespace) -> int:
     CacheError
         When not everything could be deleted.
     """
-    from napari_sam.inference.zarr_store import ZarrStore, default_cache_dir
+    from napari_sam.inference.zarr_store import ZarrStore
 
-    store = ZarrStore(options.cache_dir or default_cache_dir())
+    store = ZarrStore(choose_cache_dir(options.cache_dir, load_dock_settings().cache))
     count, size = len(store), store.nbytes
     if not options.clear:
         say(f"{count} tiles, {show_bytes(size)} in {store.folder}")

@@ -6,6 +6,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import GIGABYTE, complain, describe, make_bar, run_job, say, show_bytes
+from napari_sam.cli.dock_settings import choose_cache_dir, load_dock_settings
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_cache_options, add_image_options, add_model_option, read_positive
 from napari_sam.errors import CacheError, SamError
@@ -31,7 +32,9 @@ examples:
 
 Every plane is covered by tiles, and those that are not in the cache yet are encoded. Ctrl+C keeps what is
 done; the same command goes on from there. Images are looked up by their content, so files may be moved and
-renamed; model, object size and channels must be those of the viewer. `napari-sam cache` shows and clears it.
+renamed; model, object size and channels must be those of the viewer. Folder, size and percentiles of contrast
+are those that were last chosen in the dock. Not found are planes for which the dock has a fixed range of
+intensities, or percentiles over the whole stack. `napari-sam cache` shows and clears the cache.
 """
 
 
@@ -50,9 +53,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache-size",
         type=read_positive,
-        default=10.0,
         metavar="GB",
-        help="delete the least recently used tiles beyond this size (default: 10)",
+        help="delete the least recently used tiles beyond this size (default: the dock's)",
     )
     parser.set_defaults(run=run_embed)
     return parser
@@ -68,12 +70,15 @@ def run_embed(options: argparse.Namespace) -> int:
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.encode_settings import EncodeSettings
 
+    dock = load_dock_settings()
+    if not dock.cache.on_disk:
+        complain("warning: the dock keeps nothing on the disk (section Cache), so it will not find this")
     predictor = CachedPredictor(
         load_with_bar(options.model, options.device),
-        cache_dir=options.cache_dir or "default",
+        cache_dir=choose_cache_dir(options.cache_dir, dock.cache),
         memory_bytes=0,  # nobody asks for a tile twice here
-        settings=EncodeSettings(object_size=options.object_size, channels=options.channels),
-        disk_bytes=int(options.cache_size * GIGABYTE),
+        settings=EncodeSettings(options.object_size, options.channels, dock.percentiles),
+        disk_bytes=int(options.cache_size * GIGABYTE) if options.cache_size else dock.cache.disk_bytes,
     )
     counts, failed = _Counts(), 0
     try:
