@@ -63,6 +63,31 @@ def test_split_cuts_at_the_neck() -> None:
     assert second.paste((20, 40))[11, 27]
 
 
+@pytest.mark.parametrize("places", [((15, 17), (15, 43)), ((2, 15), (15, 43)), ((15, 17), (27, 45))])
+def test_split_cuts_at_the_neck_wherever_the_points_are(places: tuple[tuple[int, int], ...]) -> None:
+    """Also at the rim, where an object is less deep than at its neck."""
+    rows, cols = np.mgrid[:31, :61]
+    discs = [np.hypot(rows - 15, cols - c) < 14 for c in (17, 43)]
+    halves = split(ObjectMask.from_plane(discs[0] | discs[1]), *places)
+    for half, disc in zip(halves, discs, strict=True):
+        assert half.iou(ObjectMask.from_plane(disc)) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("radii", "one", "other"),
+    [((20, 20), (25, 12), (40, 25)), ((12, 24), (25, 4), (25, 46)), ((20, 20), (25, 22), (25, 28))],
+    ids=["disc", "ellipse", "near its middle"],
+)
+def test_split_without_a_neck_cuts_halfway(
+    radii: tuple[int, int], one: tuple[int, int], other: tuple[int, int]
+) -> None:
+    rows, cols = np.mgrid[:51, :51]
+    mask = ObjectMask.from_plane(((rows - 25) / radii[0]) ** 2 + ((cols - 25) / radii[1]) ** 2 < 1)
+    halves = split(mask, one, other)
+    assert min(half.area for half in halves) > 0.25 * mask.area
+    assert sum(half.area for half in halves) == mask.area
+
+
 def test_split_follows_an_edge_of_the_image() -> None:
     image = np.zeros((5, 20))
     image[:, 15:] = 100.0
