@@ -5,8 +5,11 @@ import io
 import json
 import os
 import pickle
+import shutil
 import tarfile
+import tempfile
 import zipfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +29,7 @@ from napari_sam.inference.weight_files import WeightFolder
 from napari_sam.modeling import build_sam, get_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -265,6 +268,48 @@ def test_unusable_files(
     with pytest.raises(CheckpointError, match=message) as caught:
         load_model(make(tmp_path, conv_file), "cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("~nobody-of-this-name/m.pt", "home directory", id="no such user"),
+        pytest.param("m" * 9999 + ".pt", "File name too long", id="a very long name"),
+    ],
+)
+def test_a_path_that_cannot_be(name: str, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=f"Cannot look for a checkpoint at .*: .*{reason}"):
+        load_model(name, "cpu")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A file or folder that may not be used, not even where root runs the tests."""
+    is_root, mode = os.geteuid() == 0, path.stat().st_mode
+    path.chmod(0)
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.chmod(mode)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are another thing on Windows")
+@pytest.mark.parametrize(("what", "message"), [("file", "Cannot read"), ("folder", "Cannot look for")])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_checkpoint_that_may_not_be_read(what: str, message: str, suffix: str, conv_file: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies in a folder of its user alone
+        path = Path(name) / f"m{suffix}"
+        Path(name).chmod(0o755)
+        shutil.copy(conv_file, path)
+        with (
+            locked(path if what == "file" else path.parent),
+            pytest.raises(CheckpointError, match=f"{message} .*: Permission denied"),
+        ):
+            load_model(path, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -448,6 +448,15 @@ def test_a_negative_budget(tmp_path: Path) -> None:
         ZarrStore(tmp_path, -1)
 
 
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name/c", 5], ids=["no such user", "a number"])
+def test_a_folder_that_is_no_path(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CacheError, match=f"a folder for embeddings, got '?{folder}"):
+        ZarrStore(folder)
+    monkeypatch.setenv("NAPARI_SAM_CACHE_DIR", "~nobody-of-this-name/c")
+    with pytest.raises(CacheError, match="a folder for embeddings"):
+        default_cache_dir()
+
+
 def test_clearing_touches_nothing_else(store: ZarrStore) -> None:
     store.put("a", make_embedding("a"))
     mine = store.folder / "mine.zarr.zip"

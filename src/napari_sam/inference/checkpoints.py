@@ -98,12 +98,7 @@ def load_model(
     target = choose_device(device)
     card = find_card(str(name_or_path))
     if card is None:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            raise CheckpointError(
-                f"Expected the name of a model or the path of a checkpoint, got {str(name_or_path)!r}. "
-                f"{describe_choice(path.name)}"
-            )
+        path = _find_file(name_or_path)
         model = _put_together(read_weights(path), path, path.stem, _hash_file(path), target)
         _check_finite(model.module, path)
         return model
@@ -183,6 +178,23 @@ def _keep_converted(model: LoadedModel, path: Path) -> None:
             write_checkpoint(model.module, path, name=model.name, record={"source": model.sha256})
     except OSError as error:
         logger.info("cannot keep %s for the next start: %s", path, error)
+
+
+def _find_file(name_or_path: str | Path) -> Path:
+    try:
+        path = Path(name_or_path).expanduser()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:  # a RuntimeError where "~" is nobody's
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise CheckpointError(
+            f"Cannot look for a checkpoint at {str(name_or_path)!r:.200}: {reason}."
+        ) from error
+    if not is_file:
+        raise CheckpointError(
+            f"Expected the name of a model or the path of a checkpoint, got {str(name_or_path)!r}. "
+            f"{describe_choice(path.name)}"
+        )
+    return path
 
 
 def _hash_file(path: Path) -> str:

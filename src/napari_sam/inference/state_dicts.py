@@ -62,8 +62,9 @@ def read_weights(path: Path) -> Weights:
     Raises
     ------
     CheckpointError
-        When it is damaged, holds more than weights, or no Segment Anything model.
+        When it cannot be read, is damaged, holds more than weights, or no Segment Anything model.
     """
+    _check_readable(path)
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     content = _read_pickle(path)
@@ -81,8 +82,9 @@ def read_decoder(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        When it is damaged or holds more than weights.
+        When it cannot be read, is damaged or holds more than weights.
     """
+    _check_readable(path)
     content = _read_pickle(path)
     if isinstance(content, dict) and isinstance(content.get("decoder_state"), dict):
         content = content["decoder_state"]
@@ -165,6 +167,14 @@ def _find_misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) ->
     if surplus:
         return f"{len(surplus)} tensors have no place in it: {_list(surplus)}"
     return None
+
+
+def _check_readable(path: Path) -> None:
+    """What may not be read would be called damaged else, or missing."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}.") from error
 
 
 def _read_safetensors(path: Path) -> Weights:

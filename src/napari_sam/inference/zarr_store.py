@@ -45,10 +45,16 @@ _log = logging.getLogger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """The folder ``NAPARI_SAM_CACHE_DIR``, else one in the platform's cache directory."""
+    """The folder ``NAPARI_SAM_CACHE_DIR``, else one in the platform's cache directory.
+
+    Raises
+    ------
+    CacheError
+        When the variable holds no path.
+    """
     chosen = os.environ.get("NAPARI_SAM_CACHE_DIR")
     if chosen:
-        return Path(chosen).expanduser()
+        return _expand(chosen)
     return Path(platformdirs.user_cache_dir("napari-sam", appauthor=False)) / "embeddings"
 
 
@@ -69,7 +75,7 @@ class ZarrStore:
     Raises
     ------
     CacheError
-        When the budget is negative.
+        When the budget is negative, or the folder is no path.
     """
 
     def __init__(
@@ -80,7 +86,7 @@ class ZarrStore:
     ) -> None:
         if budget_bytes < 0:
             raise CacheError(f"Expected a disk budget of 0 bytes or more, got {budget_bytes}.")
-        self.folder = Path(folder).expanduser()
+        self.folder = _expand(folder)
         self.budget_bytes = budget_bytes
         self.device = device
         self._lock = threading.Lock()
@@ -241,6 +247,15 @@ class ZarrStore:
                             yield Path(file.path), found.st_size, found.st_mtime
         except OSError:
             return
+
+
+def _expand(folder: str | Path) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except (TypeError, RuntimeError) as error:  # a RuntimeError where "~" is nobody's
+        raise CacheError(
+            f"Expected a folder for embeddings, got {folder!r} ({str(error).rstrip('.')}); give all of it."
+        ) from error
 
 
 def _delete(path: Path) -> bool:
