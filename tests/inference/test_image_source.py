@@ -180,6 +180,9 @@ def test_averages_over_cells(dtype: type) -> None:
     ("levels", "message"),
     [
         pytest.param([NOISE, np.zeros((200, 10))], "finest level first", id="larger"),
+        pytest.param([NOISE, NOISE, NOISE], "use segment_stack for planes", id="planes of a stack"),
+        pytest.param([NOISE, NOISE[::4, ::4], NOISE[::2, ::2]], "each smaller", id="in another order"),
+        pytest.param([NOISE, NOISE[::2, :40], NOISE[::4, :50]], "each smaller", id="wider than before"),
         pytest.param([COLOURS, np.zeros((30, 40, 2))], "channels alike", id="other channels"),
         pytest.param([NOISE, np.zeros((0, 10))], "with pixels", id="an empty level"),
         pytest.param([NOISE, np.zeros(9)], "got 1-D", id="one-dimensional"),

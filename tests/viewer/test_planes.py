@@ -9,6 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Points
 
 from napari_sam.errors import ImageError
+from napari_sam.inference.image_source import ImageSource
 from napari_sam.viewer.planes import layer_map, layer_transform, locate_plane, spatial_shape
 
 RAMP = np.arange(3 * 4 * 5 * 6).reshape(3, 4, 5, 6)
@@ -73,6 +74,19 @@ def test_multiscale_gives_all_levels_finest_first() -> None:
     fine, coarse = plane.read()
     np.testing.assert_array_equal(fine, data)
     np.testing.assert_array_equal(coarse, data[::2, ::2])
+
+
+@pytest.mark.parametrize("rgb", [False, True], ids=["gray", "rgb"])
+def test_levels_that_are_coarser_along_other_axes_only_are_left_out(rgb: bool) -> None:
+    colours = (3,) if rgb else ()
+    data = np.arange(8 * 8 * 6 * 3).astype(np.uint8).reshape(8, 8, 6, 3)
+    data = data if rgb else data[..., 0]
+    layer = Image([data, data[::2], data[::4, ::2, ::2], data[::8, ::2, ::2]], multiscale=True, rgb=rgb)
+    plane = locate_plane(layer, show(layer, (3, 0, 0)).dims, "s")
+    fine, coarse = plane.read()
+    assert (fine.shape, coarse.shape) == ((8, 6, *colours), (4, 3, *colours))
+    np.testing.assert_array_equal(fine, data[3])
+    ImageSource(plane.read())  # takes no two levels of one size
 
 
 def test_dask_reads_only_the_plane() -> None:

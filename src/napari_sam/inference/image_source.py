@@ -118,11 +118,15 @@ class ImageSource:
 
     def _check_level(self, level: int) -> tuple[int, int]:
         rows, cols, channels = check_plane(self.levels[level])
-        if level and (channels != self.channels or rows > self.shape[0] or cols > self.shape[1]):
-            raise ImageError(
-                "Expected a pyramid with the finest level first and channels alike, got level "
-                f"{level} of shape {tuple(self.levels[level].shape)} after {tuple(self.levels[0].shape)}."
-            )
+        if level:
+            before = self.levels[level - 1].shape
+            smaller = rows <= before[0] and cols <= before[1] and (rows, cols) != tuple(before[:2])
+            if not smaller or channels != self.channels:
+                raise ImageError(
+                    "Expected a pyramid with the finest level first, each smaller than the one before, and "
+                    f"channels alike, got level {level} of shape {tuple(self.levels[level].shape)} after "
+                    f"{tuple(before)}; use segment_stack for planes of one size."
+                )
         return rows, cols
 
     def factors(self, level: int) -> tuple[float, float]:

@@ -46,11 +46,16 @@ class PlaneReader:
     rgb: bool
 
     def __call__(self) -> Any:
-        """(H, W) or (H, W, 3) array-like, or a list of them, finest first."""
-        planes = [
-            select_plane(level, _at_level(self.selection, self.levels[0].shape, level.shape), self.rgb)
-            for level in self.levels
-        ]
+        """(H, W) or (H, W, 3) array-like, or a list of them, finest first.
+
+        Levels that are coarser along other axes only, so that the plane is no smaller, are left out.
+        """
+        planes: list[Any] = []
+        for level in self.levels:
+            selection = _at_level(self.selection, self.levels[0].shape, level.shape)
+            plane = select_plane(level, selection, self.rgb)
+            if not planes or plane.shape != planes[-1].shape:
+                planes.append(plane)
         return planes[0] if len(planes) == 1 else planes
 
 
