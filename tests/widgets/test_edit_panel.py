@@ -9,6 +9,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QOpenGLWidget, QPushButton
 
 from napari_sam.session.settings import SettingsFile
+from napari_sam.types import ObjectMask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,22 @@ def test_each_button_is_one_step(desk: Desk) -> None:
     np.testing.assert_array_equal(layer.data, scene())
     panel.largest.click()
     assert desk.widget.status == "Nothing changed: it is in one piece."
+
+
+def test_a_script_edits_as_the_pages_tell(desk: Desk) -> None:
+    layer = add(desk)
+    session = desk.widget.session
+    token = session.layer_token(layer)
+    session.editing.merge(token, (None, None), [1, 2])
+    assert labels_of(layer) == [0, 1, 3]
+    mask = ObjectMask.from_plane(np.ones((5, 5), bool), (55, 0))
+    builder = session.edits.begin(token, "draw my own")
+    builder.set((None, None), mask, builder.next_label((None, None)), keep="pixels")
+    builder.commit()
+    assert (layer.data == 4).sum() == 25
+    desk.widget.undo()
+    desk.widget.undo()
+    np.testing.assert_array_equal(layer.data, scene())
 
 
 def test_undo_and_redo_say_what_they_would_do(desk: Desk) -> None:

@@ -44,6 +44,11 @@ class ScriptableWidget(QWidget):
     _region: Any
 
     @property
+    def session(self) -> Session:
+        """The session behind the widget: its edits, objects and settings; see ``docs/editing.md``."""
+        return self._session
+
+    @property
     def image_layer(self) -> Any:
         """The image layer that is segmented; set a layer, a layer's name, or None."""
         return self._controller.image_layer
