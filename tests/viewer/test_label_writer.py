@@ -289,8 +289,10 @@ def test_targets_that_cannot_be_written_are_refused(layer: Any, words: str) -> N
         desk.writer.check(desk.viewer.layers[0], SHAPE)
         desk.write(square(0, 0), keep="overwrite")
 
-    with pytest.raises(ImageError, match=words):
+    with pytest.raises(ImageError, match=words) as refused:
         accept()
+    if "free id" not in words:
+        assert "choose another layer in 'Write to', or 'new layer'" in str(refused.value)
 
 
 def test_close_disconnects() -> None:

@@ -380,9 +380,9 @@ def test_go_to_a_plane(desk):
     ("action", "message"),
     [
         pytest.param(lambda d: d.propagate("prompts"), "click on an object first", id="no-prompts"),
-        pytest.param(lambda d: d.propagate(), "Expected a Labels layer", id="no-labels"),
+        pytest.param(lambda d: d.propagate(), "no layer with objects in 'Write to'", id="no-labels"),
         pytest.param(lambda d: d.propagate(7), "object 7 in a plane", id="no-such-label"),
-        pytest.param(lambda d: d.propagate("all"), "Expected", id="no-such-word"),
+        pytest.param(lambda d: d.propagate("all"), "Accept an object first", id="no-such-word"),
         pytest.param(lambda d: d.correct(), "Nothing to correct yet", id="nothing-to-correct"),
     ],
 )

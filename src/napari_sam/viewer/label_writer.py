@@ -133,7 +133,7 @@ class LabelWriter:
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"Expected to write into {layer.name!r}, got {type(error).__name__}: {error}; choose another "
-                "target, or 'new'."
+                "layer in 'Write to', or 'new layer'."
             ) from error
         finally:
             self._writing = self._noted = False
@@ -188,7 +188,7 @@ class LabelWriter:
         if tuple(data.shape) != shape:
             raise ImageError(
                 f"Expected a Labels layer of the image's shape {shape}, got {layer.name!r} of shape "
-                f"{tuple(data.shape)}; choose another target, or 'new'."
+                f"{tuple(data.shape)}; choose another layer in 'Write to', or 'new layer'."
             )
         return data
 
@@ -204,19 +204,19 @@ class LabelWriter:
         if layer.multiscale:
             raise ImageError(
                 f"Expected a single-scale Labels layer, got the multiscale {layer.name!r}; "
-                "choose another target."
+                "choose another layer in 'Write to', or 'new layer'."
             )
         data = layer.data
         array = getattr(data, "data", data) if hasattr(data, "dims") else data  # xarray holds its array
         if not hasattr(array, "__setitem__") or type(array).__module__.startswith("dask"):
             raise ImageError(
                 f"Expected a Labels layer that can be written, got {layer.name!r} with a "
-                f"{type(array).__name__}; choose another target, or 'new'."
+                f"{type(array).__name__}; choose another layer in 'Write to', or 'new layer'."
             )
         if isinstance(array, np.ndarray) and not array.flags.writeable:
             raise ImageError(
                 f"Expected a Labels layer that can be written, got the read-only {layer.name!r}; "
-                "choose another target, or 'new'."
+                "choose another layer in 'Write to', or 'new layer'."
             )
         return data
 

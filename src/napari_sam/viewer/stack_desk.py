@@ -277,9 +277,7 @@ class StackDesk:
     def _labels(self, what: str, stack: Stack) -> tuple[int, ...]:
         layer, plane = self._controller.target_layer, self._session.plane
         if layer is None or plane is None:
-            raise SamError(
-                "Expected a Labels layer with objects as target, got none; accept an object first."
-            )
+            raise SamError("Accept an object first: there is no layer with objects in 'Write to'.")
         if what == "selected":
             return (int(layer.selected_label),)
         if what != "plane":

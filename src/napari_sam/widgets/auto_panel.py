@@ -61,10 +61,10 @@ class AutoPanel(QWidget):
             "centre is inside are kept whole."
         )
         self.result = narrow(QComboBox())
-        self.result.addItems(["new layer", "gaps of the target"])
+        self.result.addItems(["new layer", "gaps of 'Write to'"])
         self.result.setToolTip(
-            "new layer: a Labels layer named after the image.\ngaps of the target: the layer of 'Write to'; "
-            "its objects stay as they are, fragments between them are left out."
+            "new layer: a Labels layer named after the image.\ngaps of 'Write to': the layer that is chosen "
+            "there; its objects stay as they are, fragments between them are left out."
         )
         self.segment = QPushButton("Segment everything")
         self.segment.setToolTip(
