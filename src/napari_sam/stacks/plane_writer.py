@@ -23,7 +23,7 @@ def check_output(out: Any, shape: tuple[int, ...]) -> Any:
     Raises
     ------
     ImageError
-        When it has another shape or holds no integers.
+        When it has another shape, holds no integers, or may only be read.
     """
     if out is None:
         try:
@@ -32,9 +32,18 @@ def check_output(out: Any, shape: tuple[int, ...]) -> Any:
             raise ImageError(
                 f"Expected memory for labels of shape {shape}, got none; pass a zarr array as out."
             ) from error
+    if not hasattr(out, "shape") or not hasattr(out, "dtype"):
+        raise ImageError(
+            f"Expected an array of integers of shape {shape} to write labels to, got {out!r:.60}."
+        )
     if tuple(out.shape) != shape or np.dtype(out.dtype).kind not in "iu":
         raise ImageError(
             f"Expected integers of shape {shape} to write labels to, got {out.dtype} of {tuple(out.shape)}."
+        )
+    flags = getattr(out, "flags", None)  # of numpy; zarr says it by itself
+    if getattr(out, "read_only", False) or not getattr(flags, "writeable", True):
+        raise ImageError(
+            "Expected an output that may be written to, got one that may only be read; open it anew."
         )
     return out
 
