@@ -171,7 +171,9 @@ def test_wrong_labels_are_refused(true: np.ndarray, predicted: np.ndarray, messa
         evaluate_labels(true, predicted)
 
 
-@pytest.mark.parametrize("thresholds", [[], [0.0], [0.5, 1.01]], ids=["none", "zero", "above one"])
+@pytest.mark.parametrize(
+    "thresholds", [[], [0.0], [0.5, 1.01], [0.5, float("nan")]], ids=["none", "zero", "above one", "nan"]
+)
 def test_wrong_thresholds_are_refused(thresholds: list[float]) -> None:
     with pytest.raises(ValueError, match="IoU thresholds"):
         evaluate_labels(EMPTY, EMPTY, thresholds)

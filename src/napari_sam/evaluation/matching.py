@@ -191,7 +191,7 @@ def evaluate_labels(
     (0.5, 2, 1)
     """
     levels = tuple(sorted({float(t) for t in thresholds}))
-    if not levels or levels[0] <= 0 or levels[-1] > 1:
+    if not levels or not all(0 < level <= 1 for level in levels):
         raise ValueError(f"Expected IoU thresholds in (0, 1], got {list(thresholds)}.")
     overlaps = count_overlaps(true, predicted)
     matches = [_match(overlaps, level) for level in levels]
