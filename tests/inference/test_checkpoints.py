@@ -690,6 +690,13 @@ def test_devices() -> None:
     assert choose_device("auto").type in list_devices()
 
 
-def test_an_unknown_device() -> None:
-    with pytest.raises(SamError, match=r"Expected a device out of auto, cpu.*'abacus'"):
-        choose_device("abacus")
+def test_a_device_of_torch_is_its_name() -> None:
+    assert choose_device(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(SamError, match=r"Expected a device out of auto, cpu.*'meta'"):
+        choose_device(torch.device("meta"))
+
+
+@pytest.mark.parametrize("device", ["abacus", None, 0])
+def test_an_unknown_device(device: Any) -> None:
+    with pytest.raises(SamError, match=rf"Expected a device out of auto, cpu.*got {device!r}"):
+        choose_device(device)

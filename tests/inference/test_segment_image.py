@@ -215,6 +215,15 @@ def test_mistakes_are_told_before_anything_is_encoded(
     assert encode_calls == []
 
 
+@pytest.mark.parametrize("model", ["nuclei", None, 3], ids=repr)
+def test_what_is_no_model_is_refused(blobs: NDArray[np.uint8], model: Any) -> None:
+    for ask in (lambda: segment_image(blobs, model), lambda: filter_defaults(model)):
+        with pytest.raises(SamError, match=f"a model .* got {model!r}; .*load_model"):
+            ask()
+    with pytest.raises(SamError, match=f"a model .* got {model!r}"):
+        next(iter_candidates(blobs, model))
+
+
 def test_a_model_without_instance_decoder(vit_model: LoadedModel, blobs: NDArray[np.uint8]) -> None:
     with pytest.raises(SamError, match="no instance decoder; use the method 'grid'"):
         segment_image(blobs, vit_model, "instances")

@@ -68,7 +68,7 @@ class LoadedModel:
 
 
 def load_model(
-    name_or_path: str | Path = "nuclei", device: str = "auto", *, download: bool = True
+    name_or_path: str | Path = "nuclei", device: str | torch.device = "auto", *, download: bool = True
 ) -> LoadedModel:
     """Load a model.
 
@@ -76,7 +76,7 @@ def load_model(
     ----------
     name_or_path : str or Path
         A name from ``list_models``, or the path of a ``.safetensors``, ``.pt`` or ``.pth`` file.
-    device : str
+    device : str or torch.device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     download : bool
         Whether to get a model that has a name and is not on this computer yet; it takes as long as it takes.

@@ -17,8 +17,17 @@ def list_devices() -> tuple[str, ...]:
     return tuple(found)
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str | torch.device = "auto") -> torch.device:
     """Turn a name into a device; ``"auto"`` prefers a GPU.
+
+    Parameters
+    ----------
+    name : str or torch.device
+        One of ``list_devices``, with a number where there are several: ``"cuda:1"``.
+
+    Returns
+    -------
+    torch.device
 
     Raises
     ------
@@ -26,9 +35,11 @@ def choose_device(name: str = "auto") -> torch.device:
         When the device does not exist here.
     """
     known = list_devices()
+    if isinstance(name, torch.device):
+        name = str(name)
     if name == "auto":
         return torch.device(known[-1])
-    kind, _, index = name.partition(":")
+    kind, _, index = str(name).partition(":")
     if kind not in known:
         raise SamError(f"Expected a device out of {', '.join(known)}, got {name!r}{_explain_absence(kind)}.")
     if index and not (index.isdigit() and int(index) < _count(kind)):

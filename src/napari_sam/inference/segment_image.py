@@ -59,7 +59,7 @@ def filter_defaults(
     model: CachedPredictor | LoadedModel, method: str = "auto", **options: Any
 ) -> FilterParams:
     """The thresholds that a method starts with: options, before the model's record, before general ones."""
-    return _read_options(model if isinstance(model, LoadedModel) else model.model, method, options)[1]
+    return _read_options(_find_model(model), method, options)[1]
 
 
 def iter_candidates(
@@ -93,11 +93,11 @@ def iter_candidates(
     PromptError
         When the region is not one of this image.
     SamError
-        When the method or an option is unknown.
+        When the model is none, or the method or an option is unknown.
     """
+    params, _ = _read_options(_find_model(predictor), method, options)
     if isinstance(predictor, LoadedModel):
         predictor = CachedPredictor(predictor)
-    params, _ = _read_options(predictor.model, method, options)
     region = read_region(region, check_plane(image)[:2])
     if isinstance(params, GridParams):
         return (yield from iter_grid_candidates(image, predictor, params, region))
@@ -143,7 +143,7 @@ def iter_segment_image(
     PromptError
         When the region is not one of this image.
     SamError
-        When the method or an option is unknown.
+        When the model is none, or the method or an option is unknown.
     """
     filters = filter_defaults(predictor, method, **options)
     job = iter_candidates(image, predictor, method, region=region, **options)
@@ -199,7 +199,7 @@ def segment_image(
     PromptError
         When the region is not one of this image.
     SamError
-        When the method or an option is unknown.
+        When the model is none, or the method or an option is unknown.
     """
     job = iter_segment_image(image, model, method, region=region, **options)
     while True:
@@ -208,6 +208,13 @@ def segment_image(
         except StopIteration as end:
             labels: NDArray[np.int32] = end.value
             return labels
+
+
+def _find_model(model: CachedPredictor | LoadedModel) -> LoadedModel:
+    found = model if isinstance(model, LoadedModel) else getattr(model, "model", None)
+    if found is None:
+        raise SamError(f"Expected a model or a predictor of one, got {model!r:.60}; see load_model.")
+    return found
 
 
 def _read_options(model: LoadedModel, method: str, options: dict[str, Any]) -> tuple[Params, FilterParams]:
