@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import gc
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,19 @@ def test_every_object_keeps_its_id_and_has_records(bench: Bench, sink: StackSink
         ("automatic", "nuclei", 48, 0.75)
     }
     assert records[0].params["linked"] == "z"
+
+
+def test_records_of_a_stack_say_what_those_of_a_plane_say(bench: Bench, sink: StackSink) -> None:
+    """In JSON that any program reads: it knows no infinity."""
+    bench.open(movie(), name="movie")
+    bench.session.segment_everything()
+    (plane,) = bench.session.book.get(bench.session.layer_token(labels_of(bench)), 1)
+    bench.session.segment_stack("z")
+    linked = bench.viewer.layers["movie objects [1]"]
+    stack = bench.session.book.get(bench.session.layer_token(linked), 1)[0]
+    json.dumps(stack.to_json(), allow_nan=False)
+    assert stack.params["filter"].keys() == plane.params["filter"].keys()
+    assert stack.params.keys() - plane.params.keys() == {"linked"}
 
 
 def test_a_series_gets_tracks_that_lie_on_the_objects(bench: Bench, sink: StackSink) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import SamError
+from napari_sam.inference.filter_params import FilterParams
+from napari_sam.session.auto_records import make_stack_records
 from napari_sam.session.decoding import maker_of
 from napari_sam.session.history import FillStep, History
 from napari_sam.session.jobs import LONG, Job, JobRunner
 from napari_sam.session.prompt_checks import check_plane
 from napari_sam.session.propagation_tracks import PlaneImages, make_stack
-from napari_sam.session.provenance import Maker, ObjectRecord, list_versions
+from napari_sam.session.provenance import Maker, ObjectRecord, now
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["LinkedStack", "StackRequest", "StackSegmenting", "StackSink", "find_stack"]
 
 SLOT = "segment stack"
-MANY = 50_000
-"""Objects in planes; of more there is one record for an object instead of one for each of its planes."""
-
 Axis = Literal["z", "t"]
 Records = dict[int, tuple[ObjectRecord, ...]]
 
@@ -100,9 +98,10 @@ class StackSink(Protocol):
 class _Run:
     request: StackRequest
     maker: Maker = field(default_factory=Maker)
-    filters: dict[str, Any] = field(default_factory=dict)
+    filters: FilterParams = field(default_factory=FilterParams)
     seen: list[tuple[int, NDArray[np.integer], NDArray[np.integer]]] = field(default_factory=list)
     records: Records = field(default_factory=dict)
+    created: str = field(default_factory=now)
     shown: int = 0  # of the planes in ``seen``; a worker may be one ahead
     dropped: bool = False
 
@@ -192,7 +191,7 @@ class StackSegmenting:
         predictor = self._pool.predictor(request.model, request.stack.planes[0])
         run.maker = maker_of(request.model, predictor)
         filters = replace(self._engine.filter_defaults(predictor, request.method), **request.thresholds)
-        run.filters = asdict(filters)
+        run.filters = filters
         region, cut = (None, False) if request.region is None else (request.region.region, request.region.cut)
         images = PlaneImages(request.stack.planes)
         job = self._engine.iter_segment_stack(
@@ -315,41 +314,4 @@ def _make_records(
     families: Mapping[int, tuple[int, ...]],
     settings: EncodeSettings | None,
 ) -> Records:
-    """A record for each object of each plane, by its id."""
-    request, maker = run.request, run.maker
-    common: dict[str, Any] = {
-        "source": "automatic",
-        "model": maker.model,
-        "digest": maker.digest,
-        "settings": maker.settings if settings is None else asdict(settings),
-        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "versions": list_versions(),
-    }
-    params = {
-        "device": maker.device,
-        "method": request.method,
-        "linked": request.axis,
-        "filters": run.filters,
-    }
-    records: dict[int, list[ObjectRecord]] = {}
-    ids, planes, areas = (columns[name].tolist() for name in ("id", "plane", "area"))
-    ious, stabilities = (columns[name].tolist() for name in ("predicted_iou", "stability"))
-    for number, plane, area, iou, stability in zip(ids, planes, areas, ious, stabilities, strict=True):
-        mine = records.setdefault(number, [])
-        if len(ids) > MANY and mine:
-            continue
-        parents = families.get(number)
-        more = {**params, "parents": list(parents)} if parents else params
-        index = request.stack.planes[plane].index
-        mine.append(
-            ObjectRecord(
-                number,
-                index,
-                predicted_iou=iou if iou == iou else 1.0,  # NaN: the model did not say
-                stability=stability if stability == stability else 1.0,
-                area=area,
-                params=more,
-                **common,
-            )
-        )
-    return {number: tuple(mine) for number, mine in records.items()}
+    return make_stack_records(run.request, run.maker, run.filters, columns, families, settings, run.created)
