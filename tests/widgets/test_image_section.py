@@ -240,6 +240,22 @@ def test_what_the_model_sees_becomes_a_layer(desk: Desk) -> None:
     assert "SAM model input" not in desk.viewer.layers
 
 
+def test_an_image_that_was_written_is_segmented_anew(window: Desk) -> None:
+    def count_searches() -> int:
+        window.widget.segment_everything()
+        assert window.widget.wait(20)
+        return len(window.engine.searched)
+
+    assert count_searches() == 1
+    window.viewer.reset_view()
+    window.image.contrast_limits = (0, 9)
+    window.settle()
+    assert count_searches() == 1
+    window.image.data[10:30, 10:30] = 200
+    window.image.refresh()
+    assert count_searches() == 2
+
+
 # ------------------------------------------------------------------ cache
 def test_the_cache_is_shown_set_and_cleared(desk: Desk) -> None:
     cache = section(desk).cache
