@@ -522,6 +522,62 @@ def test_segment_everything_fills_a_new_layer(bench: Bench) -> None:
 
 
 # ------------------------------------------------------------------ what users do meanwhile
+def test_an_object_goes_where_it_was_accepted_whatever_is_chosen_meanwhile(bench: Bench) -> None:
+    bench.open(gray())
+    bench.runner._automatic = False
+    one, other = (bench.viewer.add_labels(np.zeros(SIZE, int)) for _ in range(2))
+    bench.controller.target_layer = one
+    assert accept_at(bench, 10, 10) is one
+    bench.controller.target_layer = other
+    assert accept_at(bench, 40, 40) is other
+    bench.controller.target_layer = None
+    made = accept_at(bench, 40, 10)
+    bench.controller.target_layer = one
+    bench.runner.run()
+    for layer, place in ((one, (10, 10)), (other, (40, 40)), (made, (40, 10))):
+        assert layer.data[place] == 1
+        assert np.count_nonzero(layer.data) == AREA
+    assert bench.messages == []
+
+
+@pytest.mark.parametrize("change", ["another channel", "other pixels", "deleted"])
+def test_an_accepted_object_is_written_when_the_image_is_another_by_then(bench: Bench, change: str) -> None:
+    image, channel = bench.open(gray()), bench.viewer.add_image(gray())
+    bench.runner._automatic = False
+    target = bench.controller.target_layer = bench.viewer.add_labels(np.zeros(SIZE, int))
+    accept_at(bench, 10, 10)
+    if change == "another channel":
+        bench.controller.image_layer = channel
+    elif change == "other pixels":
+        image.data = gray() // 2
+    else:
+        bench.viewer.layers.remove(image)
+    bench.runner.run()
+    assert np.count_nonzero(target.data) == AREA
+    assert bench.messages == []
+    bench.session.undo()
+    assert not target.data.any()
+
+
+def test_an_accepted_object_whose_layer_is_deleted_meanwhile_is_said_to_be_lost(bench: Bench) -> None:
+    bench.open(gray())
+    bench.runner._automatic = False
+    bench.viewer.layers.remove(accept_at(bench, 10, 10))
+    bench.runner.run()
+    assert len(bench.messages) == 1
+    assert "'SAM objects', got none: it was deleted" in bench.messages[0]
+
+
+def test_what_cannot_be_written_is_said_when_it_is_accepted(bench: Bench) -> None:
+    bench.open(gray())
+    bench.runner._automatic = False
+    bench.controller.target_layer = bench.viewer.add_labels(np.zeros((3, 3), int))
+    accept_at(bench, 10, 10)
+    assert len(bench.messages) == 1
+    assert "image's shape" in bench.messages[0]
+    assert not bench.session.prompts.is_empty
+
+
 def test_an_image_that_is_deleted_while_a_job_runs(bench: Bench) -> None:
     image = bench.open(gray())
     bench.runner._automatic = False
@@ -532,7 +588,9 @@ def test_an_image_that_is_deleted_while_a_job_runs(bench: Bench) -> None:
     bench.viewer.layers.remove(image)
     bench.runner.run()
     assert bench.controller.image_layer is None
-    assert [layer.name for layer in bench.viewer.layers] == ["SAM preview", "SAM shapes", "SAM points"]
+    objects, *own = bench.viewer.layers
+    assert np.count_nonzero(objects.data) == AREA  # accepted before
+    assert [layer.name for layer in own] == ["SAM preview", "SAM shapes", "SAM points"]
     assert len(bench.messages) <= 1
     bench.points.add((20, 20))
     bench.session.accept()

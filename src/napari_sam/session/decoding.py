@@ -14,25 +14,45 @@ from napari_sam.session.requests import DecodeRequest
 from napari_sam.types import ObjectMask, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Hashable, Sequence
 
     from napari_sam.session.predictors import PredictorPool
     from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.requests import MaskPredictor, ModelChoice, ObjectRef
     from napari_sam.types import Prompts
 
-__all__ = ["Decoding", "clip_mask", "decode_steps", "do_nothing", "maker_of"]
+__all__ = ["Acceptance", "Decoding", "clip_mask", "decode_steps", "do_nothing", "maker_of"]
 
 SLOT = "decode"
 
 
+def do_nothing(_: ObjectRef) -> None:
+    """What follows on most objects that are written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Acceptance:
+    """How an object is accepted whose mask may be on its way.
+
+    Attributes
+    ----------
+    layer : Hashable
+        Token of the layer that was chosen at the time, whatever is chosen when the mask is there.
+    then : callable
+        Is called for the object once it is written.
+    """
+
+    layer: Hashable
+    then: Callable[[ObjectRef], None] = do_nothing
+
+
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A request on its way: whose answer it is, and what follows where that is to be accepted."""
+    """A request on its way: whose answer it is, and how that is accepted where it is to be."""
 
     state: PromptState
     job: Job
-    accept: Callable[[ObjectRef], None] | None = None
+    accept: Acceptance | None = None
     earlier: tuple[Prompts, ...] = ()
     choices: tuple[int, ...] = ()
 
@@ -48,7 +68,7 @@ class Decoding:
         Where the worker finds predictor and pixels.
     """
 
-    # PromptState that asked, the same with its masks, and what follows where it is to be accepted, else None
+    # PromptState that asked, the same with its masks, and its Acceptance where it is to be accepted
     answered = Signal(object, object, object)
     failed = Signal(str)
     progressed = Signal(object)  # Progress
@@ -105,21 +125,25 @@ class Decoding:
             number: waiting for number, waiting in self._waiting.items() if waiting.accept is not None
         }
 
-    def accept_when_answered(self, state: PromptState, then: Callable[[ObjectRef], None]) -> bool:
+    def is_asked(self, state: PromptState) -> bool:
+        """True while the answer to a state is on its way."""
+        return any(waiting.state is state for waiting in self._waiting.values())
+
+    def accept_when_answered(self, state: PromptState, accept: Acceptance) -> bool:
         """Have the answer to a state accepted as soon as it is there; False when none is on its way.
 
         Parameters
         ----------
         state : PromptState
             Whose prompts were asked.
-        then : callable
-            For the object that was written; handed on with the answer.
+        accept : Acceptance
+            Handed on with the answer.
         """
         waiting = next((waiting for waiting in self._waiting.values() if waiting.state is state), None)
         if waiting is None:
             return False
         waiting.job.slot = None  # later clicks must not cancel it
-        waiting.accept = then
+        waiting.accept = accept
         return True
 
     def withdraw(self, state: PromptState) -> None:
@@ -136,7 +160,7 @@ class Decoding:
         """What is to be accepted is accepted still, but nothing is done with it then."""
         for waiting in self._waiting.values():
             if waiting.accept is not None:
-                waiting.accept = do_nothing
+                waiting.accept = replace(waiting.accept, then=do_nothing)
 
     def clear(self) -> None:
         """Wait for nothing any more."""
@@ -163,10 +187,6 @@ class Decoding:
 
     def _on_cancelled(self, request_id: int) -> None:
         self._waiting.pop(request_id, None)
-
-
-def do_nothing(_: ObjectRef) -> None:
-    """What follows on most objects that are written."""
 
 
 def maker_of(choice: ModelChoice, predictor: MaskPredictor) -> Maker:

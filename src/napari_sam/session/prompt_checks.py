@@ -10,10 +10,11 @@ import numpy as np
 from napari_sam.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
+    from napari_sam.session.prompt_state import PromptState
     from napari_sam.session.requests import Plane
     from napari_sam.types import Box, ObjectMask, Prompts
 
-__all__ = ["check_plane", "check_prompts", "extends_prompts", "same_prompts"]
+__all__ = ["check_plane", "check_prompts", "extends_prompts", "refuse_to_accept", "same_prompts"]
 
 
 def check_plane(plane: Plane) -> None:
@@ -26,14 +27,17 @@ def check_plane(plane: Plane) -> None:
 
 
 def check_prompts(prompts: Prompts, plane: Plane) -> None:
-    """Raise PromptError when prompts cannot be answered on a plane.
+    """Raise SamError when prompts cannot be answered on a plane.
 
     Raises
     ------
+    ImageError
+        When the plane has no pixels.
     PromptError
         When a point lies outside the plane, a box does not touch it, or nothing says where the
         object is.
     """
+    check_plane(plane)
     height, width = plane.shape
     low, high = -0.5, np.array([height, width]) - 0.5
     outside = np.flatnonzero(((prompts.points < low) | (prompts.points > high)).any(axis=1))
@@ -83,6 +87,27 @@ def extends_prompts(new: Prompts, old: Prompts) -> bool:
             return False
         left.remove((*point, label))
     return True
+
+
+def refuse_to_accept(state: PromptState | None, asked: bool, failure: str | None) -> str:
+    """Why there is no object to accept; "" where there is one.
+
+    Parameters
+    ----------
+    state : PromptState or None
+        The prompts at hand.
+    asked : bool
+        Their answer is on its way.
+    failure : str or None
+        Why the model cannot answer.
+    """
+    if state is None or state.prompts.is_empty:
+        return "Nothing to accept yet: click on an object first."
+    if state.mask is not None or asked:
+        return ""
+    if failure is not None:
+        return f"Nothing to accept: {failure}"
+    return "Nothing to accept: these prompts gave no mask; change or clear them."
 
 
 def _holds(outer: Box | None, inner: Box | None) -> bool:

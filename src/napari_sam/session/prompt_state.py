@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari_sam.session.requests import ObjectRef, Plane
     from napari_sam.types import ObjectMask, Prompts
 
-__all__ = ["SMALL", "PromptState", "describe_answer", "unanswered"]
+__all__ = ["SMALL", "PromptState", "describe_answer", "next_candidate", "unanswered"]
 
 SMALL = 500
 """Bytes of a state, or of a step of the history, beside its arrays, roughly."""
@@ -66,6 +66,12 @@ def unanswered(state: PromptState) -> PromptState:
     """The state before the model has answered it; an object that is refined is still what it was."""
     mask = None if state.drawing is None else state.drawing.untouched
     return replace(state, mask=mask, candidates=(), choice=0)
+
+
+def next_candidate(state: PromptState, by: int) -> PromptState:
+    """The same with another of the masks that answer it, so many further on."""
+    choice = (state.choice + by) % len(state.candidates)
+    return replace(state, choice=choice, mask=state.candidates[choice])
 
 
 def describe_answer(state: PromptState) -> str:

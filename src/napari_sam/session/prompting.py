@@ -12,17 +12,17 @@ from psygnal import Signal
 
 from napari_sam.errors import SamError
 from napari_sam.session.accepting import Accepting, AcceptStep, complete_accept, refuse_accept
-from napari_sam.session.decoding import Decoding, do_nothing
+from napari_sam.session.decoding import Acceptance, Decoding, do_nothing
 from napari_sam.session.drawing import Drawing
 from napari_sam.session.history import History, Step
 from napari_sam.session.left_prompts import LeftPrompts
-from napari_sam.session.prompt_checks import check_plane, check_prompts, extends_prompts, same_prompts
-from napari_sam.session.prompt_state import PromptState, describe_answer, unanswered
+from napari_sam.session.prompt_checks import check_prompts, extends_prompts, refuse_to_accept, same_prompts
+from napari_sam.session.prompt_state import PromptState, describe_answer, next_candidate, unanswered
 from napari_sam.session.requests import Plane, Preview
 from napari_sam.types import Progress, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from napari_sam.session.edits import Edits
     from napari_sam.session.jobs import JobRunner
@@ -194,8 +194,7 @@ class Prompting:
         elif len(before.candidates) < 2:
             self.said.emit("The model sees one object only here.")
         else:
-            choice = (before.choice + by) % len(before.candidates)
-            after = replace(before, choice=choice, mask=before.candidates[choice])
+            after = next_candidate(before, by)
             self.decoding.supersede()
             self._history.push(Step(before, after, self._restore, "choose another mask"))
             self._become(after)
@@ -228,38 +227,47 @@ class Prompting:
             Is called for the object once it is written, and never where it is refused or undone before.
         """
         state = self._state
-        if state is None or state.prompts.is_empty:
-            self.warned.emit("Nothing to accept yet: click on an object first.")
-        elif self.decoding.accept_when_answered(state, then):
-            self._start_next(state, self._step(state))
-        elif state.mask is None and self._models.failure is not None:
-            self.warned.emit(f"Nothing to accept: {self._models.failure}")
-        elif state.mask is None:
-            self.warned.emit("Nothing to accept: these prompts gave no mask; change or clear them.")
-        else:
-            written = self._written(self._step(state))
+        asked = state is not None and self.decoding.is_asked(state)
+        refusal = refuse_to_accept(state, asked, self._models.failure)
+        if state is None or refusal:
+            self.warned.emit(refusal)
+            return
+        accept = self._acceptance(state, then)
+        if accept is not None and asked:
+            self.decoding.accept_when_answered(state, accept)
+            self._start_next(self._step(state))
+        elif accept is not None:
+            written = self._written(self._step(state), accept.layer)
             if written is not None:
-                self._start_next(state, written[0])
+                self._start_next(written[0])
                 then(written[1])
+
+    def _acceptance(self, state: PromptState, then: Callable[[ObjectRef], None]) -> Acceptance | None:
+        """Into the layer that is chosen now; None where that is refused."""
+        if self.sink is None:
+            return None
+        try:
+            return Acceptance(self.sink.target(state.plane), then)
+        except SamError as error:
+            self.warned.emit(str(error))
+            return None
 
     def _step(self, state: PromptState) -> AcceptStep:
         return AcceptStep(
             state, PromptState(state.plane, Prompts()), None, self._edits, self._restore, self._accept_again
         )
 
-    def _start_next(self, done: PromptState, step: AcceptStep) -> None:
-        """After ``done`` was accepted: no prompts, ready for the next object."""
+    def _start_next(self, step: AcceptStep) -> None:
+        """After an object was accepted: no prompts, ready for the next one."""
         self._history.push(step)
         self._become(step.after)
         self.prompts_restored.emit(step.after)
 
-    def _written(self, step: AcceptStep) -> tuple[AcceptStep, ObjectRef] | None:
+    def _written(self, step: AcceptStep, layer: Hashable) -> tuple[AcceptStep, ObjectRef] | None:
         """Write a step's object; the step that knows what was written, and that; None when it was refused."""
         state = step.before
-        if state.mask is None or self.sink is None:
-            return None
         try:
-            edit, ref = self.accepting.write(state, self.sink.target(state.plane))
+            edit, ref = self.accepting.write(state, layer)
         except SamError as error:
             self.warned.emit(str(error))
             return None
@@ -267,9 +275,9 @@ class Prompting:
         self.accepted.emit(ref)
         return replace(step, edit=edit), ref
 
-    def _accept_late(self, state: PromptState, then: Callable[[ObjectRef], None] = do_nothing) -> None:
+    def _accept_late(self, state: PromptState, accept: Acceptance) -> None:
         """Write an object that was accepted before its mask was there."""
-        written = self._written(self._step(state))
+        written = self._written(self._step(state), accept.layer)
         if written is None:
             refuse_accept(self._history, state)
             return
@@ -278,14 +286,15 @@ class Prompting:
         if not known and edit is not None:  # the history was emptied meanwhile
             self._edits.push(edit)
         self.state_changed.emit()
-        then(written[1])
+        accept.then(written[1])
 
     def _accept_again(self, state: PromptState) -> None:
         """Repeat an accept whose object was never written."""
-        if state.mask is not None:
-            self._accept_late(state)
-        elif self._ask(state):
-            self.decoding.accept_when_answered(state, do_nothing)
+        accept = self._acceptance(state, do_nothing)
+        if accept is not None and state.mask is not None:
+            self._accept_late(state, accept)
+        elif accept is not None and self._ask(state):
+            self.decoding.accept_when_answered(state, accept)
 
     # ------------------------------------------------------------- steps
     def _become(self, state: PromptState) -> None:
@@ -316,7 +325,6 @@ class Prompting:
 
     def _ask(self, state: PromptState, feedback: PromptState | None = None) -> bool:
         try:
-            check_plane(state.plane)
             check_prompts(state.prompts, state.plane)
         except SamError as error:
             use = self.explain(state)
@@ -331,9 +339,7 @@ class Prompting:
         return True
 
     # ------------------------------------------------------------- answers
-    def _on_decoding_answered(
-        self, old: PromptState, answer: PromptState, accept: Callable[[ObjectRef], None] | None
-    ) -> None:
+    def _on_decoding_answered(self, old: PromptState, answer: PromptState, accept: Acceptance | None) -> None:
         mask = answer.mask
         assert mask is not None
         state = answer if mask.area else replace(answer, mask=None)

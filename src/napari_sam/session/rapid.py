@@ -14,7 +14,7 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.session.decoding import clip_mask, decode_steps
 from napari_sam.session.jobs import CLICK, Job, JobRunner
-from napari_sam.session.prompt_checks import check_plane, check_prompts
+from napari_sam.session.prompt_checks import check_prompts
 from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.requests import DecodeRequest, Plane
 
@@ -84,7 +84,6 @@ class Rapid:
             What the user put on the plane to say so.
         """
         try:
-            check_plane(plane)
             check_prompts(prompts, plane)
         except SamError as error:
             self.warned.emit(str(error))
