@@ -54,6 +54,12 @@ class ThresholdPredictor:
         return [self.predict(image, prompts)]
 
 
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody has chosen anything in the dock yet."""
+    monkeypatch.setenv("NAPARI_SAM_CONFIG_DIR", str(tmp_path / "config"))
+
+
 @pytest.fixture
 def inference(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Replaces the modules that the commands import when they run; records what they were asked."""

@@ -34,9 +34,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the cache is, beside settings that nobody has made yet."""
+    """Where the cache is."""
     monkeypatch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("NAPARI_SAM_CONFIG_DIR", str(tmp_path / "config"))
     return tmp_path / "cache"
 
 

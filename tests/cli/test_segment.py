@@ -190,7 +190,27 @@ def test_an_empty_folder_is_an_error(
     inference: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["segment", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "no image files found" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "napari-sam: error: no image files found; name files, or a folder that holds images\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("segment", ["--out"]), ("embed", ["--cache-dir"]), ("batch", ["--workers", "0", "--out"])],
+)
+def test_formats_that_cannot_be_read_are_not_passed_over_in_silence(
+    command: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.czi").touch()
+    command_line = [command, str(tmp_path / "in"), "--device", "cpu", *more, str(tmp_path / "out")]
+    said = "1 file here is of a kind that cannot be read (.czi); convert to OME-TIFF or OME-Zarr"
+    assert main(command_line) == 2
+    assert capsys.readouterr().err.count(said) == 1
+    imsave(tmp_path / "in" / "b.png", make_plane(1))
+    assert main(command_line) == 0
+    assert f"warning: {said}" in capsys.readouterr().err
 
 
 def test_segment_finds_zarr_images_in_a_folder(inference: SimpleNamespace, tmp_path: Path) -> None:

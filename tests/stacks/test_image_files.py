@@ -9,7 +9,14 @@ from skimage.io import imsave
 
 from napari_sam.cli.output_files import name_outputs
 from napari_sam.errors import ImageError
-from napari_sam.stacks.image_io import list_by_stem, list_images, pick_channels, read_image, read_labels
+from napari_sam.stacks.image_io import (
+    describe_unreadable,
+    list_by_stem,
+    list_images,
+    pick_channels,
+    read_image,
+    read_labels,
+)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +136,27 @@ def test_inputs_are_expanded_once(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     inputs = [str(tmp_path / "*.png"), str(tmp_path), str(tmp_path / "b.png"), str(tmp_path / "no.tif")]
     assert [path.name for path in list_images(inputs)] == ["b.png", "a.tif", "no.tif"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        pytest.param(["a.tif", "notes.txt", ".b.czi"], "", id="none"),
+        pytest.param(["a.CZI"], "1 file here is of a kind that cannot be read (.czi)", id="one"),
+        pytest.param(
+            ["a.lif", "b.czi", "c.czi"],
+            "3 files here are of kinds that cannot be read (.czi, .lif)",
+            id="more",
+        ),
+    ],
+)
+def test_formats_of_microscopes_are_counted(names: list[str], said: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    told = describe_unreadable([tmp_path, tmp_path / "a.czi"])
+    assert told == (
+        f"{said}; convert to OME-TIFF or OME-Zarr, for example with bioformats2raw" if said else ""
+    )
 
 
 def test_label_folders_pair_with_what_segment_writes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import complain, make_bar, say
+from napari_sam.cli.input_files import warn_of_unreadable
 from napari_sam.cli.options import (
     add_execution_options,
     add_format_option,
@@ -98,7 +99,9 @@ def run_batch_command(options: argparse.Namespace) -> int:
     how = {"retry_failed": options.retry_failed, "overwrite": options.overwrite}
     fetch_weights(options.model)
     if options.dry_run:
-        return _list_work(make_plan(job, options.inputs, options.out, **how))
+        _list_work(make_plan(job, options.inputs, options.out, **how))
+        warn_of_unreadable(options.inputs)
+        return 0
     control = BatchControl()
     steps = run_batch(
         job,
@@ -115,7 +118,9 @@ def run_batch_command(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             complain("interrupted; the images in work were dropped. The same command goes on from there.")
             return 130
-    return _conclude(report, control, options.out)
+    code = _conclude(report, control, options.out)
+    warn_of_unreadable(options.inputs)
+    return code
 
 
 def fetch_weights(name: str) -> None:
@@ -200,12 +205,11 @@ def _conclude(report: BatchReport, control: BatchControl, folder: Path) -> int:
     return 2 if failed else 0
 
 
-def _list_work(plan: BatchPlan) -> int:
+def _list_work(plan: BatchPlan) -> None:
     for planned in plan.units:
         sign = "do  " if planned.to_do else "skip"
         say(f"{sign}  {planned.unit.source} -> {planned.unit.stem}  ({planned.why})")
     say(f"{len(plan.to_do)} of {_images(len(plan.units))} to do")
-    return 0
 
 
 def _images(count: int) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import GIGABYTE, complain, describe, make_bar, run_job, say, show_bytes
 from napari_sam.cli.dock_settings import choose_cache_dir, load_dock_settings
+from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_cache_options, add_image_options, add_model_option, read_positive
 from napari_sam.errors import CacheError, SamError
-from napari_sam.stacks.image_io import list_images, open_image
+from napari_sam.stacks.image_io import open_image
 
 if TYPE_CHECKING:
     import argparse
@@ -62,10 +63,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run_embed(options: argparse.Namespace) -> int:
     """Encode all files; 2 when one of them could not be, 130 when interrupted, else 0."""
-    inputs = list_images(options.images)
-    if not inputs:
-        complain("error: no image files found; name files, or a folder that holds images")
-        return 2
+    inputs = list_inputs(options.images)
 
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.encode_settings import EncodeSettings

@@ -141,8 +141,8 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
         "--cache-dir",
         type=Path,
         metavar="DIR",
-        help="folder of the cache (default: the dock's; where none was chosen there NAPARI_SAM_CACHE_DIR, else "
-        "the platform's)",
+        help="folder of the cache (default: the one chosen in the dock, else NAPARI_SAM_CACHE_DIR, else the "
+        "platform's)",
     )
 
 

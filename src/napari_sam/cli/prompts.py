@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_format_option, add_image_options, add_model_option
 from napari_sam.cli.output_files import name_outputs, refuse_existing
-from napari_sam.errors import ImageError, SamError
-from napari_sam.stacks.image_io import LABELS_ENDING, list_images, open_image, pick_channels
+from napari_sam.errors import SamError
+from napari_sam.stacks.image_io import LABELS_ENDING, open_image, pick_channels
 
 if TYPE_CHECKING:
     import argparse
@@ -76,10 +77,7 @@ def run_prompts(options: argparse.Namespace) -> int:
     for name in options.formats:
         check_format(name)
     rows = read_prompt_table(options.table)
-    images = list_images(options.images)
-    if not images:
-        raise ImageError("Expected images, got none; name files, or a folder that holds some, with --images.")
-    matched = match_images(rows, images, options.table.stem)
+    matched = match_images(rows, list_inputs(options.images), options.table.stem)
     targets = name_outputs(list(matched), options.out)
 
     from napari_sam.inference.cached_predictor import CachedPredictor

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.linked import add_link_options, list_linked_outputs, segment_linked
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.object_options import (
@@ -25,7 +26,7 @@ from napari_sam.cli.object_options import (
 from napari_sam.cli.options import add_image_options, add_method_option, add_model_option, read_thresholds
 from napari_sam.cli.output_files import name_outputs, refuse_existing, write_labels
 from napari_sam.errors import SamError
-from napari_sam.stacks.image_io import ImageStack, list_images, open_image, pick_channels
+from napari_sam.stacks.image_io import ImageStack, open_image, pick_channels
 
 if TYPE_CHECKING:
     import argparse
@@ -78,10 +79,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run_segment(options: argparse.Namespace) -> int:
     """Segment all files; 2 when one of them could not be, else 0."""
-    inputs = list_images(options.images)
-    if not inputs:
-        complain("error: no image files found; name files, or a folder that holds images")
-        return 2
+    inputs = list_inputs(options.images)
     outputs = name_outputs(inputs, options.out)
 
     from napari_sam.inference.cached_predictor import CachedPredictor

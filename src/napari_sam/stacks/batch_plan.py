@@ -15,7 +15,7 @@ from xxhash import xxh3_128
 from napari_sam.errors import BatchError, CheckpointError, MissingWeightsError
 from napari_sam.inference.registry import describe_choice, find_card
 from napari_sam.inference.weight_files import WeightFolder
-from napari_sam.stacks.image_io import list_images, name_image, strip_common
+from napari_sam.stacks.image_io import describe_unreadable, list_images, name_image, strip_common
 from napari_sam.stacks.manifest import MANIFEST_NAME, Manifest, UnitEntry, read_manifest
 from napari_sam.stacks.output_folder import UNFINISHED
 from napari_sam.stacks.outputs import FORMATS, list_output_names
@@ -115,13 +115,13 @@ def make_plan(
         When the manifest cannot be read.
     """
     _check_formats(job.formats)
+    inputs = list(inputs)
     manifest = read_manifest(folder / MANIFEST_NAME)
     written = _list_written(manifest, folder)
-    sources = [
-        os.path.abspath(path) for path in list_images(list(inputs)) if not _is_output(path, folder, written)
-    ]
+    sources = [os.path.abspath(path) for path in list_images(inputs) if not _is_output(path, folder, written)]
     if not sources:
-        raise BatchError("Expected images, got none; name files, or folders or patterns that hold images.")
+        why = describe_unreadable(inputs) or "name files, or folders or patterns that hold images"
+        raise BatchError(f"Expected images, got none; {why}.")
     digest = digest_model(job.model)
     job_id = job.identify(digest)
     units = name_units(sources, manifest.stems)

@@ -169,7 +169,8 @@ def test_formats_are_checked_before_anything_is_done(formats: tuple[str, ...], s
 
 def test_no_images_is_an_error(batch: Any, tmp_path: Any) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BatchError, match="Expected images, got none"):
+    (tmp_path / "empty" / "d.czi").touch()
+    with pytest.raises(BatchError, match=r"Expected images, got none.* 1 file here .* \(\.czi\)"):
         batch.run([tmp_path / "empty"])
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "LABELS_ENDING",
     "TIFF_SUFFIXES",
+    "describe_unreadable",
     "is_image_file",
     "is_zarr",
     "list_by_stem",
@@ -27,6 +28,10 @@ __all__ = [
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm", ".stk", ".svs", ".ndpi", ".scn", ".qptiff"})
 LABELS_ENDING = "_labels"  # of the stems of label images that we write
+UNREADABLE_SUFFIXES = frozenset(
+    {".czi", ".h5", ".hdf5", ".ims", ".lif", ".lof", ".mrxs", ".nd2", ".oib", ".oif", ".vsi", ".zvi"}
+)
+"""Formats of microscopes, each of which needs a reader of its own."""
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".npy"}
 
 
@@ -56,6 +61,23 @@ def list_images(
             for member in _open_up(path):
                 found.setdefault(member.resolve(), member)
     return list(found.values())
+
+
+def describe_unreadable(inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:
+    """What folders that a user names hold of formats that cannot be read, in words; "" for nothing."""
+    items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    folders = {path.resolve() for path in map(Path, items) if path.is_dir() and not _holds_zarr(path)}
+    members = (path for folder in folders for path in folder.iterdir() if not path.name.startswith("."))
+    suffixes = [path.suffix.lower() for path in members]
+    unreadable = [suffix for suffix in suffixes if suffix in UNREADABLE_SUFFIXES]
+    if not unreadable:
+        return ""
+    count, kinds = len(unreadable), ", ".join(sorted(set(unreadable)))
+    what = "1 file here is of a kind" if count == 1 else f"{count} files here are of kinds"
+    return (
+        f"{what} that cannot be read ({kinds}); convert to OME-TIFF or OME-Zarr, for example with "
+        "bioformats2raw"
+    )
 
 
 def _expand(path: Path, labels: bool) -> list[Path]:
