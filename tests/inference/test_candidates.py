@@ -167,7 +167,10 @@ def test_overlaps_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"nms_iou": float("nan")}, "nms_iou from 0 to 1, got nan"),
         ({"stability": None}, "stability from 0 to 1, got None"),
         ({"min_area": -1}, "min_area as a number of pixels of 0 or more, got -1"),
-        ({"min_area": 5, "max_area": 4}, "min_area of at most max_area, got 5 and 4"),
+        (
+            {"min_area": 5, "max_area": 4},
+            "min_area of at most max_area, got 5 and 4; no object can be both. Where min_area is not given",
+        ),
     ],
     ids=str,
 )
@@ -228,11 +231,11 @@ def test_thousands_of_touching_objects() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"predicted_iou": 0.95}, "all 2 candidates, predicted_iou 0.95 excludes 2 of them; lower them"),
-        ({"min_area": 30}, "min_area 30 excludes 2 of them"),
-        ({"min_area": 0, "max_area": 0.5}, "max_area 0.5 excludes 2 of them"),
-        ({"keep_border": False}, "keep_border excludes 2 of them"),
-        ({"predicted_iou": 0.85, "min_area": 10}, "predicted_iou 0.85 excludes 1 of them"),
+        ({"predicted_iou": 0.95}, "all 2 candidates, predicted IoU 0.95 excludes 2 of them; loosen them"),
+        ({"min_area": 30}, "min. size 30 excludes 2 of them; loosen"),
+        ({"min_area": 0, "max_area": 0.5}, "max. size 0.5 excludes 2 of them; loosen"),
+        ({"keep_border": False}, "leaving out objects at the border excludes 2 of them; loosen"),
+        ({"predicted_iou": 0.85, "min_area": 10}, "predicted IoU 0.85 excludes 1 of them"),
     ],
     ids=str,
 )

@@ -285,8 +285,8 @@ def test_images_of_next_to_nothing(model: LoadedModel, shape: tuple[int, int], m
     ("options", "message"),
     [
         pytest.param({"stability": 1.0}, "stability 1 excludes 9 of them", id="one threshold"),
-        pytest.param({"min_area": 5000}, "min_area 5000 excludes 9 of them", id="size"),
-        pytest.param({"max_area": 100}, "max_area 100 excludes 9 of them", id="other size"),
+        pytest.param({"min_area": 5000}, "min. size 5000 excludes 9 of them", id="size"),
+        pytest.param({"max_area": 100}, "max. size 100 excludes 9 of them", id="other size"),
     ],
 )
 def test_thresholds_that_exclude_everything_say_so(

@@ -201,7 +201,7 @@ def test_thresholds_that_exclude_everything_are_told_and_can_be_lowered(world: W
     world.session.auto.set_params({"predicted_iou": 0.95})
     world.session.segment_everything()
     assert len(world.messages) == 1
-    assert "the thresholds exclude all 4 candidates, predicted_iou 0.95" in world.messages[0]
+    assert "the thresholds exclude all 4 candidates, predicted IoU 0.95" in world.messages[0]
     world.session.auto.reset()
     assert board.shown[-1].kept.tolist() == [0, 1, 2]
 
@@ -209,7 +209,8 @@ def test_thresholds_that_exclude_everything_are_told_and_can_be_lowered(world: W
 def test_no_candidates_at_all_are_told(world: World, board: Board) -> None:
     world.engine.objects = []
     world.session.segment_everything()
-    assert world.messages == ["No objects were found in 'image'; no layer was added."]
+    [message] = world.messages
+    assert message.startswith("No objects were found in 'image'; no layer was added. Set the object size")
     assert not world.session.auto.state.active
 
 

@@ -310,7 +310,7 @@ def test_nothing_found_leaves_no_layer(bench: Bench, sink: StackSink) -> None:
     bench.open(np.zeros((3, 40, 50), np.uint8), name="movie")
     bench.session.segment_stack("z")
     assert "movie objects" not in bench.viewer.layers
-    assert "No objects were found in the planes of 'movie'." in bench.messages
+    assert any("in the planes of 'movie'. Set the object size" in message for message in bench.messages)
     assert not bench.session.history.can_undo
 
 

@@ -193,7 +193,14 @@ class Candidates:
 
 LARGE: Final = 0.5
 """Candidates over a larger part of the plane give way to all others."""
-_THRESHOLDS: Final = ("predicted_iou", "stability", "foreground", "min_area", "max_area")
+_WORDS: Final = {
+    "predicted_iou": "predicted IoU",
+    "stability": "stability",
+    "foreground": "foreground",
+    "min_area": "min. size",
+    "max_area": "max. size",
+}
+"""What messages call the thresholds, in the dock, on the command line and in scripts."""
 
 
 def filter_candidates(candidates: Candidates, params: FilterParams) -> NDArray[np.int64]:
@@ -279,16 +286,18 @@ def explain_nothing(candidates: Candidates, params: FilterParams) -> str:
     count = len(candidates)
     if not count:
         return "no objects found"
-    single = {f"{name} {getattr(params, name):g}": {name: getattr(params, name)} for name in _THRESHOLDS}
+    single = {
+        f"{word} {getattr(params, name):g}": {name: getattr(params, name)} for name, word in _WORDS.items()
+    }
     if not params.keep_border:
-        single["keep_border"] = {"keep_border": False}
+        single["leaving out objects at the border"] = {"keep_border": False}
     left = {
         what: int(np.count_nonzero(_passes(candidates, FilterParams(**({"min_area": 0} | only)))))
         for what, only in single.items()
     }
     what, least = min(left.items(), key=lambda item: item[1])
     excluded = f"{what} excludes {count - least} of them" if least < count else "together they exclude all"
-    return f"no objects: the thresholds exclude all {count} candidates, {excluded}; lower them"
+    return f"no objects: the thresholds exclude all {count} candidates, {excluded}; loosen them"
 
 
 def _suppress(

@@ -53,7 +53,7 @@ class FilterParams:
         if self.min_area > self.max_area:
             raise SamError(
                 f"Expected min_area of at most max_area, got {self.min_area} and {self.max_area}; "
-                "no object can be both."
+                "no object can be both. Where min_area is not given it is the model's own."
             )
 
 

@@ -16,6 +16,7 @@ from napari_sam.inference.candidates import explain_nothing, filter_candidates
 from napari_sam.session.auto_fill import AutoFill
 from napari_sam.session.auto_measuring import Measuring
 from napari_sam.session.auto_requests import (
+    WHAT_HELPS,
     AutoRequest,
     AutoState,
     ObjectsSink,
@@ -254,7 +255,7 @@ class AutoObjects:
             else:
                 self._note = "No objects were found."
                 self.said.emit("0 objects segmented.")
-                self.warned.emit(f"No objects were found in {name!r}; no layer was added.")
+                self.warned.emit(f"No objects were found in {name!r}; no layer was added. {WHAT_HELPS}")
             self.changed.emit()
             return
         params = self.params

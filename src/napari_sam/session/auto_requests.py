@@ -29,6 +29,12 @@ __all__ = [
     "without_pixels",
 ]
 
+WHAT_HELPS = (
+    "Set the object size (section Image), press 'Model's view' there to see what the model sees, or choose "
+    "another model."
+)
+"""For the user, where nothing was found."""
+
 
 def without_pixels(plane: Plane) -> Plane:
     """The same plane, whose pixels are None: what is kept of a result must not hold a closed image."""

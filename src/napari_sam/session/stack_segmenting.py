@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_sam.errors import SamError
 from napari_sam.inference.filter_params import FilterParams
 from napari_sam.session.auto_records import make_stack_records
+from napari_sam.session.auto_requests import WHAT_HELPS
 from napari_sam.session.decoding import maker_of
 from napari_sam.session.history import FillStep, History
 from napari_sam.session.jobs import LONG, Job, JobRunner
@@ -242,7 +243,7 @@ class StackSegmenting:
         name = run.request.stack.planes[0].name
         if result.count == 0:
             self.said.emit(f"0 objects in {len(run.request.stack)} planes.")
-            self.warned.emit(f"No objects were found in the planes of {name!r}.")
+            self.warned.emit(f"No objects were found in the planes of {name!r}. {WHAT_HELPS}")
             return
         self._push(fill)
         divided = len({mother for mothers in result.parents.values() for mother in mothers})
