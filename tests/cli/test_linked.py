@@ -114,10 +114,21 @@ def test_large_labels_that_nothing_can_write_are_not_computed(movie, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+def test_objects_with_a_waist_are_cut_unless_told_otherwise(tmp_path):
+    rows, cols = np.ogrid[:96, :96]
+    radii = (13, 18, 20, 18, 12, 18, 20, 18, 13)
+    planes = [20 + 180 * (np.hypot(rows - 48, cols - 48) < radius) for radius in radii]
+    tifffile.imwrite(tmp_path / "two.tif", np.array(planes, np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    for options, count in (([], 2), (["--split-factor", "inf"], 1)):
+        assert run(tmp_path / "two.tif", tmp_path, "--link", "z", "--overwrite", *options) == 0
+        assert tifffile.imread(tmp_path / "two_labels.tif").max() == count
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         pytest.param(["--fill", "x.tif"], "got both", id="fill-and-link"),
+        pytest.param(["--split-factor", "1"], "Expected split_factor above 1, got 1.0", id="split"),
         pytest.param(["--max-gap", "-1"], "Expected max_gap as a whole number of 0 or more", id="gap"),
     ],
 )

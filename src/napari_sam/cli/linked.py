@@ -15,6 +15,7 @@ from napari_sam.cli.object_options import find_companion, name_table, read_regio
 from napari_sam.cli.options import read_thresholds
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING
+from napari_sam.stacks.link_params import LinkParams
 from napari_sam.stacks.outputs import check_format, list_output_names, replace_file, write_outputs
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def add_link_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--min-planes", type=int, metavar="N", help="with --link: drop objects in fewer planes (default: 2)"
+    )
+    group.add_argument(
+        "--split-factor",
+        type=float,
+        metavar="X",
+        help="with --link z: cut an object at a waist, where its area is X times smaller than on both sides "
+        f"of it; inf never cuts (default: {LinkParams().split_factor:g})",
     )
 
 
@@ -124,7 +132,6 @@ def segment_linked(
         When it cannot be done.
     """
     from napari_sam.inference.segment_image import filter_defaults
-    from napari_sam.stacks.linking import LinkParams
     from napari_sam.stacks.segment_stack import iter_segment_stack
 
     if options.fill is not None:
@@ -133,8 +140,8 @@ def segment_linked(
     region = None
     if options.region is not None:
         region = read_region(find_companion(options.region, source), (shape[-2], shape[-1]))
-    changes = {"max_gap": options.max_gap, "min_planes": options.min_planes}
-    params = LinkParams(**{name: value for name, value in changes.items() if value is not None})
+    names = ("max_gap", "min_planes", "split_factor")
+    params = LinkParams(**{n: getattr(options, n) for n in names if getattr(options, n) is not None})
     filters = replace(filter_defaults(predictor, options.method), **read_thresholds(options))
     name = _choose_format(shape)
     scratch = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.zarr")
