@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -65,6 +66,27 @@ def test_own_layers_follow_a_changed_scale(bench: Bench) -> None:
     image.scale = (3, 3)
     np.testing.assert_allclose(bench.points.scale, (3, 3))
     assert bench.shown[10, 20] == 1
+
+
+def test_a_size_in_world_units_follows_a_scale_that_is_set_later(bench: Bench) -> None:
+    image = bench.open(gray())
+    bench.session.set_settings(replace(bench.session.settings, object_size=10, object_unit="world"))
+    bench.points.add((10, 20))
+    assert bench.engine.seen[-1].object_size == 10
+    image.scale = (0.5, 0.5)
+    assert bench.engine.seen[-1].object_size == 20
+    assert bench.shown.sum() == AREA
+    bench.points.add((30, 30))
+    assert bench.engine.seen[-1].object_size == 20
+    image.units = ("um", "um")
+    assert bench.session.plane.unit == "micrometer"
+    bench.session.undo()
+    bench.points.add((40, 40))
+    assert bench.engine.seen[-1].object_size == 20
+    bench.session.undo()
+    bench.session.undo()
+    bench.points.add((10, 30))
+    assert bench.engine.seen[-1].object_size == 20
 
 
 def test_the_target_lies_under_own_layers_and_the_tool_stays_in_hand(bench: Bench) -> None:

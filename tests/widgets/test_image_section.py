@@ -148,6 +148,15 @@ def test_the_indicator_follows_the_cache(desk: Desk) -> None:
     assert not panel(desk).isEnabled()
 
 
+def test_a_scale_that_is_set_later_is_shown(desk: Desk) -> None:
+    unit = panel(desk).unit
+    assert unit.count() == 1
+    desk.image.scale = (0.5, 0.5)
+    assert [unit.itemText(i) for i in range(unit.count())][1:] == ["world"]
+    desk.image.units = ("um", "um")
+    assert [unit.itemText(i) for i in range(unit.count())][1:] == ["µm"]
+
+
 def test_encoding_can_be_cancelled_and_keeps_what_it_did(desk: Desk) -> None:
     desk.wait_for(lambda: panel(desk).cached.text() == "in memory")
     panel(desk).warm.click()

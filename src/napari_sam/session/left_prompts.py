@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_sam.session.prompt_checks import same_prompts
@@ -29,6 +30,8 @@ class LeftPrompts:
     def come_back(self, plane: Plane, prompts: Prompts, drawing: Drawing | None) -> PromptState:
         """What is begun on a plane that is shown now; as it was left, where the prompts are the same."""
         left = self._states.pop(plane, None)
+        if left is not None and left.plane.measure != plane.measure:
+            left = unanswered(replace(left, plane=plane))
         if left is not None and same_prompts(left.prompts, prompts):
             return left
         known = None if left is None or prompts.is_empty else left.accepted

@@ -84,6 +84,11 @@ class Plane:
         return rows, cols
 
     @property
+    def measure(self) -> tuple[float, str]:
+        """What one of its pixels measures; the same plane may be measured anew."""
+        return self.pixel_size, self.unit
+
+    @property
     def planes(self) -> Sequence[Plane]:
         """All planes of the image, this one among them."""
         return (self,) if self.stack is None else self.stack()

@@ -148,10 +148,9 @@ class Controller(LayerLists):
         self.prompts.forget()
         self.session.forget()
         if layer is not None:
-            for signal in ("data", "scale", "translate", "rotate", "shear", "affine"):
-                emitter = getattr(layer.events, signal)
-                handler = self._on_image_data if signal == "data" else self._on_image_transform
-                self._image_connections.add(emitter, handler)
+            self._image_connections.add(layer.events.data, self._on_image_data)
+            for signal in ("scale", "translate", "rotate", "shear", "affine", "units"):
+                self._image_connections.add(getattr(layer.events, signal), self._on_image_transform)
             with self.silently():
                 if not kept:
                     self._remove_own()
@@ -260,7 +259,8 @@ class Controller(LayerLists):
             if loud:
                 self.session.warned.emit(str(error))
             return
-        if plane != self.session.plane:
+        known = self.session.plane
+        if known is None or plane != known or plane.measure != known.measure:
             self.session.show_plane(plane, *self.flow.read(plane))
 
     def _plane(self) -> Plane:

@@ -170,6 +170,7 @@ class PromptFlow:
             if state.plane != self._host.find_plane():
                 turn_to_plane(image, viewer.dims, state.plane)
             self._source.write(image, state.plane, viewer.dims.point, drawing)
+        self._host.show_plane()  # its pixels may measure something else by now
 
     def _on_settings_changed(self, settings: Settings) -> None:
         """Polygons mean something else to the model now."""

@@ -123,7 +123,8 @@ class ImageSection(QWidget):
     def _on_session_changed(self) -> None:
         """Another plane is shown, perhaps."""
         plane = self._session.plane
-        if plane is not None and plane == self._shown:
+        shown = self._shown
+        if plane is not None and shown is not None and (plane, plane.measure) == (shown, shown.measure):
             return
         self._shown = plane
         self.panel.show_plane(plane)
