@@ -171,7 +171,7 @@ def test_axes_that_tiff_files_do_not_keep_come_from_the_image(
         pytest.param(["--format", "csv"], "--out", id="nowhere"),
         pytest.param(["--format", "csv", "--into-images"], "--out", id="into images, but files"),
         pytest.param(
-            ["--format", "ome-zarr", "--into-images"], "needs --format ome-zarr, and --images", id="whose"
+            ["--format", "ome-zarr", "--into-images"], "needs --formats ome-zarr, and --images", id="whose"
         ),
     ],
 )

@@ -42,9 +42,9 @@ examples:
   napari-sam batch scans/ --out /data/labels --scheduler tcp://node1:8786
   napari-sam replay labels/manifest.jsonl
 
-The same command goes on where it was stopped, whatever stopped it: what manifest.jsonl vouches for is not
-done again, unless the image, the settings or the outputs were changed. Ctrl+C finishes the images in work, a
-second one drops them.
+The same command goes on where it was stopped, whatever stopped it. Images that manifest.jsonl lists as done
+are skipped, unless image or results were changed; other settings need another folder, or --overwrite. Ctrl+C
+finishes the images in work, a second one drops them.
 
 exit codes: 0 all images are done; 2 some failed, or it could not begin; 3 it could not go on (disk full,
 workers lost); 130 interrupted.

@@ -35,13 +35,21 @@ MOST_EDGES = 0.6
 
 _EPILOG = """\
 examples:
-  napari-sam export labels/ --format rois --out rois
-  napari-sam export cells_labels.tif --format geojson,csv --images cells.tif --out results
-  napari-sam export stack_labels.tif --format csv --volumes --out results
-  napari-sam export labels/ --format ome-zarr --images scans/ --into-images
+  napari-sam export labels/ --formats rois --out rois
+  napari-sam export cells_labels.tif --formats geojson,csv --images cells.tif --out results
+  napari-sam export stack_labels.tif --formats csv --volumes --out results
+  napari-sam export labels/ --formats ome-zarr --images scans/ --into-images
 
-NAME_labels.tif gives NAME_rois.zip, NAME_objects.geojson and so on; docs/formats.md has a table of what each
-format can hold. Axes and scale come from the label image, or where it says nothing from the image.
+NAME_labels.tif gives, with --out:
+  tiff      NAME_labels.tif, for ImageJ; NAME_labels.ome.tif where ids are above 65,535 or the file above 2 GB
+  ome-zarr  NAME_labels.zarr, of any size, with coarser levels
+  rois      NAME_rois.zip, for ImageJ's ROI Manager
+  geojson   NAME_objects.geojson, for QuPath
+  coco      NAME_coco.json: run lengths, for training other models
+  csv       NAME_objects.csv: size, shape and place of each object, with --images intensities; no labels
+All but csv give exactly the same labels back. rois, ome-zarr and coco need
+pip install "napari-sam-workbench[formats]". Axes and scale come from the label image, or where it says
+nothing from the image.
 """
 
 
@@ -88,7 +96,7 @@ def run_export(options: argparse.Namespace) -> int:
         complain("error: name a folder with --out")
         return 2
     if options.into_images and (options.images is None or "ome-zarr" not in options.formats):
-        complain("error: --into-images needs --format ome-zarr, and --images to say which")
+        complain("error: --into-images needs --formats ome-zarr, and --images to say which")
         return 2
     sources = _take_once(list_images(options.labels, labels=True))
     if not sources:

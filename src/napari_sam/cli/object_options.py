@@ -52,7 +52,11 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         help="keep the objects of this label image and add new ones in its gaps; or a folder as for --region",
     )
     group.add_argument(
-        "--table", action="store_true", help="also write NAME_objects.csv: scores, area, centre, intensity"
+        "--table",
+        action="store_true",
+        help="also write NAME_objects.csv: a row for each object and plane with scores, area, centre, "
+        "intensity; with --link z only id, place and area. --link t writes NAME_tracks.csv instead, also "
+        "without --table",
     )
 
 

@@ -27,7 +27,7 @@ __all__ = ["add_command", "run_prompts"]
 _EPILOG = """\
 examples:
   napari-sam prompts clicks.csv --images scans/ --out labels
-  napari-sam prompts clicks.csv --images stack.tif --out labels --format tiff,rois
+  napari-sam prompts clicks.csv --images stack.tif --out labels --formats tiff,rois
   napari-sam prompts annotations.geojson --images slide.tif --out labels
 
 A CSV table has one line for each point, box, or vertex of a polygon. Its columns:
@@ -38,8 +38,12 @@ A CSV table has one line for each point, box, or vertex of a polygon. Its column
   row, col       of a point or a polygon's vertex, in pixels; the first pixel's centre is 0, 0
   r0, c0, r1, c1 of a box
   label          of a point: foreground or 1 (default), background or 0
+  ring           of a polygon with holes or in pieces: what lies in an even number of rings is outside
+Commas, semicolons and tabs separate; x and y for col and row, and the columns of a Points layer that napari
+saved (axis-0 ...) are understood too.
 In GeoJSON x and y count from the corner of the first pixel, as in QuPath: features are points, rectangles and
-polygons, with the properties file, object, label and kind. docs/formats.md says more.
+polygons, with the properties file, object, label and kind; plane, or z and t, say which plane (default: the
+first). Where objects overlap, pixels belong to the one that comes first in the table.
 """
 
 

@@ -46,10 +46,11 @@ examples:
   napari-sam segment embryo.tif --out labels --link z
   napari-sam segment movie.tif --out tracks --link t
 
-NAME.tif gives NAME_labels.tif: int32, with the image's axes and scale; 0 is the background. Of a stack (time,
-z ...) each plane is segmented on its own, unless --link says how its objects go on from plane to plane. Large
-TIFF files and zarr images are read tile by tile. A file that cannot be read is reported and the others go on;
-the exit code is then 2.
+NAME.tif gives NAME_labels.tif, an OME-TIFF of int32 with the image's axes and scale; 0 is the background. Of
+a stack (time, z ...) each plane is segmented on its own, unless --link says how its objects go on from plane
+to plane. Linked labels are a TIFF for ImageJ, with ids above 65,535 NAME_labels.ome.tif, and of more than
+1 GiB NAME_labels.zarr. Large TIFF files and zarr images are read tile by tile. A file that cannot be read is
+reported and the others go on; the exit code is then 2.
 """
 
 _log = logging.getLogger(__name__)
