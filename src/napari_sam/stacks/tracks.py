@@ -86,7 +86,8 @@ def write_tracks(
     file : text file
         Opened with ``newline=""``.
     columns : mapping
-        What ``measure_tracks`` gives; columns of one letter more are axes along which nothing is linked.
+        What ``measure_tracks`` gives, where ``area`` may be missing; columns of one letter more are axes
+        along which nothing is linked.
     parents : mapping of int to tuple of int
     plane : str
         What the number of the plane is called.
@@ -94,9 +95,10 @@ def write_tracks(
     places = [name for name in "zyx" if name in columns]
     series = [name for name in columns if len(name) == 1 and name not in places]
     writer = csv.writer(file)
-    writer.writerow(["id", *series, plane, *places, "area", "parent"])
+    sizes = [name for name in ("area",) if name in columns]
+    writer.writerow(["id", *series, plane, *places, *sizes, "parent"])
     for i, number in enumerate(columns["id"].tolist()):
         parent = parents.get(number, (0,))[0]
         numbers = [int(columns[name][i]) for name in (*series, "plane")]
         where = [f"{columns[name][i]:.2f}" for name in places]
-        writer.writerow([number, *numbers, *where, int(columns["area"][i]), parent])
+        writer.writerow([number, *numbers, *where, *(int(columns[name][i]) for name in sizes), parent])
