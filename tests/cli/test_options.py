@@ -17,7 +17,15 @@ from napari_sam.inference.checkpoints import load_model
 from napari_sam.stacks import outputs
 
 SHARED = ["--model", "--device", "--method", "--object-size", "--channels", "--formats", "--cache-dir"]
-SHARED += ["--min-area", "--max-area", "--predicted-iou", "--foreground", "--no-border", "--workers"]
+SHARED += [
+    "--min-area",
+    "--max-area",
+    "--predicted-iou",
+    "--foreground",
+    "--no-border",
+    "--link",
+    "--workers",
+]
 OF_THEIR_OWN = {"--device": {"replay", "models"}, "--formats": {"export"}}
 """Commands in which they have another default."""
 

@@ -13,6 +13,7 @@ from napari_sam.cli.options import (
     add_execution_options,
     add_format_option,
     add_image_options,
+    add_link_option,
     add_method_option,
     add_model_option,
     add_threshold_options,
@@ -72,11 +73,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     add_model_option(parser)
     add_method_option(parser)
     add_image_options(parser)
-    parser.add_argument(
-        "--link",
-        choices=["z", "t"],
-        help="objects keep their ids along z, or along time (default: every plane alone)",
-    )
+    add_link_option(parser)
     add_threshold_options(parser)
     group = parser.add_argument_group("what to do")
     group.add_argument("--dry-run", action="store_true", help="list the work, and do nothing")

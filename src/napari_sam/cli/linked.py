@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sam.cli.console import run_job
 from napari_sam.cli.object_options import find_companion, name_table, read_region
-from napari_sam.cli.options import read_thresholds
+from napari_sam.cli.options import add_link_option, read_thresholds
 from napari_sam.errors import ImageError, SamError
 from napari_sam.stacks.image_io import LABELS_ENDING
 from napari_sam.stacks.link_params import LinkParams
@@ -37,12 +37,7 @@ CHUNK: Final = 1024
 def add_link_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to the command's parser."""
     group = parser.add_argument_group("stacks")
-    group.add_argument(
-        "--link",
-        choices=("z", "t"),
-        help="give objects one id in all planes: z for sections of a volume, t for a time series, whose "
-        "tracks and divisions are written as NAME_tracks.csv",
-    )
+    add_link_option(group)
     group.add_argument(
         "--max-gap", type=int, metavar="N", help="with --link: planes that an object may miss (default: 1)"
     )

@@ -55,8 +55,8 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         "--table",
         action="store_true",
         help="also write NAME_objects.csv: a row for each object and plane with scores, area, centre, "
-        "intensity; with --link z only id, place and area. --link t writes NAME_tracks.csv instead, also "
-        "without --table",
+        "intensity; with --link z only id, place and area. --link t writes NAME_tracks.csv instead, with "
+        "divisions, also without --table",
     )
 
 

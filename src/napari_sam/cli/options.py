@@ -14,6 +14,7 @@ __all__ = [
     "add_execution_options",
     "add_format_option",
     "add_image_options",
+    "add_link_option",
     "add_method_option",
     "add_model_option",
     "add_threshold_options",
@@ -67,6 +68,16 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         type=read_channels,
         metavar="N,N",
         help="channels to use, from 0, at most three (default: the first three)",
+    )
+
+
+def add_link_option(parser: Any) -> None:
+    """Add, to a parser or a group, the option that says how objects go on from plane to plane."""
+    parser.add_argument(
+        "--link",
+        choices=("z", "t"),
+        help="give objects one id in all planes: z for the sections of a volume, t for the frames of a "
+        "series, whose divisions are found (default: every plane alone)",
     )
 
 
