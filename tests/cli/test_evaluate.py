@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from skimage.io import imsave
+from skimage.io import imread, imsave
 
 from napari_sam.cli.main import main
 
@@ -89,6 +89,17 @@ def test_parts(
     assert has in rows
     assert lacks not in rows
     assert {method for _, method in inference.planes} <= {"grid" if "grid" in arguments else "auto"}
+
+
+def test_channels_that_were_chosen_are_what_is_measured(
+    inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (data / "images").iterdir():
+        gray = imread(path)
+        imsave(path, np.stack([255 - gray, gray, gray], axis=-1), check_contrast=False)
+    assert evaluate(data, "--automatic", "--channels", "1", "--limit", "2") == 0
+    assert {shape for shape, _ in inference.planes} == {(30, 40)}
+    assert read_rows(capsys.readouterr().out)["AP@0.5"] == ["1.000"]
 
 
 def test_limit_is_spread_over_the_list(inference: SimpleNamespace, data: Path) -> None:
