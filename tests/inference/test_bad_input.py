@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 import pytest
+import torch
 
 from napari_sam.errors import ImageError, PromptError, SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
@@ -58,6 +60,10 @@ UNUSABLE = [
     pytest.param(NOISE.astype(np.complex64), "complex64", id="complex"),
     pytest.param(NOISE.astype(object), "object", id="objects"),
     pytest.param(None, "0-D", id="nothing"),
+    pytest.param(torch.zeros(40, 50), "NumPy's, got Tensor", id="a tensor"),
+    pytest.param(
+        da.from_array(NOISE)[da.from_array(NOISE[:, 0] > 0)], "known shape", id="dask of unknown size"
+    ),
 ]
 
 

@@ -217,8 +217,13 @@ def test_mistakes_are_told_before_anything_is_encoded(
 
 @pytest.mark.parametrize("model", ["nuclei", None, 3], ids=repr)
 def test_what_is_no_model_is_refused(blobs: NDArray[np.uint8], model: Any) -> None:
-    for ask in (lambda: segment_image(blobs, model), lambda: filter_defaults(model)):
-        with pytest.raises(SamError, match=f"a model .* got {model!r}; .*load_model"):
+    asked = (
+        lambda: segment_image(blobs, model),
+        lambda: filter_defaults(model),
+        lambda: CachedPredictor(model),
+    )
+    for ask in asked:
+        with pytest.raises(SamError, match=f"a model.* got {model!r}; .*load_model"):
             ask()
     with pytest.raises(SamError, match=f"a model .* got {model!r}"):
         next(iter_candidates(blobs, model))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from napari_sam.errors import SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
 from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.segment_image import filter_defaults, segment_image
@@ -203,3 +204,10 @@ def test_segment_everything_uses_them(
     np.testing.assert_allclose(
         sorted(map(tuple, found)), np.array([(30, 40), (70, 90)]) * 120 / 128, atol=1.5
     )
+
+
+def test_thresholds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(SamError, match="center_distance from 0 to 1, got 2"):
+        UnetrParams(center_distance=2)
+    with pytest.raises(SamError, match="distance_sigma as a finite number of 0 or more, got nan"):
+        UnetrParams(distance_sigma=float("nan"))

@@ -7,8 +7,10 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from napari_sam.errors import SamError
 from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.cache import DamagedEntryError, EmbeddingCache
+from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.embedding_key import KeyMaker
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.object_scale import choose_scale, field_size
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sam.inference.checkpoints import LoadedModel
     from napari_sam.inference.embedding import Frame, ImageEmbedding
     from napari_sam.inference.image_source import ImageSource
     from napari_sam.inference.predictor import Predictor
@@ -73,6 +74,8 @@ class CachedPredictor:
     ------
     CacheError
         When a budget is negative.
+    SamError
+        When the model is none.
 
     Examples
     --------
@@ -91,6 +94,8 @@ class CachedPredictor:
         disk_bytes: int = DEFAULT_BUDGET,
         channels: Sequence[int] | None = None,
     ) -> None:
+        if not isinstance(model, LoadedModel):
+            raise SamError(f"Expected a model, got {model!r:.60}; see load_model.")
         self.model = model
         self.predictor: Predictor = SteadyPredictor(model)
         self.settings = settings or EncodeSettings()

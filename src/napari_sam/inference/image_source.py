@@ -59,8 +59,16 @@ def check_plane(image: Any) -> tuple[int, int, int]:
         )
     if 0 in shape:
         raise ImageError(f"Expected an image with pixels, got shape {shape}.")
-    if np.dtype(level.dtype).kind not in "buif":
+    try:
+        kind = np.dtype(level.dtype).kind
+    except (AttributeError, TypeError) as error:  # a DataFrame, a tensor
+        raise ImageError(
+            f"Expected an array with a dtype of NumPy's, got {type(level).__name__}; pass np.asarray of it."
+        ) from error
+    if kind not in "buif":
         raise ImageError(f"Expected real numbers, got {level.dtype}; take the magnitude or convert it.")
+    if not all(math.isfinite(n) for n in shape):  # of dask, after a choice by values
+        raise ImageError(f"Expected an image of a known shape, got {shape}; compute its chunk sizes first.")
     return int(shape[0]), int(shape[1]), int(shape[2]) if len(shape) == 3 else 0
 
 

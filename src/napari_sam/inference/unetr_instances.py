@@ -16,6 +16,8 @@ from scipy.ndimage import label as label_components
 from skimage.segmentation import watershed
 from torch.nn.functional import interpolate
 
+from napari_sam.inference.instance_maps import check_thresholds
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -47,6 +49,9 @@ class UnetrParams:
     foreground_sigma: float = 1.0
     distance_sigma: float = 1.6
     min_area: int = 12
+
+    def __post_init__(self) -> None:
+        check_thresholds(self, shares=("foreground", "center_distance", "boundary_distance"))
 
 
 def segment_unetr_maps(maps: NDArray[Any], params: UnetrParams | None = None) -> NDArray[np.int32]:
