@@ -107,7 +107,7 @@ def test_room_imports_only_what_it_may(room):
     used = _of_room(room)
     excess = {path: names - ALLOWED[room] for path, names in used.items() if names - ALLOWED[room]}
     assert not excess
-    assert set().union(*used.values()) == ALLOWED[room], "what no file imports any more is to go from the list"
+    assert set().union(*used.values()) == ALLOWED[room], "what no file imports any more goes from the list"
 
 
 def test_every_import_is_a_declared_dependency():

@@ -18,7 +18,7 @@ STORE = "napari_sam_store"
 """In the metadata of a layer: the ``LabelStore`` that it shows, by which the next widget knows it."""
 
 LARGEST_PLANE = 16384**2
-"""Pixels, a gigabyte of labels; most graphics cards show no larger texture, so that napari would thin it out."""
+"""Pixels, a gigabyte of labels. Most graphics cards show no larger texture: napari would thin it out."""
 
 
 def is_large(shape: tuple[int, ...]) -> bool:

@@ -53,7 +53,7 @@ class EditPanel(QWidget):
         self.everywhere = QCheckBox("In all planes")
         self.everywhere.setToolTip("Delete and merge in the whole stack, not only in this plane.")
         self.edges = QCheckBox("Split at edges")
-        self.edges.setToolTip("Off: an object is split where it is narrowest. On: along edges of the image too.")
+        self.edges.setToolTip("Off: an object is split where it is narrowest. On: at edges of the image too.")
         self.fill = _button("Fill holes", f"Fill the object's holes ({KEYS['edit_fill']}: under the cursor).")
         self.smooth = _button("Smooth", "Smooth the object's boundary; neighbours keep their pixels.")
         self.largest = _button("Largest part", "Keep the object's largest part, and drop the others.")
