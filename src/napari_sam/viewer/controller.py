@@ -37,7 +37,7 @@ __all__ = ["Controller"]
 
 
 class Controller(LayerLists):
-    """What connects the two; ``enable`` and ``disable`` hold every connection.
+    """What connects the two; ``enable`` makes its connections, ``disable`` ends them.
 
     It writes into layers of its own and into the target the user chose, into no others.
 
