@@ -81,7 +81,7 @@ def test_thresholds_that_exclude_everything_are_reported(
     segment(image, "--min-area", 5000)
     output = capsys.readouterr()
     assert output.out.endswith("  0 objects\n")
-    assert "min_area" in output.err
+    assert "min. size 5000 excludes 3 of them; loosen them" in output.err
 
 
 def write_geojson(path: Path) -> None:
