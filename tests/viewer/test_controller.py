@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels, Points, Shapes
 
-from napari_sam.types import ObjectMask
+from napari_sam.types import ObjectMask, Prompts
 from napari_sam.viewer.bindings import KEYS, SHAPES_KEYS, Bindings
 
 if TYPE_CHECKING:
@@ -560,6 +560,17 @@ def test_an_object_goes_where_it_was_accepted_whatever_is_chosen_meanwhile(bench
         assert layer.data[place] == 1
         assert np.count_nonzero(layer.data) == AREA
     assert bench.messages == []
+
+
+def test_a_rapid_click_goes_into_the_layer_that_was_chosen_then(bench: Bench) -> None:
+    bench.open(gray())
+    bench.runner._automatic = False
+    one, other = (bench.viewer.add_labels(np.zeros(SIZE, int)) for _ in range(2))
+    bench.controller.target_layer = one
+    bench.session.rapid.ask(bench.session.plane, Prompts(points=[(10, 10)]))
+    bench.controller.target_layer = other
+    bench.runner.run()
+    assert [np.count_nonzero(layer.data) for layer in (one, other)] == [AREA, 0]
 
 
 @pytest.mark.parametrize("change", ["another channel", "other pixels", "deleted"])

@@ -19,7 +19,7 @@ from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.requests import DecodeRequest, Plane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from napari_sam.session.drawing import Drawing
     from napari_sam.session.edits import Edits
@@ -72,7 +72,7 @@ class Rapid:
         return len(self._waiting)
 
     def ask(self, plane: Plane, prompts: Prompts, drawing: Drawing | None = None) -> None:
-        """Have the object of these prompts written when it is answered.
+        """Have the object of these prompts written when it is answered, into the layer that is chosen now.
 
         Parameters
         ----------
@@ -83,13 +83,17 @@ class Rapid:
         drawing : Drawing or None
             What the user put on the plane to say so.
         """
-        try:
-            check_prompts(prompts, plane)
-        except SamError as error:
-            self.warned.emit(str(error))
+        sink = self._prompting.sink
+        if sink is None:
             return
         if self._models.failure is not None:
             self.warned.emit(f"No object was added: {self._models.failure}")
+            return
+        try:
+            check_prompts(prompts, plane)
+            layer = sink.target(plane)
+        except SamError as error:
+            self.warned.emit(str(error))
             return
         number = next(self._numbers)
         state = PromptState(plane, prompts, drawing=drawing)
@@ -102,7 +106,7 @@ class Rapid:
                 slot=slot,
                 priority=CLICK,
                 on_progress=self._on_progress,
-                on_done=lambda answer: self._on_decoded(number, state, *answer),
+                on_done=lambda answer: self._on_decoded(number, state, layer, *answer),
                 on_failed=lambda message: self._on_failed(number, message),
                 on_cancelled=lambda _: self._on_cancelled(number),
             )
@@ -129,20 +133,26 @@ class Rapid:
         if self.waiting == 1:  # else it is said how many there are
             self.said.emit(f"{progress.description} …")
 
-    def _on_decoded(self, number: int, state: PromptState, masks: Sequence[ObjectMask], maker: Maker) -> None:
+    def _on_decoded(
+        self,
+        number: int,
+        state: PromptState,
+        layer: Hashable,
+        masks: Sequence[ObjectMask],
+        maker: Maker,
+    ) -> None:
         if self._waiting.pop(number, None) is None:
             return  # of an image that is gone
         self.changed.emit(self.waiting)
         mask = clip_mask(masks[0], state.plane.shape)
-        sink = self._prompting.sink
-        if mask.area == 0 or sink is None:
+        if mask.area == 0:
             self.said.emit("No object found there.")
             return
         state = PromptState(
             state.plane, state.prompts, mask, maker=maker, candidates=tuple(masks), drawing=state.drawing
         )
         try:
-            edit, ref = self._prompting.accepting.write(state, sink.target(state.plane))
+            edit, ref = self._prompting.accepting.write(state, layer)
         except SamError as error:
             self.warned.emit(str(error))
             return
