@@ -209,11 +209,11 @@ def show_lasso(window: Window) -> None:
 def show_stack(window: Window) -> None:
     """An object followed through a stack."""
     window.open_stack()
-    window.widget._stack_section.open()
+    window.widget._propagation_section.open()
     window.click(0)
     window.widget.propagate()
     window.settle()
-    window.show(window.widget._stack_section)
+    window.show(window.widget._propagation_section)
 
 
 def show_batch(window: Window) -> None:

@@ -16,9 +16,9 @@ from napari_sam.session.settings import SettingsFile
 from napari_sam.viewer.bindings import Bindings
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.own_layers import OWN
+from napari_sam.viewer.propagation_desk import PropagationDesk
 from napari_sam.viewer.recovery import Recovery
 from napari_sam.viewer.region_source import VISIBLE
-from napari_sam.viewer.stack_desk import StackDesk
 from napari_sam.viewer.stack_sink import StackSink
 from napari_sam.widgets.accept_panel import AcceptControls
 from napari_sam.widgets.activity_bar import ActivityBar
@@ -38,11 +38,11 @@ from napari_sam.widgets.keys_section import KeysSection
 from napari_sam.widgets.model_panel import ModelPanel
 from napari_sam.widgets.prompt_controls import PromptControls
 from napari_sam.widgets.prompt_panel import PromptPanel
+from napari_sam.widgets.propagation_panel import PropagationSection
 from napari_sam.widgets.recovery_section import RecoverySection
 from napari_sam.widgets.review_section import ReviewSection
 from napari_sam.widgets.scripting import ScriptableWidget
 from napari_sam.widgets.section import Section
-from napari_sam.widgets.stack_panel import StackSection
 from napari_sam.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class SamWidget(ScriptableWidget):
         sink = self._feature(StackSink(controller, self._session.stacks))
         for drawing in (sink, controller.objects):
             drawing.drawn.connect(self._recovery.work.mark_unsaved)
-        self._stack = self._feature(StackDesk(self._session, controller))
+        self._propagation = self._feature(PropagationDesk(self._session, controller))
         self._recovery_section = RecoverySection(
             self._session, controller, self._recovery, self._image_section.set_settings
         )
@@ -180,8 +180,8 @@ class SamWidget(ScriptableWidget):
         self._guide = self._feature(Guide(controller, self._bindings, self._image_section.set_settings))
         self._feature(FastestEngine(self._model_panel.tune, self._session))
         self._keys = self._feature(KeysSection(self._bindings, self))
-        self._stack_section = StackSection(self._stack)
-        self._bindings.add(self._stack.actions)
+        self._propagation_section = PropagationSection(self._propagation)
+        self._bindings.add(self._propagation.actions)
         keep = self._image_section.set_settings
         self._prompt_controls = self._feature(
             PromptControls(self._prompt_panel, controller, self._runner, keep, self._auto_panel.cancel)
@@ -206,7 +206,7 @@ class SamWidget(ScriptableWidget):
             (self._image_section,),
             (self._prompt_panel, self._options),
             (self._auto_panel,),
-            (self._edit.section, self._review.section, self._stack_section),
+            (self._edit.section, self._review.section, self._propagation_section),
             (self._recovery_section, self._keys.section),
         )
         outer = QVBoxLayout(self)

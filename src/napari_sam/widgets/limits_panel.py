@@ -11,7 +11,7 @@ from napari_sam.widgets.layer_combo import form_label, make_form, narrow
 from napari_sam.widgets.value_slider import ValueSlider
 
 if TYPE_CHECKING:
-    from napari_sam.viewer.stack_desk import StackDesk
+    from napari_sam.viewer.propagation_desk import PropagationDesk
 
 __all__ = ["LimitsPanel"]
 
@@ -54,15 +54,15 @@ SLIDERS = {
 
 
 class LimitsPanel(QWidget):
-    """Thresholds of a ``StackDesk``.
+    """Thresholds of a ``PropagationDesk``.
 
     Parameters
     ----------
-    desk : StackDesk
+    desk : PropagationDesk
         Whose ``params`` they change.
     """
 
-    def __init__(self, desk: StackDesk) -> None:
+    def __init__(self, desk: PropagationDesk) -> None:
         super().__init__()
         self._desk = desk
         self.jumps = QCheckBox("End at jumps")

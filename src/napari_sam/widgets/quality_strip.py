@@ -8,7 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-
 from qtpy.QtGui import QColor, QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_sam.viewer.stack_view import StackView
+from napari_sam.viewer.propagation_view import PropagationView
 
 if TYPE_CHECKING:
     from napari_sam.inference.propagation_values import PlaneObject
@@ -40,25 +40,25 @@ class QualityStrip(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._view = StackView()
+        self._view = PropagationView()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(HEIGHT)
         self.setMinimumWidth(120)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setAccessibleName("Quality of each plane")
-        self.show_view(StackView())
+        self.show_view(PropagationView())
 
     def sizeHint(self) -> QSize:
         """Wide and low."""
         return QSize(240, HEIGHT)
 
     @property
-    def view(self) -> StackView:
+    def view(self) -> PropagationView:
         """What is shown."""
         return self._view
 
-    def show_view(self, view: StackView) -> None:
+    def show_view(self, view: PropagationView) -> None:
         """Show an object; emits nothing."""
         self._view = view
         self.setToolTip(
@@ -204,7 +204,7 @@ class QualityStrip(QWidget):
         painter.drawText(below, Qt.AlignmentFlag.AlignRight, str(self._view.count - 1))
 
 
-def describe_plane(number: int, view: StackView) -> str:
+def describe_plane(number: int, view: PropagationView) -> str:
     """What is known of an object in a plane, in a line."""
     result: PlaneObject | None = view.results.get(number)
     if number in view.stops:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from napari_sam.inference.candidates import FilterParams
     from napari_sam.session.session import Session
     from napari_sam.viewer.controller import Controller
-    from napari_sam.viewer.stack_desk import StackDesk, What
-    from napari_sam.viewer.stack_view import StackView
+    from napari_sam.viewer.propagation_desk import PropagationDesk, What
+    from napari_sam.viewer.propagation_view import PropagationView
     from napari_sam.widgets.auto_panel import AutoPanel
     from napari_sam.widgets.job_runner import QtJobRunner
     from napari_sam.widgets.model_panel import ModelPanel
@@ -40,7 +40,7 @@ class ScriptableWidget(QWidget):
     _prompt_panel: PromptPanel
     _auto_panel: AutoPanel
     _status: StatusLine
-    _stack: StackDesk
+    _propagation: PropagationDesk
     _region: Any
 
     @property
@@ -212,21 +212,21 @@ class ScriptableWidget(QWidget):
         **changes
             Fields of ``PropagationParams``, which stay: ``direction``, ``first``, ``last`` ...
         """
-        self._stack.set_params(**changes)
-        self._stack.propagate(what)
+        self._propagation.set_params(**changes)
+        self._propagation.propagate(what)
 
     def correct_propagation(self) -> None:
         """Follow the object propagated last again, from planes that were painted, clicked or stopped."""
-        self._stack.correct()
+        self._propagation.correct()
 
     def toggle_stop(self) -> None:
         """The object that was propagated last, or the next one, does not enter the plane that is shown."""
-        self._stack.toggle_stop()
+        self._propagation.toggle_stop()
 
     @property
-    def propagation(self) -> StackView:
+    def propagation(self) -> PropagationView:
         """How the object that was propagated last came through the stack."""
-        return self._stack.view
+        return self._propagation.view
 
     def cancel(self) -> None:
         """Cancel what is queued or runs, at its next step."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_sam.viewer.stack_desk import StackDesk
+from napari_sam.viewer.propagation_desk import PropagationDesk
 
 COUNT = 6
 DISC = 29  # pixels within three of a click
@@ -17,7 +17,7 @@ class Desk:
     def __init__(self, bench: Any, shape: tuple[int, ...] = (COUNT, 64, 64), **options: Any) -> None:
         self.bench = bench
         self.image = bench.open(np.zeros(shape, np.uint8), name="stack", **options)
-        self.desk = StackDesk(bench.session, bench.controller)
+        self.desk = PropagationDesk(bench.session, bench.controller)
         self.status: list[str] = []
         bench.session.status_changed.connect(lambda text: self.status.append(text))
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.propagation_values import PropagationParams
     from napari_sam.types import Progress
-    from napari_sam.viewer.stack_desk import StackDesk, What
-    from napari_sam.viewer.stack_view import StackView
+    from napari_sam.viewer.propagation_desk import PropagationDesk, What
+    from napari_sam.viewer.propagation_view import PropagationView
 
-__all__ = ["StackPanel", "StackSection"]
+__all__ = ["PropagationPanel", "PropagationSection"]
 
 WHAT: tuple[tuple[What, str, str], ...] = (
     (
@@ -48,16 +48,16 @@ DIRECTIONS = (
 )
 
 
-class StackPanel(QWidget):
-    """The face of a ``StackDesk``.
+class PropagationPanel(QWidget):
+    """The face of a ``PropagationDesk``.
 
     Parameters
     ----------
-    desk : StackDesk
+    desk : PropagationDesk
         What does it.
     """
 
-    def __init__(self, desk: StackDesk) -> None:
+    def __init__(self, desk: PropagationDesk) -> None:
         super().__init__()
         self.desk = desk
         self.what = narrow(QComboBox())
@@ -219,7 +219,7 @@ class StackPanel(QWidget):
         for part in (self.axis, self._axis_label):
             part.setVisible(len(axes) > 1)
 
-    def _show_labels(self, view: StackView) -> None:
+    def _show_labels(self, view: PropagationView) -> None:
         if view.labels != self._labels:
             self._labels = view.labels
             self.object.clear()
@@ -241,17 +241,17 @@ class StackPanel(QWidget):
         )
 
 
-class StackSection(Section):
+class PropagationSection(Section):
     """The panel under its title.
 
     Parameters
     ----------
-    desk : StackDesk
+    desk : PropagationDesk
         What does it.
     """
 
-    def __init__(self, desk: StackDesk) -> None:
-        self.panel = StackPanel(desk)
+    def __init__(self, desk: PropagationDesk) -> None:
+        self.panel = PropagationPanel(desk)
         super().__init__("Stack", self.panel, "Follow objects through the planes of a stack, along z or t.")
 
 
@@ -264,7 +264,7 @@ def _spin(tip: str) -> QSpinBox:
     return spin
 
 
-def _describe(view: StackView) -> str:
+def _describe(view: PropagationView) -> str:
     if not view.count:
         return "Open a stack (z or t) to follow objects through it."
     if view.label is None:

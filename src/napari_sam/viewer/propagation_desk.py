@@ -13,8 +13,8 @@ from napari_sam.session.propagating import NEW, PropagationRequest
 from napari_sam.session.propagation_tracks import Stack, make_stack
 from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.planes import go_to_plane
-from napari_sam.viewer.stack_prompts import collect_prompts, make_clearing
-from napari_sam.viewer.stack_view import StackView
+from napari_sam.viewer.propagation_prompts import collect_prompts, make_clearing
+from napari_sam.viewer.propagation_view import PropagationView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from napari_sam.session.session import Session
     from napari_sam.viewer.controller import Controller
 
-__all__ = ["StackDesk", "What"]
+__all__ = ["PropagationDesk", "What"]
 
 What = Literal["auto", "prompts", "selected", "plane"]
 
 
-class StackDesk:
+class PropagationDesk:
     """What a panel, keys and scripts ask of propagation.
 
     Parameters
@@ -127,25 +127,25 @@ class StackDesk:
         return stack
 
     @property
-    def view(self) -> StackView:
+    def view(self) -> PropagationView:
         """What there is to see."""
         stack, plane = self.stack, self._session.plane
         if stack is None or plane is None:
-            return StackView()
+            return PropagationView()
         propagating = self._session.propagating
         shown, running = stack.number(plane.index), propagating.is_running
         last = propagating.last
         if last is None or last[2].key != stack.key:
             layer = self._controller.target.chosen
             stops = frozenset() if layer is None else propagating.stops(layer, NEW, stack)
-            return StackView(len(stack), shown, stops=stops, running=running)
+            return PropagationView(len(stack), shown, stops=stops, running=running)
         layer, labels, _ = last
         label = self._label if self._label is not None and self._known(layer, self._label, stack) else None
         if label is None:
             label = labels[0] if labels else None
         if label is None:
-            return StackView(len(stack), shown, running=running)
-        return StackView(
+            return PropagationView(len(stack), shown, running=running)
+        return PropagationView(
             len(stack),
             shown,
             label,

@@ -16,7 +16,7 @@ from napari_sam.inference.propagation_values import PlaneObject, PropagationPara
 from napari_sam.sample_data import make_nuclei
 from napari_sam.session.left_session import read_session
 from napari_sam.types import ObjectMask
-from napari_sam.viewer.stack_view import StackView
+from napari_sam.viewer.propagation_view import PropagationView
 from napari_sam.widgets.dock import SamWidget
 from napari_sam.widgets.quality_strip import QualityStrip, describe_plane
 
@@ -33,7 +33,7 @@ def square(side: int) -> ObjectMask:
     return ObjectMask(np.ones((side, side), bool), (0, 0))
 
 
-VIEW = StackView(
+VIEW = PropagationView(
     count=10,
     shown=3,
     label=5,
@@ -107,7 +107,7 @@ def test_keys_go_through_planes_and_flags(
 def test_nothing_to_choose_without_a_stack(strip: QualityStrip) -> None:
     chosen: list[int] = []
     strip.plane_chosen.connect(chosen.append)
-    strip.show_view(StackView())
+    strip.show_view(PropagationView())
     QTest.mouseClick(strip, Qt.MouseButton.LeftButton, pos=QPoint(50, 30))
     QTest.keyClick(strip, Qt.Key.Key_Right)
     assert chosen == []
@@ -144,7 +144,7 @@ def test_bars_flags_and_stops_are_painted_where_they_belong(strip: QualityStrip)
 
 
 def test_an_empty_strip_paints_nothing_that_is_not_there(strip: QualityStrip) -> None:
-    strip.show_view(StackView(count=5, shown=0))
+    strip.show_view(PropagationView(count=5, shown=0))
     assert share(colours(strip), (31, 182, 255)) == 0
 
 
@@ -159,7 +159,7 @@ def stacked(desk: Desk) -> Desk:
 
 
 def panel_of(desk: Desk) -> Any:
-    return desk.widget._stack_section.panel
+    return desk.widget._propagation_section.panel
 
 
 def press(desk: Desk, button: Any) -> None:
@@ -194,7 +194,7 @@ def test_propagate_correct_and_stop_by_their_buttons(stacked: Desk) -> None:
 
 
 def test_what_is_set_is_what_is_asked(stacked: Desk) -> None:
-    panel, desk = panel_of(stacked), stacked.widget._stack
+    panel, desk = panel_of(stacked), stacked.widget._propagation
     panel.direction.setCurrentIndex(1)
     panel.direction.activated.emit(1)
     panel.last.setValue(4)

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.propagation_values import PlaneObject
 
-__all__ = ["StackView"]
+__all__ = ["PropagationView"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StackView:
+class PropagationView:
     """What there is to see of one object along a stack.
 
     Attributes
