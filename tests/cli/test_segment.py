@@ -94,7 +94,7 @@ def test_channels(channels: str, inference: SimpleNamespace, tmp_path: Path) -> 
 def test_an_existing_file_is_kept(
     inference: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    imsave(tmp_path / "a.png", make_plane(1))
+    (tmp_path / "a.png").write_bytes(b"is not read for that")
     target = tmp_path / "a_labels.tif"
     target.write_bytes(b"mine")
     command = ["segment", str(tmp_path / "a.png"), "--out", str(tmp_path)]
@@ -102,6 +102,7 @@ def test_an_existing_file_is_kept(
     assert target.read_bytes() == b"mine"
     assert "exists already; add --overwrite" in capsys.readouterr().err
     assert inference.planes == []  # it said so before the work
+    imsave(tmp_path / "a.png", make_plane(1))
     assert main([*command, "--overwrite"]) == 0
     assert count_objects(target) == 1
 

@@ -169,6 +169,11 @@ def test_settings_may_be_lists(kind: Any, conv_model: LoadedModel) -> None:
         assert maker.make(source, frame, listed).key == maker.make(source, frame, plain).key
 
 
+def test_settings_may_be_ranges_and_numbers_of_numpy() -> None:
+    settings = EncodeSettings(channels=range(2), object_size=np.array(3.0))  # type: ignore[arg-type]
+    assert settings == EncodeSettings(channels=(0, 1), object_size=3.0)
+
+
 def test_normalization_is_measured_anew_when_the_plane_changes(conv_model: LoadedModel) -> None:
     maker, image = KeyMaker(conv_model), NOISE.copy()
     settings = EncodeSettings()

@@ -234,8 +234,10 @@ BAD = [
     pytest.param([np.zeros((5, 5)), np.zeros((5, 6))] * 9, {}, "Expected planes of one shape", id="shapes"),
     pytest.param(np.zeros((2, 2, 2, 9, 9)), {}, "name its axes", id="five-axes"),
     pytest.param(np.zeros((2, 2, 2, 2, 9, 9)), {}, "name its axes", id="six-axes"),
-    pytest.param(np.zeros((4, 40, 40, 5)), {}, "name its axes", id="five-channels"),
-    pytest.param(np.zeros((40, 60, 3)), {}, "name its axes.*use segment_image", id="one-plane-of-colours"),
+    pytest.param(np.zeros((4, 40, 40, 5)), {}, "axes='ZYXC', or axes='TZYX'", id="five-channels"),
+    pytest.param(
+        np.zeros((40, 60, 3)), {}, "name its axes, axes='ZYX'.*use segment_image", id="one-plane-of-colours"
+    ),
     pytest.param(np.zeros((3, 9, 9), complex), {}, "Expected real numbers", id="complex"),
     pytest.param(np.zeros((3, 9, 9)), {"axes": "YXZ"}, "Y, X and perhaps C last", id="axes-order"),
     pytest.param(np.zeros((3, 9, 9)), {"axes": "TZYX"}, "Expected a letter per axis", id="axes-count"),

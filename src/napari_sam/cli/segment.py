@@ -92,11 +92,13 @@ def run_segment(options: argparse.Namespace) -> int:
     with make_bar(len(inputs), "file") as bar:
         for source, target in zip(inputs, outputs, strict=True):
             try:
+                if options.link is None:  # else what is written depends on the stack
+                    written = [target, *[name_table(target)] * options.table]
+                    refuse_existing(written, overwrite=options.overwrite)
                 stack = pick_channels(open_image(source), options.channels)
-                outputs = [target, *[name_table(target)] * options.table]
                 if options.link is not None:
-                    outputs = list_linked_outputs(stack, target, options)
-                refuse_existing(outputs, overwrite=options.overwrite)
+                    written = list_linked_outputs(stack, target, options)
+                    refuse_existing(written, overwrite=options.overwrite)
                 # No cache: no embedding of a file is ever wanted again.
                 predictor = CachedPredictor(model, memory_bytes=0, settings=settings)
                 notes: list[str] = []

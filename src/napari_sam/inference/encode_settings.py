@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class EncodeSettings:
     limits: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("channels", "percentiles", "limits"):
+        for name in ("object_size", "channels", "percentiles", "limits"):
             object.__setattr__(self, name, _make_plain(getattr(self, name)))
         size, channels = self.object_size, self.channels
         if size is not None and not (_is_finite(size) and size > 0):
@@ -76,9 +77,10 @@ def _check_limits(limits: tuple[tuple[float, float], ...], channels: tuple[int, 
 
 
 def _make_plain(values: Any) -> Any:
-    """Lists and arrays as tuples of Python's own numbers: with a hash, and of one key in the cache."""
+    """Sequences and arrays as tuples of Python's own numbers: with a hash, and of one key in the cache."""
     values = values.tolist() if hasattr(values, "tolist") else values
-    return tuple(map(_make_plain, values)) if isinstance(values, list | tuple) else values
+    is_text = isinstance(values, str | bytes)
+    return tuple(map(_make_plain, values)) if isinstance(values, Sequence) and not is_text else values
 
 
 def _is_finite(value: Any) -> bool:

@@ -121,20 +121,21 @@ class ImageSource:
         self.shape = height, width
         self.dtype = np.dtype(self.levels[0].dtype)
         self.sizes = [self._check_level(n) for n in range(len(self.levels))]
+        if len(self.sizes) > 1 and set(self.sizes) == {self.shape}:
+            raise ImageError(
+                f"Expected a pyramid, got {len(self.sizes)} levels of one shape {self.shape}; use "
+                "segment_stack for planes."
+            )
         in_memory = all(isinstance(level, np.ndarray) for level in self.levels)
         self.memory = None if in_memory else memory or SourceMemory(self.levels)
 
     def _check_level(self, level: int) -> tuple[int, int]:
         rows, cols, channels = check_plane(self.levels[level])
-        if level:
-            before = self.levels[level - 1].shape
-            smaller = rows <= before[0] and cols <= before[1] and (rows, cols) != tuple(before[:2])
-            if not smaller or channels != self.channels:
-                raise ImageError(
-                    "Expected a pyramid with the finest level first, each smaller than the one before, and "
-                    f"channels alike, got level {level} of shape {tuple(self.levels[level].shape)} after "
-                    f"{tuple(before)}; use segment_stack for planes of one size."
-                )
+        if rows > self.shape[0] or cols > self.shape[1] or channels != self.channels:
+            raise ImageError(
+                f"Expected a pyramid with the finest level first and channels alike, got level {level} of "
+                f"shape {tuple(self.levels[level].shape)} below {tuple(self.levels[0].shape)}."
+            )
         return rows, cols
 
     def factors(self, level: int) -> tuple[float, float]:

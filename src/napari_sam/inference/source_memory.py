@@ -28,7 +28,7 @@ WORTH: Final = 20
 def is_dask(level: Any) -> bool:
     """Whether this is a dask array, whose name stands for its content."""
     # not by its attributes: an xarray.DataArray has the same ones, and a name that says nothing
-    return type(level).__module__.startswith("dask.array")
+    return any(base.__module__.startswith("dask.array") for base in type(level).__mro__)
 
 
 class SourceMemory:

@@ -136,7 +136,11 @@ def _read_axes(shape: tuple[int, ...], axes: str | None) -> tuple[str, int]:
         if short and (len(shape) == 3 or shape[-1] > MOST_CHANNELS):
             raise ImageError(
                 f"Expected a stack (N, H, W) or (N, H, W, C), {got}, whose last axis looks like channels; "
-                "name its axes, as in axes='ZYXC', or use segment_image for a single plane."
+                + (
+                    "name its axes, axes='ZYX', if it is a stack, or use segment_image for a single plane."
+                    if len(shape) == 3
+                    else "name its axes, axes='ZYXC', or axes='TZYX' if these are no channels."
+                )
             )
         with_channels = len(shape) >= 4 and shape[-1] <= MOST_CHANNELS
         channels = shape[-1] if with_channels else 0
