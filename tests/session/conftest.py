@@ -123,6 +123,10 @@ class Sink:
         self.error: Exception | None = None
         self.gone = False
 
+    @property
+    def chosen(self) -> str:
+        return "layer"
+
     def target(self, plane: Plane) -> str:
         if self.error is not None:
             raise self.error

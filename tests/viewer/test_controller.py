@@ -562,6 +562,34 @@ def test_an_object_goes_where_it_was_accepted_whatever_is_chosen_meanwhile(bench
     assert bench.messages == []
 
 
+def test_pixels_written_in_place_leave_the_target_as_it_is(bench: Bench) -> None:
+    image = bench.open(gray())
+    made = accept_at(bench, 10, 10)
+    image.data = image.data
+    assert bench.controller.target_layer is made
+    assert bench.messages == []
+
+
+def test_other_pixels_of_one_channel_leave_the_target_as_it_is(bench: Bench) -> None:
+    bench.open(gray())
+    made = accept_at(bench, 10, 10)
+    channel = bench.controller.image_layer = bench.viewer.add_image(gray())
+    channel.data = gray() // 2
+    assert bench.controller.target_layer is made
+
+
+def test_a_rapid_click_beside_all_objects_makes_no_layer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.open(gray())
+    nothing = ObjectMask.from_plane(np.zeros(SIZE, bool))
+    monkeypatch.setattr("napari_sam.session.rapid.clip_mask", lambda *_: nothing)
+    bench.session.rapid.ask(bench.session.plane, Prompts(points=[(10, 10)]))
+    assert bench.status[-1] == "No object found there."
+    assert "SAM objects" not in bench.viewer.layers
+    assert bench.controller.target_layer is None
+
+
 def test_a_rapid_click_goes_into_the_layer_that_was_chosen_then(bench: Bench) -> None:
     bench.open(gray())
     bench.runner._automatic = False

@@ -126,6 +126,18 @@ def test_an_id_that_ctrl_z_brought_back_into_a_hidden_layer_is_not_given_again(h
     assert desk.write(square(0, 0), plane(4, None, None)).label == 2
 
 
+def test_hiding_and_showing_a_layer_uses_up_no_ids() -> None:
+    layer = Labels(np.zeros((5, *SHAPE), np.uint8))
+    desk = Desk(layer)
+    for number in range(3):
+        desk.write(square(4 * number, 0), plane(3, None, None))
+    for _ in range(3):
+        desk.history.undo().apply()
+    layer.visible = False
+    layer.visible = True
+    assert desk.write(square(0, 0), plane(4, None, None)).label == 1
+
+
 def test_an_object_that_ctrl_z_moved_keeps_its_id() -> None:
     layer = Labels(np.zeros((5, *SHAPE), int))
     desk = Desk(layer)

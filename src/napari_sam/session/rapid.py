@@ -74,6 +74,8 @@ class Rapid:
     def ask(self, plane: Plane, prompts: Prompts, drawing: Drawing | None = None) -> None:
         """Have the object of these prompts written when it is answered, into the layer that is chosen now.
 
+        Where a new layer is chosen it is made once there is an object.
+
         Parameters
         ----------
         plane : Plane
@@ -91,7 +93,7 @@ class Rapid:
             return
         try:
             check_prompts(prompts, plane)
-            layer = sink.target(plane)
+            layer = None if sink.chosen is None else sink.target(plane)
         except SamError as error:
             self.warned.emit(str(error))
             return
@@ -137,7 +139,7 @@ class Rapid:
         self,
         number: int,
         state: PromptState,
-        layer: Hashable,
+        layer: Hashable | None,
         masks: Sequence[ObjectMask],
         maker: Maker,
     ) -> None:
@@ -145,14 +147,16 @@ class Rapid:
             return  # of an image that is gone
         self.changed.emit(self.waiting)
         mask = clip_mask(masks[0], state.plane.shape)
-        if mask.area == 0:
+        sink = self._prompting.sink
+        if mask.area == 0 or sink is None:
             self.said.emit("No object found there.")
             return
         state = PromptState(
             state.plane, state.prompts, mask, maker=maker, candidates=tuple(masks), drawing=state.drawing
         )
         try:
-            edit, ref = self._prompting.accepting.write(state, layer)
+            where = sink.target(state.plane) if layer is None else layer
+            edit, ref = self._prompting.accepting.write(state, where)
         except SamError as error:
             self.warned.emit(str(error))
             return

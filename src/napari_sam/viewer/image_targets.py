@@ -47,6 +47,11 @@ class ImageTargets:
         layer = next(known, _nothing)()
         return layer if layer is not None and layer in self._viewer.layers else None
 
+    def shares(self, image: Any) -> bool:
+        """True when another channel of an image has the same target."""
+        layer = self.find(image)
+        return any(self._layers.get(other, _nothing)() is layer for other in self._channels(image)[1:])
+
     def _channels(self, image: Any) -> list[Any]:
         """An image, and those that are open beside it and have the same frame."""
         others = (layer for layer in self._viewer.layers if isinstance(layer, Image) and layer is not image)

@@ -27,6 +27,8 @@ __all__ = ["LabelWriter", "make_labels", "plane_selection", "sliced"]
 LARGE_PLANE = 2048**2
 """Pixels of a plane beyond which the layer's type decides how long the viewer stands still."""
 LOOK_SIDE = 1024
+LOOKED_THROUGH = 1 << 26
+"""Pixels of a layer in memory that are looked through where anything may have come back: 30 ms."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class LabelWriter:
     def __init__(self, viewer: Any) -> None:
         self._ids: WeakKeyDictionary[Any, _Ids] = WeakKeyDictionary()
         self._stale: WeakSet[Any] = WeakSet()  # layers drawn anew since, perhaps because a script wrote
+        self._doubted: WeakSet[Any] = WeakSet()  # where napari's own undo may have brought ids back
         self._silent = SilentChanges(viewer)
         self._silent.noticed.connect(self._on_silent_noticed)
         self._writing = False
@@ -89,6 +92,7 @@ class LabelWriter:
             layer.events.set_data.disconnect(self._on_labels_set_data)
         self._ids.clear()
         self._stale.clear()
+        self._doubted.clear()
 
     def know_empty(self, layer: Any) -> None:
         """Take a new layer for one without ids, so that nobody has to look through it."""
@@ -237,9 +241,10 @@ class LabelWriter:
             found = int(np.max(np.asarray(shown), initial=0))
             if found > ids.largest:
                 ids.note_others(found)
-        if not layer.visible:
-            ids.note(ids.ever)  # of a hidden layer nobody tells what came back
+        if layer in self._doubted or not layer.visible:  # of a hidden layer nobody tells what came back
+            _look_for_more(ids, data)
         self._stale.discard(layer)
+        self._doubted.discard(layer)
         return ids.largest
 
     def _listen(self, layer: Any) -> None:
@@ -267,8 +272,7 @@ class LabelWriter:
     def _on_silent_noticed(self, layer: Any) -> None:
         """Napari's own undo perhaps, which brings any id back that ever was there."""
         if not self._writing:
-            ids = self._ids[layer]
-            ids.note(ids.ever)
+            self._doubted.add(layer)
 
 
 @contextmanager
@@ -336,6 +340,16 @@ def _painted_label(event: Any) -> int | None:
         )
     except (TypeError, ValueError, IndexError):
         return None
+
+
+def _look_for_more(ids: _Ids, data: Any) -> None:
+    """Take account of ids that came back, as they are found, or where that takes long as they may be."""
+    if not isinstance(data, np.ndarray) or data.size > LOOKED_THROUGH:
+        ids.note(ids.ever)
+        return
+    found = _maximum(data)
+    if found > ids.largest:
+        ids.note_others(found)
 
 
 def _maximum(data: Any) -> int:

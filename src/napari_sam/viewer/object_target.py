@@ -72,6 +72,7 @@ class ObjectTarget:
         self._made: WeakSet[Any] = WeakSet()  # layers that nobody has chosen
         self._images = ImageTargets(host.viewer)
         self._connections = Connections()
+        self._pixels = 0  # identity of the image's array
         self._large = LargeLabels()
         self.surfaces = LabelSurfaces(host.viewer, self.writer, self._large)
 
@@ -101,6 +102,7 @@ class ObjectTarget:
         if image is None:
             return
         self._connections.add(image.events.data, self._on_image_data)
+        self._pixels = id(image.data)
         if self._images.knows(image):
             self._use(self._images.find(image))
         elif self._of_image:
@@ -120,8 +122,12 @@ class ObjectTarget:
 
     def _on_image_data(self, event: Any) -> None:
         """Other pixels: a layer that was made for those before is not theirs."""
+        image, before = event.source, self._pixels
+        self._pixels = id(image.data)
+        if before == self._pixels or self._images.shares(image):  # written in place; or another channel's too
+            return
         if self._layer is not None and self._layer in self._made:
-            self._begin_new(event.source)
+            self._begin_new(image)
 
     def discard(self, layer: Any) -> None:
         """A layer was removed from the viewer."""
