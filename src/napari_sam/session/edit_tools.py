@@ -139,8 +139,12 @@ def _cut(
     basins = watershed(-depth, mask=mask, connectivity=2)
     numbers = [basins[seed] for seed in seeds]
     if numbers[0] == numbers[1]:  # no neck between the points: each pixel to the nearer one, edges are far
-        cost = np.where(mask, 1 + FAR * edges**2, np.inf)
-        far = [MCP_Geometric(cost).find_costs([seed])[0] for seed in seeds]
+        if edges.any():
+            cost = np.where(mask, 1 + FAR * edges**2, np.inf)
+            far = [MCP_Geometric(cost).find_costs([seed])[0] for seed in seeds]
+        else:
+            rows, cols = np.indices(mask.shape)
+            far = [np.hypot(rows - row, cols - col) for row, col in seeds]
         reached = np.isfinite(np.minimum(*far))
         return np.where(mask & reached, np.where(far[0] <= far[1], 1, 2), 0).astype(np.int32)
     # From the deepest place of each: a point at the rim would begin when the other has taken all.
