@@ -13,6 +13,7 @@ from napari.layers import Labels, Tracks
 
 from napari_sam.errors import ImageError
 from napari_sam.viewer.stack_sink import StackSink
+from napari_sam.viewer.unsaved_work import UnsavedWork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,6 +152,43 @@ def test_what_is_drawn_is_told_plane_by_plane(bench: Bench, sink: StackSink) -> 
     assert drawn == [("movie objects", {(0,)}), ("movie objects", {(1,)})]
     bench.runner.run()
     assert drawn[-1] == ("movie objects", None)  # ids are others now, in any plane
+
+
+@pytest.fixture
+def work(bench: Bench, sink: StackSink) -> Iterator[UnsavedWork]:
+    """Told by whatever draws, as in the dock."""
+    work = UnsavedWork(bench.controller)
+    work.enable()
+    for drawing in (sink, bench.controller.objects):
+        drawing.drawn.connect(work.mark_unsaved)
+    yield work
+    work.close()
+
+
+def planes_to_save(work: UnsavedWork) -> Any:
+    (layer,) = work.take().layers
+    return layer.planes
+
+
+def test_only_the_plane_that_was_drawn_is_saved_again(bench: Bench, work: UnsavedWork) -> None:
+    bench.open(movie(), name="movie")
+    begin(bench, 1)
+    assert planes_to_save(work) is None  # the layer is new
+    bench.runner.run(1)
+    assert planes_to_save(work) == {(1,)}
+    bench.runner.run(1)
+    assert planes_to_save(work) == {(2,)}
+    labels_of(bench).refresh()  # by whoever
+    assert planes_to_save(work) is None
+
+
+def test_only_the_plane_whose_threshold_was_moved_is_saved_again(bench: Bench, work: UnsavedWork) -> None:
+    bench.open(movie(), name="movie")
+    bench.viewer.dims.set_point(0, 2)
+    bench.session.segment_everything()
+    assert planes_to_save(work) is None  # the layer is new
+    bench.session.auto.set_params({"min_area": 60})
+    assert planes_to_save(work) == {(2,)}
 
 
 def test_an_error_keeps_what_is_finished_and_is_told(bench: Bench, sink: StackSink) -> None:

@@ -14,6 +14,7 @@ from napari_sam.viewer.auto_columns import ForeignColumns
 from napari_sam.viewer.label_surfaces import read_box
 from napari_sam.viewer.label_table import put_rows
 from napari_sam.viewer.label_writer import LabelWriter, make_labels, plane_selection
+from napari_sam.viewer.silent_changes import redraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,7 +131,7 @@ class NewLayer:
             if free.any():
                 self._count += 1
                 window[free] = self._count
-        self.layer.refresh(extent=False)
+        redraw(self.layer)
 
     def show(self, shown: Shown) -> Written | None:
         """Draw exactly these objects, in the layer's own array."""
@@ -140,7 +141,7 @@ class NewLayer:
         self._data[plane_selection(self._plane)] = labels
         self._count = len(indices)
         self._drawn = Patch.between(self._plane.index, (0, 0), np.zeros_like(labels), labels)
-        self.layer.refresh(extent=False)
+        redraw(self.layer)
         token = self._host.target.token(self.layer)
         return Written(labels, np.arange(1, len(indices) + 1), indices, self, layer=token)
 

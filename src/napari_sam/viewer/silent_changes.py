@@ -7,7 +7,7 @@ same one in other colours.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from napari.layers import Labels
 from psygnal import Signal
@@ -15,7 +15,23 @@ from psygnal import Signal
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = ["SilentChanges"]
+__all__ = ["SilentChanges", "is_redrawn", "redraw"]
+
+_redrawn: WeakSet[Any] = WeakSet()  # layers that ``redraw`` is at
+
+
+def redraw(layer: Labels) -> None:
+    """Draw a layer anew that we wrote into; whoever calls this tells in which planes."""
+    _redrawn.add(layer)
+    try:
+        layer.refresh(extent=False)
+    finally:
+        _redrawn.discard(layer)
+
+
+def is_redrawn(layer: Labels) -> bool:
+    """True while ``redraw`` is at a layer; which planes changed is told elsewhere then."""
+    return layer in _redrawn
 
 
 class SilentChanges:

@@ -15,6 +15,7 @@ from napari_sam.viewer.auto_places import add_quietly
 from napari_sam.viewer.label_writer import make_labels, plane_selection
 from napari_sam.viewer.large_labels import is_large
 from napari_sam.viewer.planes import layer_transform, spatial_shape
+from napari_sam.viewer.silent_changes import redraw
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +96,7 @@ class StackSink:
         self._shown.append(number)
         self._largest = max(self._largest, int(labels.max(initial=0)))
         self._data[self._selection(number)] = labels
-        self._layer.refresh(extent=False)
+        redraw(self._layer)
         *leading, rows, cols = self._request.stack.planes[number].index
         self.drawn.emit(self._layer, {tuple(leading)} if rows is cols is None else None)
 
@@ -112,7 +113,7 @@ class StackSink:
         for number in range(len(request.stack)):
             self._data[self._selection(number)] = result.labels[number]
         layers = [self._layer]
-        self._layer.refresh(extent=False)
+        redraw(self._layer)
         self.drawn.emit(self._layer, None)
         tracks = self._make_tracks(result) if request.axis == "t" else None
         if tracks is not None:

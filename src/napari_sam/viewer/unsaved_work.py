@@ -20,7 +20,7 @@ from napari_sam.viewer.connections import Connections
 from napari_sam.viewer.image_identity import identify_image
 from napari_sam.viewer.label_places import find_path, is_in_memory
 from napari_sam.viewer.planes import full_resolution
-from napari_sam.viewer.silent_changes import SilentChanges
+from napari_sam.viewer.silent_changes import SilentChanges, is_redrawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -304,6 +304,8 @@ class UnsavedWork:
 
     def _on_silent_noticed(self, layer: Any) -> None:
         """Napari's undo, or a script, or neither: all of the layer is to be looked at."""
+        if is_redrawn(layer):  # ``mark_unsaved`` is told which planes changed
+            return
         watched = self._watched[layer]
         watched.planes = ALL
         watched.changes += 1
