@@ -79,8 +79,21 @@ def _choose_other_colours(bench: Bench, image: Any) -> None:
     image.contrast_limits, image.colormap, image.gamma = (0, 9), "red", 0.5
 
 
+def _hide_it_for_a_while(bench: Bench, image: Any) -> None:
+    image.visible = False
+    image.visible = True
+
+
 @pytest.mark.parametrize(
-    "look", [_show_another_plane, _look_at_it_in_3d, _roll, _add_layers, _choose_other_colours]
+    "look",
+    [
+        _show_another_plane,
+        _look_at_it_in_3d,
+        _roll,
+        _add_layers,
+        _choose_other_colours,
+        _hide_it_for_a_while,
+    ],
 )
 def test_what_was_found_is_kept_while_an_image_is_only_looked_at(
     bench: Bench, aids: ImageAids, look: Callable[[Bench, Any], None]

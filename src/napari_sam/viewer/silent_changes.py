@@ -37,6 +37,10 @@ def is_redrawn(layer: Labels) -> bool:
 class SilentChanges:
     """Notices when a layer is drawn anew though nothing else of it is shown, and it looks as before.
 
+    Labels are also noticed when they are shown again. Images are not: one hides them to see the labels, and
+    all that was found in them would be looked for again. What was written meanwhile is noticed when they are
+    refreshed the next time.
+
     Parameters
     ----------
     viewer : napari.components.ViewerModel
@@ -84,7 +88,7 @@ class SilentChanges:
         """Shown again: a layer that is hidden is not drawn, whatever happens to it."""
         layer = event.source
         self._views[layer] = self._view(layer)
-        if layer.visible:
+        if layer.visible and isinstance(layer, Labels):
             self.noticed.emit(layer)
 
 
