@@ -47,10 +47,12 @@ class Desk:
     def areas(self, label: int = 1) -> list[int]:
         return (self.data == label).sum(axis=(1, 2)).tolist()
 
-    def start(self, *labels: int, prompts: Any = None, run: bool = True, **changes: Any) -> None:
+    def start(
+        self, *labels: int, prompts: Any = None, run: bool = True, overwrite: bool = False, **changes: Any
+    ) -> None:
         request = PropagationRequest(
             self.stack, "layer", ModelChoice("nuclei"), labels, prompts or {}, PropagationParams(**changes),
-            clear=self.cleared.append,
+            overwrite, self.cleared.append,
         )  # fmt: skip
         self.propagating.start(request)
         if run:
@@ -168,12 +170,13 @@ def test_what_is_painted_while_it_runs_is_kept(desk):
     assert desk.areas()[3] == 4
 
 
-def test_what_is_deleted_in_a_plane_while_it_runs_stays_so(followed):
-    followed.start(1, run=False, min_score=0.1)
+@pytest.mark.parametrize(("min_score", "last"), [(0.1, DISC), (0.95, 0)], ids=["found", "not-found"])
+def test_what_is_deleted_in_a_plane_while_it_runs_stays_so(followed, min_score, last):
+    followed.start(1, run=False, min_score=min_score)
     followed.world.runner.run(2)
     followed.data[4] = 0
     followed.world.runner.run()
-    assert followed.areas() == [DISC] * 4 + [0, DISC]
+    assert followed.areas()[4:] == [0, last]
     followed.start(1)  # as where it was erased before
     assert followed.areas() == [DISC] * 4 + [0, 0]
 
@@ -201,6 +204,25 @@ def test_of_several_objects_those_that_are_there_are_written(followed):
     assert followed.areas(1) == [0] * COUNT
     assert followed.areas(2) == [DISC] * COUNT
     assert followed.world.status[-1] == "Object 2 in 6 planes; object 1 was gone."
+
+
+@pytest.mark.parametrize("radius", [5, 10], ids=["in-part", "all-of-it"])
+def test_an_object_is_written_where_another_of_the_same_run_takes_its_old_place(followed, radius):
+    followed.start(NEW, prompts={2: Prompts([(20, 37)])})
+    assert followed.areas(2) == [DISC] * COUNT
+    followed.world.engine.radius = radius
+    followed.start(1, 2, overwrite=True)
+    assert min(followed.areas(2)[1:4]) > DISC
+    assert min(followed.areas(1)[1:4]) > DISC
+
+
+def test_a_plane_without_room_is_looked_at_again(followed):
+    followed.data[4, 30:50, 30:50] = 9
+    followed.start(1, prompts={3: Prompts([(40, 40)])})
+    assert followed.areas() == [DISC] * 4 + [0, DISC]
+    followed.data[followed.data == 9] = 0
+    followed.start(1, min_score=0.1)
+    assert followed.areas() == [DISC] * COUNT
 
 
 def test_background_points_rerun_only_what_they_affect(followed):

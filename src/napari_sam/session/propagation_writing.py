@@ -133,18 +133,22 @@ def write_objects(edits: Edits, run: Run) -> Wrote | None:
     labels: dict[int, int] = {}
     tracks: dict[int, Track] = {}
     gone = tuple(key for key in run.found if key and not _is_left(builder, run, key))
-    planes = flags = 0
+    # read before anything is written: what one object takes from another is not the user's doing
+    now: dict[int, dict[int, ObjectMask]] = {}
     for key, found in run.found.items():
         if key in gone:
             continue
-        known, accepted = run.known[key], None if key else _find_accepted(edits, request)
-        label = key or accepted or builder.next_label(request.stack.planes[0])
-        labels[key] = label
-        written = _write_object(builder, run, key, label, found, is_new=not key and accepted is None)
+        label = key or _find_accepted(edits, request)
+        now[key] = {n: builder.mask_of(request.stack.planes[n], label) for n in found} if label else {}
+        labels[key] = label or builder.next_label(request.stack.planes[0])
+    planes = flags = 0
+    for key, label in labels.items():
+        known, found = run.known[key], run.found[key]
+        written, left = _write_object(builder, run, key, label, now[key])
         before = dict(known.before)
         kept = {n: mask for n, mask in before.items() if n not in found} | written
         # by these the next run sees what the user erased or painted meanwhile
-        users = {n: m for n, m in before.items() if n not in kept and found[n].mask is not None}
+        users = {n: mask for n, mask in before.items() if n in left}
         # what was not looked at again is as it was
         results = {n: r for n, r in run.earlier.get(key, {}).items() if n in kept}
         results |= {n: PlaneObject(label, n, m, is_anchor=True) for n, m in known.fixed.items() if m.area}
@@ -187,27 +191,33 @@ def _write_object(
     run: Run,
     key: int,
     label: int,
-    found: Mapping[int, PlaneObject],
-    is_new: bool,
-) -> dict[int, ObjectMask]:
-    """Write one object; its pixels by plane number."""
+    now: Mapping[int, ObjectMask],
+) -> tuple[dict[int, ObjectMask], set[int]]:
+    """Write one object; its pixels by plane number, and the planes that are left to the user.
+
+    ``now`` is what the layer has of it, before this edit.
+    """
     request, known = run.request, run.known[key]
     said: dict[int, Prompts] = {a.plane: a.prompts for a in known.anchors if a.prompts is not None}
     records = {record.plane: record for record in builder.records_of(label)}
     written: dict[int, ObjectMask] = {}
-    for number, result in found.items():
-        plane = request.stack.planes[number]
-        there = None if is_new else builder.mask_of(plane, label)
+    left: set[int] = set()
+    for number, result in run.found[key].items():
+        plane, there = request.stack.planes[number], now.get(number)
         is_erased = number in known.there
         if there is not None and there.area:
             ours = [mask for mask in (known.before.get(number), result.mask) if mask is not None]
             users = not any(is_same_mask(there, mask) for mask in ours)
             if users and not (key and number in said and result.is_anchor):
+                left.add(number)
                 continue
             builder.erase(plane, there, label)
             is_erased = False
         records.pop(plane.index, None)
-        if result.mask is None or is_erased:
+        if is_erased:
+            left.add(number)
+            continue
+        if result.mask is None:
             continue
         mask = builder.set(plane, result.mask, label, "overwrite" if request.overwrite else "pixels")
         if not mask.area:  # all of it lies on others
@@ -230,4 +240,4 @@ def _write_object(
         )
         records[plane.index] = record
     builder.records(label, records.values())
-    return written
+    return written, left
