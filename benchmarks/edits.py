@@ -3,7 +3,8 @@
     python benchmarks/edits.py
 
 Times are CPU times in milliseconds, the median of several objects; ``look`` is the first edit of a layer,
-which has to find out where its objects are.
+which has to find out where its objects are. ``search`` looks for an object in all planes after the layer was
+drawn anew and all of them were edited, ``again`` does so after it was drawn anew once more, as by Ctrl+Z.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def run(shape: tuple[int, ...], count: int) -> dict[str, float]:
     """One row of the table."""
     viewer = ViewerModel()
     layer = viewer.add_labels(draw(shape))
-    surfaces = LabelSurfaces(viewer, LabelWriter(), LargeLabels())
+    surfaces = LabelSurfaces(viewer, LabelWriter(viewer), LargeLabels())
     history = History()
     edits = Edits(history, ObjectBook())
     edits.surfaces = surfaces
@@ -69,6 +70,9 @@ def run(shape: tuple[int, ...], count: int) -> dict[str, float]:
     )
     row["merge"] = measure(lambda: editing.merge(token, index, list(labels)))
     row["everywhere"] = measure(lambda: editing.delete(token, index, [2], everywhere=True))
+    for name in ("search", "again"):
+        layer.refresh()  # as after Ctrl+Z: any plane may have changed
+        row[name] = measure(lambda: surfaces.surface(token).planes_of(count + 2, index))
     row["bytes"] = history.nbytes / history.depth
     return row
 
