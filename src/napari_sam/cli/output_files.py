@@ -9,12 +9,12 @@ from napari_sam.inference.whole_files import replace_file
 from napari_sam.stacks.image_io import LABELS_ENDING, ImageStack, name_image, strip_common
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["name_apart", "name_outputs", "refuse_existing", "write_labels"]
+__all__ = ["name_apart", "name_outputs", "write_labels"]
 
 
 def write_labels(path: Path, labels: NDArray[Any], image: ImageStack, *, overwrite: bool = False) -> None:
@@ -43,19 +43,6 @@ def write_labels(path: Path, labels: NDArray[Any], image: ImageStack, *, overwri
     scale = {axis: step for axis, step in image.scale.items() if axis in axes}
     content = make_content(ImageStack(labels, axes, scale, image.unit, name_image(path)))
     replace_file(path, lambda temporary: write_ome_tiff(temporary, content), overwrite=overwrite)
-
-
-def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
-    """Say so before the work when something may not be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        When one of them exists and may not be replaced.
-    """
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
 
 
 def name_outputs(inputs: Sequence[Path], folder: Path) -> list[Path]:

@@ -10,8 +10,9 @@ from napari_sam.cli.console import complain, describe, make_bar, run_job, say
 from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_format_option, add_image_options, add_model_option
-from napari_sam.cli.output_files import name_outputs, refuse_existing
+from napari_sam.cli.output_files import name_outputs
 from napari_sam.errors import SamError
+from napari_sam.inference.whole_files import refuse_existing
 from napari_sam.stacks.image_io import LABELS_ENDING, open_image, pick_channels
 
 if TYPE_CHECKING:

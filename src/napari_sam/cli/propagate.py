@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from napari_sam.cli.console import complain, make_bar, run_job, say
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_image_options, add_model_option
-from napari_sam.cli.output_files import refuse_existing
 from napari_sam.errors import ImageError
 from napari_sam.inference.propagation_values import PropagationParams
+from napari_sam.inference.whole_files import refuse_existing
 
 if TYPE_CHECKING:
     import argparse

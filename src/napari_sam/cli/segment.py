@@ -24,8 +24,9 @@ from napari_sam.cli.object_options import (
     write_table,
 )
 from napari_sam.cli.options import add_image_options, add_method_option, add_model_option, read_thresholds
-from napari_sam.cli.output_files import name_outputs, refuse_existing, write_labels
+from napari_sam.cli.output_files import name_outputs, write_labels
 from napari_sam.errors import SamError
+from napari_sam.inference.whole_files import refuse_existing
 from napari_sam.stacks.image_io import ImageStack, open_image, pick_channels
 
 if TYPE_CHECKING:

@@ -10,9 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["replace_file", "replace_folder"]
+__all__ = ["refuse_existing", "replace_file", "replace_folder"]
+
+
+def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Say so, before the work where it can be, when something may not be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        When one of them exists and may not be replaced.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
 
 
 def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool = True) -> None:
@@ -48,8 +61,7 @@ def replace_file(path: Path, write: Callable[[Path], object], *, overwrite: bool
         mask = os.umask(0)  # mkstemp makes private files
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        if path.exists() and not overwrite:
-            raise FileExistsError(17, "exists already; add --overwrite to replace it", str(path))
+        refuse_existing([path], overwrite=overwrite)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -66,8 +78,7 @@ def replace_folder(folder: Path, write: Callable[[Path], object], *, overwrite: 
         When it exists and may not be replaced.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists() and not overwrite:
-        raise FileExistsError(17, "exists already; add --overwrite to replace it", str(folder))
+    refuse_existing([folder], overwrite=overwrite)
     mark = uuid.uuid4().hex[:8]
     temporary = folder.with_name(f".{folder.stem}-{mark}{folder.suffix}")
     old = folder.with_name(f".{folder.stem}-{mark}-old{folder.suffix}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError
-from napari_sam.inference.whole_files import replace_file, replace_folder
+from napari_sam.inference.whole_files import refuse_existing, replace_file, replace_folder
 from napari_sam.stacks.image_io import ImageStack, LazyArray
 from napari_sam.stacks.outputs.coco import write_coco
 from napari_sam.stacks.outputs.content import Content
@@ -128,9 +128,7 @@ def write_outputs(
     for name in names:  # nothing is written when a later one cannot be
         check_format(name)
     targets = [name_output(name, stem, content) for name in names]
-    for target in targets:
-        if target.exists() and not overwrite:
-            raise FileExistsError(17, "exists already; add --overwrite to replace it", str(target))
+    refuse_existing(targets, overwrite=overwrite)
     for name, target in zip(names, targets, strict=True):
         write_format(name, target, content, overwrite=overwrite)
     return targets
