@@ -1,4 +1,4 @@
-"""The values that every floor speaks: ``Prompts``, ``ObjectMask`` and ``Progress``.
+"""The values that every floor speaks: ``Prompts``, ``ObjectMask`` and ``Progress``, and how jobs are run.
 
 Coordinates are (row, col) with pixel centres at integers. Boxes are (r0, c0, r1, c1); a box of a
 *prompt* is in the same continuous coordinates, a box of a *mask* is a half-open range of pixels.
@@ -7,18 +7,20 @@ Coordinates are (row, col) with pixel centres at integers. Boxes are (r0, c0, r1
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_sam.errors import PromptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LowResLogits", "ObjectMask", "Progress", "Prompts"]
+__all__ = ["LowResLogits", "ObjectMask", "Progress", "Prompts", "finish"]
+
+Result = TypeVar("Result")
 
 Box = tuple[float, float, float, float]
 
@@ -41,6 +43,26 @@ class Progress:
     total: int
     description: str = ""
     partial: Any = field(default=None, compare=False, repr=False)
+
+
+def finish(job: Generator[Any, None, Result]) -> Result:
+    """Run a job, which yields ``Progress``, to its end without looking at its steps; what it returns.
+
+    Examples
+    --------
+    >>> def count(total):
+    ...     for done in range(total):
+    ...         yield Progress(done, total)
+    ...     return total
+    >>> finish(count(3))
+    3
+    """
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.inference.instance_segmenter import iter_instance_candidates
 from napari_sam.inference.region import read_region
 from napari_sam.inference.unetr_instances import UnetrParams
-from napari_sam.types import Progress
+from napari_sam.types import Progress, finish
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -201,13 +201,7 @@ def segment_image(
     SamError
         When the model is none, or the method or an option is unknown.
     """
-    job = iter_segment_image(image, model, method, region=region, **options)
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            labels: NDArray[np.int32] = end.value
-            return labels
+    return finish(iter_segment_image(image, model, method, region=region, **options))
 
 
 def _find_model(model: CachedPredictor | LoadedModel) -> LoadedModel:

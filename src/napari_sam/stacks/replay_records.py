@@ -13,15 +13,14 @@ from napari_sam.inference.candidates import draw_with_indices, filter_candidates
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.filter_params import FILTER_OPTIONS, FilterParams
 from napari_sam.inference.segment_image import iter_candidates
-from napari_sam.types import ObjectMask, Progress, Prompts
+from napari_sam.types import ObjectMask, Prompts, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
-    from napari_sam.inference.candidates import Candidates
 
 __all__ = ["Record", "predict_record", "replay_records"]
 
@@ -168,7 +167,7 @@ class _Automatic:
 
     def _search(self, record: Record, params: Mapping[str, Any]) -> dict[int, ObjectMask]:
         predictor = self._predictor.with_settings(_settings(record.settings))
-        candidates = _finish(iter_candidates(self._image, predictor, str(params.get("method", "auto"))))
+        candidates = finish(iter_candidates(self._image, predictor, str(params.get("method", "auto"))))
         known = {k: v for k, v in dict(params.get("filter", {})).items() if k in FILTER_OPTIONS}
         if "max_area" in known and known["max_area"] is None:
             known["max_area"] = float("inf")
@@ -178,15 +177,6 @@ class _Automatic:
             int(index): ObjectMask.from_plane(labels == number)
             for number, index in enumerate(indices.tolist(), start=1)
         }
-
-
-def _finish(job: Generator[Progress, None, Candidates]) -> Candidates:
-    while True:
-        try:
-            next(job)
-        except StopIteration as stop:
-            found: Candidates = stop.value
-            return found
 
 
 def _settings(values: Mapping[str, Any]) -> EncodeSettings:

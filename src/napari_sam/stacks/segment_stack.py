@@ -17,7 +17,7 @@ from napari_sam.stacks.stack_scale import iter_settle_scale
 from napari_sam.stacks.stack_series import StackSeries
 from napari_sam.stacks.trackastra_links import check_tracker
 from napari_sam.stacks.tracks import make_graph, make_tracks
-from napari_sam.types import Progress
+from napari_sam.types import Progress, finish
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -220,9 +220,5 @@ def segment_stack(
         tracker=tracker,
         **options,
     )
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            labels: NDArray[np.int32] = end.value.labels
-            return labels
+    labels: NDArray[np.int32] = finish(job).labels
+    return labels

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError
-from napari_sam.types import Progress
+from napari_sam.types import Progress, finish
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -65,11 +65,7 @@ def write_table(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 def _write(name: str, path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
     job = iter_write_labels(name, Path(path), _read_layer(data, attributes), describe_objects(attributes))
-    while True:
-        try:
-            next(job)
-        except StopIteration as stop:
-            return [str(stop.value)]
+    return [str(finish(job))]
 
 
 def iter_write_labels(

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam.errors import ImageError
 from napari_sam.session.record_files import SUFFIX, read_record_file
+from napari_sam.types import finish
 from napari_sam.viewer.label_places import is_in_memory
 from napari_sam.viewer.record_keeping import iter_digest, iter_save_labels
 from napari_sam.viewer.unsaved_work import RECORDS, HeldRecords
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 __all__ = ["make_reader", "write_labels"]
-
-Result = TypeVar("Result")
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -54,19 +53,10 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         "scale": [float(value) for value in attributes.get("scale", np.ones(labels.ndim))],
         "unit": units[-1],
     }
-    written = _run(iter_save_labels(Path(path), values, records, held.describe_image if known else dict))
+    written = finish(iter_save_labels(Path(path), values, records, held.describe_image if known else dict))
     if known:
-        held.mark_saved(_run(iter_digest(labels)) if is_in_memory(labels) else None)
+        held.mark_saved(finish(iter_digest(labels)) if is_in_memory(labels) else None)
     return [str(written), str(Path(path).with_name(Path(path).stem + SUFFIX))]
-
-
-def _run(job: Generator[Any, None, Result]) -> Result:
-    while True:
-        try:
-            next(job)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
 
 
 def make_reader(path: str | list[str]) -> Callable[[str], list[tuple[Any, dict[str, Any], str]]] | None:

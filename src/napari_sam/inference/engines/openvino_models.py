@@ -20,7 +20,7 @@ from napari_sam.errors import SamError
 from napari_sam.inference.engines.engine import fold_encoder
 from napari_sam.modeling.image_encoder import Attention
 from napari_sam.modeling.transformer import SharedImage
-from napari_sam.types import Progress
+from napari_sam.types import Progress, finish
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,13 +80,7 @@ def find_converted(model: LoadedModel, folder: Path) -> Path | None:
 
 def convert(model: LoadedModel, folder: Path) -> Path:
     """``iter_convert`` in one go."""
-    job = iter_convert(model, folder)
-    while True:
-        try:
-            next(job)
-        except StopIteration as stop:
-            place: Path = stop.value
-            return place
+    return finish(iter_convert(model, folder))
 
 
 def iter_convert(model: LoadedModel, folder: Path) -> Generator[Progress, None, Path]:

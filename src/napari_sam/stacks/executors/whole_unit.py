@@ -12,6 +12,7 @@ from napari_sam.stacks.output_folder import OutputFolder, OutputFolderError
 from napari_sam.stacks.unit_steps import LoadedJob, load_job, read_unit, segment_unit
 from napari_sam.stacks.unit_writing import forget_unit, write_unit
 from napari_sam.stacks.work_units import BatchJob, Unit
+from napari_sam.types import finish
 
 __all__ = ["run_unit"]
 
@@ -50,13 +51,7 @@ def run_unit(
                 f"The output folder {place.path} is not there on a worker; every machine must see it by "
                 "that name."
             )
-        steps = segment_unit(read_unit(unit, loaded.job), loaded, place)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                found = stop.value
-                break
+        found = finish(segment_unit(read_unit(unit, loaded.job), loaded, place))
         try:
             result = write_unit(found, loaded, place)
         finally:
