@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import SamError
-from napari_sam.inference.filter_params import FILTER_DEFAULTS, FILTER_OPTIONS, FilterParams
+from napari_sam.inference.filter_params import FILTER_DEFAULTS, FILTER_OPTIONS, FILTER_WORDS, FilterParams
 from napari_sam.inference.packed_masks import PackedMasks, find_overlapping
 from napari_sam.types import ObjectMask
 
@@ -193,14 +193,6 @@ class Candidates:
 
 LARGE: Final = 0.5
 """Candidates over a larger part of the plane give way to all others."""
-_WORDS: Final = {
-    "predicted_iou": "predicted IoU",
-    "stability": "stability",
-    "foreground": "foreground",
-    "min_area": "min. size",
-    "max_area": "max. size",
-}
-"""What messages call the thresholds, in the dock, on the command line and in scripts."""
 
 
 def filter_candidates(candidates: Candidates, params: FilterParams) -> NDArray[np.int64]:
@@ -286,9 +278,8 @@ def explain_nothing(candidates: Candidates, params: FilterParams) -> str:
     count = len(candidates)
     if not count:
         return "no objects found"
-    single = {
-        f"{word} {getattr(params, name):g}": {name: getattr(params, name)} for name, word in _WORDS.items()
-    }
+    values = {name: getattr(params, name) for name in FILTER_WORDS}
+    single = {f"{FILTER_WORDS[name]} {value:g}": {name: value} for name, value in values.items()}
     if not params.keep_border:
         single["leaving out objects at the border"] = {"keep_border": False}
     left = {

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from napari_sam.errors import SamError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FILTER_DEFAULTS", "FILTER_OPTIONS", "FILTER_WORDS", "FilterParams", "check_numbers"]
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def check_numbers(params: Any, names: Iterable[str], highest: float = math.inf) -> None:
+    """Check that these attributes are finite numbers from 0 to the highest.
+
+    Raises
+    ------
+    SamError
+        When one is not.
+    """
+    for name in names:
+        value = getattr(params, name)
+        if not (_is_number(value) and math.isfinite(value) and 0 <= value <= highest):
+            wanted = "as a finite number of 0 or more" if highest == math.inf else f"from 0 to {highest:g}"
+            raise SamError(f"Expected {name} {wanted}, got {value!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +63,8 @@ class FilterParams:
     keep_border: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("predicted_iou", "stability", "foreground", "nms_iou", "containment"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= 1:
-                raise SamError(f"Expected {name} from 0 to 1, got {value!r}.")
+        shares = ("predicted_iou", "stability", "foreground", "nms_iou", "containment")
+        check_numbers(self, shares, highest=1)
         for name in ("min_area", "max_area"):
             value = getattr(self, name)
             if not _is_number(value) or not value >= 0:
@@ -59,6 +78,14 @@ class FilterParams:
 
 FILTER_OPTIONS: Final = tuple(f.name for f in fields(FilterParams))
 """Names of the thresholds."""
+FILTER_WORDS: Final = {
+    "predicted_iou": "predicted IoU",
+    "stability": "stability",
+    "foreground": "foreground",
+    "min_area": "min. size",
+    "max_area": "max. size",
+}
+"""What messages call them, in the dock, on the command line and in scripts."""
 FILTER_DEFAULTS: Final = {
     "grid": FilterParams(predicted_iou=0.6, stability=0.7, foreground=0.5, min_area=12),
     "exact": FilterParams(predicted_iou=0.88, stability=0.95, nms_iou=1, containment=1),

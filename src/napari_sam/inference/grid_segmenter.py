@@ -19,6 +19,7 @@ from scipy.ndimage import maximum_position
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.exact_grid import iter_exact_candidates
+from napari_sam.inference.filter_params import check_numbers
 from napari_sam.inference.foreground import Foreground
 from napari_sam.inference.low_res_masks import LowResMask, drop_duplicates, read_alternatives
 from napari_sam.inference.shared_work import choose_batch
@@ -87,10 +88,7 @@ class GridParams:
     def __post_init__(self) -> None:
         if not isinstance(self.points_per_side, int | np.integer) or self.points_per_side < 1:
             raise SamError(f"Expected points_per_side of 1 or more, got {self.points_per_side!r}.")
-        for field in fields(self)[3:]:
-            name, value = field.name, getattr(self, field.name)
-            if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
-                raise SamError(f"Expected {name} from 0 to 1, got {value!r}.")
+        check_numbers(self, (field.name for field in fields(self)[3:]), highest=1)
 
 
 EXACT = GridParams(exact=True, skip=False, duplicates=0.7)

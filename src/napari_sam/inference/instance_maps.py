@@ -6,9 +6,8 @@ peaks of the votes are seeds, and each pixel goes to the seed that its vote is n
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_fill_holes, find_objects, gaussian_filter, maximum_filter
@@ -16,13 +15,11 @@ from scipy.ndimage import label as label_components
 from scipy.spatial import cKDTree
 from skimage.segmentation import watershed
 
-from napari_sam.errors import SamError
+from napari_sam.inference.filter_params import check_numbers
 from napari_sam.modeling.prompt_encoder import BOX_FIRST, BOX_SECOND, FOREGROUND
 from napari_sam.types import ObjectMask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 
@@ -60,23 +57,8 @@ class InstanceParams:
     min_area: int = 12
 
     def __post_init__(self) -> None:
-        check_thresholds(self, shares=("foreground", "score"))
-
-
-def check_thresholds(params: Any, shares: Sequence[str]) -> None:
-    """Check that all fields are numbers of 0 or more, and ``shares`` of 1 or less.
-
-    Raises
-    ------
-    SamError
-        When one is not.
-    """
-    for field in fields(params):
-        name, value = field.name, getattr(params, field.name)
-        is_number = isinstance(value, int | float | np.number) and math.isfinite(value)
-        if not is_number or value < 0 or (name in shares and value > 1):
-            wanted = "from 0 to 1" if name in shares else "as a finite number of 0 or more"
-            raise SamError(f"Expected {name} {wanted}, got {value!r}.")
+        check_numbers(self, ("foreground", "score"), highest=1)
+        check_numbers(self, (field.name for field in fields(self)))
 
 
 PROPOSALS: Final = InstanceParams(score=0.0, min_area=1)

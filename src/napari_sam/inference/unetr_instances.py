@@ -6,7 +6,7 @@ foreground (Archit et al. 2025, "Segment Anything for Microscopy").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.ndimage import label as label_components
 from skimage.segmentation import watershed
 from torch.nn.functional import interpolate
 
-from napari_sam.inference.instance_maps import check_thresholds
+from napari_sam.inference.filter_params import check_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,8 @@ class UnetrParams:
     min_area: int = 12
 
     def __post_init__(self) -> None:
-        check_thresholds(self, shares=("foreground", "center_distance", "boundary_distance"))
+        check_numbers(self, ("foreground", "center_distance", "boundary_distance"), highest=1)
+        check_numbers(self, (field.name for field in fields(self)))
 
 
 def segment_unetr_maps(maps: NDArray[Any], params: UnetrParams | None = None) -> NDArray[np.int32]:
