@@ -168,7 +168,7 @@ class Counting(np.ndarray):
 def test_on_a_large_layer_only_the_boxes_are_touched() -> None:
     layer = Labels(np.zeros((3000, 3000), np.uint16))
     desk = Desk(layer)
-    desk.surfaces._writer.know_empty(layer)
+    desk.surfaces._writer.ids.know_empty(layer)
     counting = layer.data.view(Counting)
     surface = desk.surfaces.surface(desk.surfaces.token(layer))
     surface._data = counting

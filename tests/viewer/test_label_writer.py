@@ -16,7 +16,7 @@ from napari_sam.session.prompt_state import PromptState
 from napari_sam.session.provenance import ObjectBook
 from napari_sam.session.requests import Plane
 from napari_sam.types import ObjectMask, Prompts
-from napari_sam.viewer import label_writer
+from napari_sam.viewer import label_ids
 from napari_sam.viewer.label_surfaces import LabelSurfaces
 from napari_sam.viewer.label_writer import LabelWriter, make_labels
 from napari_sam.viewer.large_labels import LargeLabels
@@ -70,8 +70,8 @@ def test_the_next_free_id_is_used(dtype: Any) -> None:
 
 def test_the_array_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    maximum = label_writer._maximum
-    monkeypatch.setattr(label_writer, "_maximum", lambda data: calls.append(1) or maximum(data))
+    maximum = label_ids._maximum
+    monkeypatch.setattr(label_ids, "_maximum", lambda data: calls.append(1) or maximum(data))
     layer = Labels(np.zeros(SHAPE, int))
     desk = Desk(layer)
     for i in range(4):
@@ -177,7 +177,7 @@ def test_a_stroke_of_the_brush_says_its_id_and_the_array_is_not_searched_again(
     layer = Labels(np.zeros((3, *SHAPE), int))
     desk = Desk(layer)
     desk.write(square(0, 0), plane(0, None, None))
-    monkeypatch.setattr(label_writer, "_maximum", lambda data: pytest.fail("searched"))
+    monkeypatch.setattr(label_ids, "_maximum", lambda data: pytest.fail("searched"))
     layer.brush_size = 3
     layer.paint((2, 8, 8), 7)
     assert layer.data[2, 8, 8] == 7
@@ -202,8 +202,8 @@ def test_what_a_script_writes_into_a_large_plane_is_found_when_it_is_drawn() -> 
 def test_a_new_layer_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Labels(np.zeros(SHAPE, int))
     desk = Desk(layer)
-    desk.writer.know_empty(layer)
-    monkeypatch.setattr(label_writer, "_maximum", lambda data: pytest.fail("looked through"))
+    desk.writer.ids.know_empty(layer)
+    monkeypatch.setattr(label_ids, "_maximum", lambda data: pytest.fail("looked through"))
     assert desk.write(square(0, 0)).label == 1
 
 

@@ -246,7 +246,7 @@ class TargetGaps:
     def _widen(self, count: int) -> str:
         """Take a copy of a larger type as target where the ids do not fit; a note for the user."""
         old = self._target
-        if count <= self._host.writer.count_free_ids(old, self._plane):
+        if count <= self._host.writer.ids.count_free(old, self._plane.index):
             return ""
         try:
             data = np.asarray(old.data).astype(np.int32 if old.data.dtype.itemsize < 4 else np.int64)

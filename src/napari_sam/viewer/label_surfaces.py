@@ -95,9 +95,8 @@ class LabelSurfaces:
             store = self._large.store(layer)
             return StoreSurface(layer, store, self._index(layer, store.levels[0], lambda: not store.largest))
         data = self._writer.writable(layer)
-        return LayerSurface(
-            layer, data, self._writer, self._index(layer, data, lambda: self._writer.is_known_empty(layer))
-        )
+        index = self._index(layer, data, lambda: self._writer.ids.is_known_empty(layer))
+        return LayerSurface(layer, data, self._writer, index)
 
     # ------------------------------------------------------------- where objects are
     def _index(self, layer: Any, data: Any, is_empty: Any) -> LabelIndex:
@@ -200,7 +199,7 @@ class LayerSurface(_IndexedSurface):
 
     def next_label(self, index: Index) -> int:
         """An id above all others."""
-        return self._writer.next_label(self._layer, index)
+        return self._writer.ids.next(self._layer, index)
 
     def check_label(self, label: int) -> None:
         """Raise ImageError when an id does not fit."""
@@ -208,7 +207,7 @@ class LayerSurface(_IndexedSurface):
 
     def release(self, first: int, last: int) -> None:
         """These ids are free again."""
-        self._writer.release(self._layer, first, last)
+        self._writer.ids.release(self._layer, first, last)
 
 
 class StoreSurface(_IndexedSurface):

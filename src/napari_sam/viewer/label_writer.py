@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
 from napari_sam.errors import ImageError
-from napari_sam.viewer.silent_changes import SilentChanges
+from napari_sam.inference.source_memory import is_dask
+from napari_sam.viewer.label_ids import LabelIds, select_plane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,94 +18,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sam.session.edits import Write
-    from napari_sam.session.patches import Index
     from napari_sam.session.requests import Plane
 
 __all__ = ["LabelWriter", "make_labels", "plane_selection", "sliced"]
 
 LARGE_PLANE = 2048**2
 """Pixels of a plane beyond which the layer's type decides how long the viewer stands still."""
-LOOK_SIDE = 1024
-LOOKED_THROUGH = 1 << 26
-"""Pixels of a layer in memory that are looked through where anything may have come back: 30 ms."""
-
-
-@dataclass(slots=True)
-class _Ids:
-    """What is known of the ids of a layer.
-
-    Attributes
-    ----------
-    identity : int
-        Of the array that they were found in; 0 where it must be looked through.
-    largest : int
-        The largest in use.
-    others : int
-        The largest that others wrote, or that was found; ids up to it are never free again.
-    ever : int
-        The largest that ever was in use: napari's own undo may bring it back.
-    """
-
-    identity: int = 0
-    largest: int = 0
-    others: int = 0
-    ever: int = 0
-
-    def note(self, label: int) -> None:
-        """An id is used from now on."""
-        self.largest = max(self.largest, label)
-        self.ever = max(self.ever, label)
-
-    def note_others(self, label: int) -> None:
-        """An id is used by others than us, nobody knows where."""
-        self.note(label)
-        self.others = max(self.others, label)
 
 
 class LabelWriter:
-    """Knows the next free id of each layer and writes objects through ``data_setitem``.
-
-    The largest id is looked up once per layer, then tracked: a maximum over a whole stack, or even over a
-    large plane, at every accept would cost more than everything else together.
+    """Writes objects through ``data_setitem``.
 
     Parameters
     ----------
     viewer : napari.components.ViewerModel
         Which shows the layers.
+
+    Attributes
+    ----------
+    ids : LabelIds
+        Which are free in each layer.
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._ids: WeakKeyDictionary[Any, _Ids] = WeakKeyDictionary()
-        self._stale: WeakSet[Any] = WeakSet()  # layers drawn anew since, perhaps because a script wrote
-        self._doubted: WeakSet[Any] = WeakSet()  # where napari's own undo may have brought ids back
-        self._silent = SilentChanges(viewer)
-        self._silent.noticed.connect(self._on_silent_noticed)
+        self.ids = LabelIds(viewer)
         self._writing = False
-        self._noted = False
 
     def close(self) -> None:
         """Let go of every layer."""
-        self._silent.close()
-        for layer in list(self._ids):
-            layer.events.paint.disconnect(self._on_labels_paint)
-            layer.events.set_data.disconnect(self._on_labels_set_data)
-        self._ids.clear()
-        self._stale.clear()
-        self._doubted.clear()
-
-    def know_empty(self, layer: Any) -> None:
-        """Take a new layer for one without ids, so that nobody has to look through it."""
-        self._listen(layer)
-        self._ids[layer] = _Ids(id(layer.data))
+        self.ids.close()
 
     @property
     def is_writing(self) -> bool:
         """True while ``write_pixels`` does; what layers announce then is no news."""
-        return self._noted
-
-    def is_known_empty(self, layer: Any) -> bool:
-        """True for a new layer that nobody has written into."""
-        return self._ids.get(layer) == _Ids(id(layer.data)) and layer not in self._stale
+        return self._writing
 
     def write_pixels(self, layer: Any, writes: Sequence[Write]) -> None:
         """Write pixels of any planes, as one native undo item.
@@ -130,9 +75,9 @@ class LabelWriter:
             return
         first = int(values[0])
         alike = bool((values == first).all())
-        self._writing = self._noted = True
+        self._writing = True
         try:
-            with sliced(layer), layer.block_history():
+            with self.ids.ours(), sliced(layer), layer.block_history():
                 layer.data_setitem(indices, first if alike else values.astype(layer.data.dtype))
         except (OSError, ValueError) as error:
             raise ImageError(
@@ -140,52 +85,18 @@ class LabelWriter:
                 "layer in 'Write to', or 'new layer'."
             ) from error
         finally:
-            self._writing = self._noted = False
-        if layer in self._ids:
-            self._ids[layer].note(int(values.max()))
-
-    def next_label(self, layer: Any, index: Index) -> int:
-        """An id above all others.
-
-        Raises
-        ------
-        ImageError
-            When the layer's type has none left.
-        """
-        data = layer.data
-        label = self._largest_label(layer, data, index) + 1
-        if label > np.iinfo(data.dtype).max:
-            raise ImageError(
-                f"Expected a free id in {layer.name!r}, got {data.dtype} whose ids "
-                "are used up; convert the layer to a larger type (right click on it)."
-            )
-        return label
-
-    def release(self, layer: Any, first: int, last: int) -> None:
-        """The ids ``first`` to ``last``, taken by an edit that was undone, are free again.
-
-        Except those that others use too: nobody knows in which planes.
-        """
-        ids = self._ids.get(layer)
-        if ids is not None and ids.largest == last and ids.identity == id(layer.data):
-            ids.largest = max(first - 1, ids.others)
+            self._writing = False
+        self.ids.note(layer, int(values.max()))
 
     def take_back(self, layer: Any, first: int, last: int) -> None:
         """Undo the last item of the layer's own undo, which is an edit that took these ids."""
-        self._writing = True
-        try:
+        with self.ids.ours():
             layer.undo()
-        finally:
-            self._writing = False
-        self.release(layer, first, last)
+        self.ids.release(layer, first, last)
 
     def check(self, layer: Any, shape: tuple[int, ...]) -> None:
         """Raise ImageError when objects of an image of this shape cannot be written into a layer."""
         self._of_shape(layer, shape)
-
-    def count_free_ids(self, layer: Any, plane: Plane) -> int:
-        """How many more objects the layer's integer type has ids for."""
-        return int(np.iinfo(layer.data.dtype).max) - self._largest_label(layer, layer.data, plane.index)
 
     def _of_shape(self, layer: Any, shape: tuple[int, ...]) -> Any:
         data = self.writable(layer)
@@ -212,7 +123,7 @@ class LabelWriter:
             )
         data = layer.data
         array = getattr(data, "data", data) if hasattr(data, "dims") else data  # xarray holds its array
-        if not hasattr(array, "__setitem__") or type(array).__module__.startswith("dask"):
+        if not hasattr(array, "__setitem__") or is_dask(array):
             raise ImageError(
                 f"Expected a Labels layer that can be written, got {layer.name!r} with a "
                 f"{type(array).__name__}; choose another layer in 'Write to', or 'new layer'."
@@ -223,56 +134,6 @@ class LabelWriter:
                 "choose another layer in 'Write to', or 'new layer'."
             )
         return data
-
-    def _largest_label(self, layer: Any, data: Any, index: Index) -> int:
-        """The largest id in use, at least 0; at most the largest of the layer's type."""
-        self._listen(layer)
-        ids = self._ids.setdefault(layer, _Ids())
-        if ids.identity != id(data):
-            largest = max(_maximum(data), 0)
-            ids = self._ids[layer] = _Ids(id(data), largest, others=largest, ever=largest)
-        elif layer in self._stale or isinstance(data, np.ndarray):
-            shown = data[_selection(index)]
-            if layer not in self._stale:
-                # a script that writes into the array tells nobody: look at no more pixels than a click has
-                # time for
-                rows, cols = (-(-size // LOOK_SIDE) for size in shown.shape)
-                shown = shown[::rows, ::cols]
-            found = int(np.max(np.asarray(shown), initial=0))
-            if found > ids.largest:
-                ids.note_others(found)
-        if layer in self._doubted or not layer.visible:  # of a hidden layer nobody tells what came back
-            _look_for_more(ids, data)
-        self._stale.discard(layer)
-        self._doubted.discard(layer)
-        return ids.largest
-
-    def _listen(self, layer: Any) -> None:
-        if layer not in self._ids:
-            layer.events.paint.connect(self._on_labels_paint)
-            layer.events.set_data.connect(self._on_labels_set_data)
-            self._silent.watch(layer)
-
-    def _on_labels_paint(self, event: Any) -> None:
-        """Somebody painted, perhaps with a new id."""
-        ids = self._ids.get(event.source)
-        if self._writing or ids is None:
-            return
-        painted = _painted_label(event)
-        if painted is None:
-            ids.identity = 0
-        else:
-            ids.note_others(painted)
-
-    def _on_labels_set_data(self, event: Any) -> None:
-        """The layer is drawn anew: another plane of it, or somebody has written and refreshed it."""
-        if not self._writing:
-            self._stale.add(event.source)
-
-    def _on_silent_noticed(self, layer: Any) -> None:
-        """Napari's own undo perhaps, which brings any id back that ever was there."""
-        if not self._writing:
-            self._doubted.add(layer)
 
 
 @contextmanager
@@ -318,11 +179,7 @@ def make_labels(shape: tuple[int, ...], many: bool = True) -> NDArray[Any]:
 
 def plane_selection(plane: Plane) -> tuple[int | slice, ...]:
     """Index of a plane in an array of the image's spatial shape."""
-    return _selection(plane.index)
-
-
-def _selection(index: Index) -> tuple[int | slice, ...]:
-    return tuple(slice(None) if value is None else value for value in index)
+    return select_plane_of(plane.index)
 
 
 def _pixels(write: Write) -> list[NDArray[np.intp]]:
@@ -330,30 +187,3 @@ def _pixels(write: Write) -> list[NDArray[np.intp]]:
     rows, cols = np.nonzero(write.mask)
     inside = iter((rows + write.origin[0], cols + write.origin[1]))
     return [next(inside) if value is None else np.full(len(rows), value, np.intp) for value in write.index]
-
-
-def _painted_label(event: Any) -> int | None:
-    """The largest id of a stroke, which tells its pieces; None where it does not."""
-    try:
-        return max(
-            int(piece.new_value if hasattr(piece, "new_value") else np.max(piece[2])) for piece in event.value
-        )
-    except (TypeError, ValueError, IndexError):
-        return None
-
-
-def _look_for_more(ids: _Ids, data: Any) -> None:
-    """Take account of ids that came back, as they are found, or where that takes long as they may be."""
-    if not isinstance(data, np.ndarray) or data.size > LOOKED_THROUGH:
-        ids.note(ids.ever)
-        return
-    found = _maximum(data)
-    if found > ids.largest:
-        ids.note_others(found)
-
-
-def _maximum(data: Any) -> int:
-    """The largest id, read plane by plane where the data are not in memory."""
-    if isinstance(data, np.ndarray) or data.ndim <= 2:
-        return int(np.max(np.asarray(data), initial=0))
-    return max((int(np.max(np.asarray(data[i]), initial=0)) for i in range(data.shape[0])), default=0)

@@ -184,7 +184,7 @@ class ObjectTarget:
         if not is_large(shape):
             self.layer = self._host.add_labels(plane, make_labels(shape, many=False), OBJECTS_NAME)
             self._made.add(self._layer)
-            self.writer.know_empty(self._layer)
+            self.writer.ids.know_empty(self._layer)
             return
         store = self._large.make(image, plane, shape)
         layer = self._host.add_labels(plane, store.levels, OBJECTS_NAME)
