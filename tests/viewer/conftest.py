@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManager, PluginManifest
 
+import napari_sam
 from napari_sam.session.jobs import SynchronousRunner
 from napari_sam.session.requests import ModelChoice
 from napari_sam.session.session import Session
@@ -84,3 +86,13 @@ def bench() -> Iterator[Bench]:
     yield bench
     bench.session.close()
     bench.controller.disable()
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """This plugin alone, from its manifest in the source."""
+    manifest = PluginManifest.from_file(Path(napari_sam.__file__).parent / "napari.yaml")
+    manager = PluginManager()
+    manager.register(manifest)
+    monkeypatch.setattr(PluginManager, "instance", classmethod(lambda cls: manager))
+    return manifest.name

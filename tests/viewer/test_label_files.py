@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from npe2 import PluginManager, PluginManifest
+from npe2 import PluginManager
 
-import napari_sam
 from napari_sam.errors import ImageError
 from napari_sam.viewer.label_files import describe_objects, iter_write_labels, read_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """This plugin alone, from its manifest in the source."""
-    manifest = PluginManifest.from_file(Path(napari_sam.__file__).parent / "napari.yaml")
-    manager = PluginManager()
-    manager.register(manifest)
-    monkeypatch.setattr(PluginManager, "instance", classmethod(lambda cls: manager))
-    return manifest.name
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -24,6 +24,17 @@ class Desk:
     def show(self, plane: int) -> None:
         self.bench.viewer.dims.set_point(0, plane * self.image.scale[0])
 
+    def propagate_correction(self) -> list[Any]:
+        """Ask to follow a correction whose mask is on its way; the steps that are made of it."""
+        self.show(2)
+        self.bench.controller.refiner.refine(self.labels, 1)
+        self.bench.runner._automatic = False
+        begun: list[Any] = []
+        self.desk.progressed.connect(begun.append)
+        self.click(2, 26, 30)
+        self.desk.propagate()
+        return begun
+
     def click(self, plane: int, row: float = 20, col: float = 30, label: str = "foreground") -> None:
         self.show(plane)
         self.bench.controller.prompts.next_label = label
@@ -186,14 +197,7 @@ def test_an_object_in_hand_that_cannot_be_written_is_not_followed(followed):
 
 
 def test_an_accept_that_is_undone_before_its_answer_starts_nothing(followed):
-    bench = followed.bench
-    followed.show(2)
-    bench.controller.refiner.refine(followed.labels, 1)
-    bench.runner._automatic = False
-    begun: list[Any] = []
-    followed.desk.progressed.connect(begun.append)
-    followed.click(2, 26, 30)
-    followed.desk.propagate()
+    bench, begun = followed.bench, followed.propagate_correction()
     bench.session.undo()
     bench.runner.run()
     assert followed.areas() == [DISC] * COUNT
@@ -205,14 +209,7 @@ def test_an_accept_that_is_undone_before_its_answer_starts_nothing(followed):
 
 @pytest.mark.parametrize("by", ["desk", "session"])
 def test_what_waits_for_an_answer_to_follow_it_can_be_cancelled(followed, by):
-    bench = followed.bench
-    followed.show(2)
-    bench.controller.refiner.refine(followed.labels, 1)
-    bench.runner._automatic = False
-    begun: list[Any] = []
-    followed.desk.progressed.connect(begun.append)
-    followed.click(2, 26, 30)
-    followed.desk.propagate()
+    bench, begun = followed.bench, followed.propagate_correction()
     (followed.desk if by == "desk" else bench.session).cancel()
     bench.runner.run()
     assert begun == []

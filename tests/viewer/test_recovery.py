@@ -464,14 +464,20 @@ def test_saving_with_napari_ends_a_doubt(lives: Any, tmp_path: Path) -> None:
     assert not work.is_unsaved(layer)
 
 
-@pytest.mark.parametrize("how", ["other axis", "hidden"])
-def test_what_is_taken_back_while_nothing_is_drawn_is_noticed(lives: Any, tmp_path: Path, how: str) -> None:
-    life = lives()
+def accept_beside_a_series(lives: Any) -> Life:
+    """An object in a stack, beside an image with an axis more."""
+    life: Life = lives()
     life.begin((3, 64, 64))
     life.viewer.add_image(np.zeros((4, 3, 64, 64), np.uint8), name="series")
     life.controller.image_layer = life.viewer.layers["cells"]
     life.viewer.dims.set_point(1, 0)
     life.accept(0, 20, 20)
+    return life
+
+
+@pytest.mark.parametrize("how", ["other axis", "hidden"])
+def test_what_is_taken_back_while_nothing_is_drawn_is_noticed(lives: Any, tmp_path: Path, how: str) -> None:
+    life = accept_beside_a_series(lives)
     layer, work = life.viewer.layers["SAM objects"], life.recovery.work
     save_labels(life, layer, tmp_path)
     if how == "other axis":
@@ -487,12 +493,7 @@ def test_what_is_taken_back_while_nothing_is_drawn_is_noticed(lives: Any, tmp_pa
 
 
 def test_planes_are_read_again_after_ctrl_z_although_another_axis_moved(lives: Any) -> None:
-    life = lives()
-    life.begin((3, 64, 64))
-    life.viewer.add_image(np.zeros((4, 3, 64, 64), np.uint8), name="series")
-    life.controller.image_layer = life.viewer.layers["cells"]
-    life.viewer.dims.set_point(1, 0)
-    life.accept(0, 20, 20)
+    life = accept_beside_a_series(lives)
     life.save()
     life.viewer.dims.set_point(0, 2)
     life.viewer.layers["SAM objects"].undo()

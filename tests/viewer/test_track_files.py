@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from npe2 import PluginManager, PluginManifest
 
-import napari_sam
 from napari_sam.errors import ImageError
 from napari_sam.viewer.track_files import write_tracks_layer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """This plugin alone, from its manifest in the source."""
-    manifest = PluginManifest.from_file(Path(napari_sam.__file__).parent / "napari.yaml")
-    manager = PluginManager()
-    manager.register(manifest)
-    monkeypatch.setattr(PluginManager, "instance", classmethod(lambda cls: manager))
-    return manifest.name
 
 
 def read(path: Path) -> list[list[str]]:
