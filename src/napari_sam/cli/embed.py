@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.console import GIGABYTE, complain, describe, make_bar, run_job, say, show_bytes
+from napari_sam.cli.console import GIGABYTE, complain, run_job, say, show_bytes
 from napari_sam.cli.dock_settings import choose_cache_dir, load_dock_settings
+from napari_sam.cli.file_run import FileRun
 from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_cache_options, add_image_options, add_model_option, read_positive
-from napari_sam.errors import CacheError, SamError
+from napari_sam.errors import CacheError
 from napari_sam.stacks.image_io import open_image
 
 if TYPE_CHECKING:
@@ -78,33 +78,24 @@ def run_embed(options: argparse.Namespace) -> int:
         settings=EncodeSettings(options.object_size, options.channels, dock.percentiles),
         disk_bytes=int(options.cache_size * GIGABYTE) if options.cache_size else dock.cache.disk_bytes,
     )
-    counts, failed = _Counts(), 0
+    counts = _Counts()
     try:
-        with make_bar(len(inputs), "file") as bar:
+        # After a CacheError the next file would have nowhere to go either.
+        with FileRun(len(inputs), verbose=options.verbose, fatal=(CacheError,)) as run:
             for source in inputs:
                 before = counts.done, counts.encoded
-                try:
-                    _embed_planes(open_image(source), predictor, bar, source.name, counts)
-                except CacheError:  # the next file would have nowhere to go either
-                    raise
-                except (SamError, OSError, ValueError, MemoryError) as error:
-                    failed += 1
-                    if options.verbose:
-                        traceback.print_exc()
-                    complain(f"error: {source}: {describe(error)}")
-                else:
+                with run.file(source):
+                    _embed_planes(open_image(source), predictor, run.bar, source.name, counts)
                     say(f"{source}  {_describe(counts.done - before[0], counts.encoded - before[1])}")
-                bar.update()
     except KeyboardInterrupt:
         predictor.cache.flush()
         complain(f"interrupted; {_tiles(counts.done)} in the cache. The same command goes on from there.")
         return 130
-    if failed and len(inputs) > 1:
-        complain(f"{failed} of {len(inputs)} files failed")
+    code = run.conclude()
     if len(inputs) > 1:
         say(_describe(counts.done, counts.encoded))
     _summarize(predictor, counts)
-    return 2 if failed else 0
+    return code
 
 
 class _Counts:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.cli.console import complain, describe, make_bar, say
+from napari_sam.cli.console import complain, say
+from napari_sam.cli.file_run import FileRun
 from napari_sam.cli.options import add_format_option
 from napari_sam.cli.output_files import name_apart
-from napari_sam.errors import ImageError, SamError
+from napari_sam.errors import ImageError
 from napari_sam.stacks.image_io import (
     LABELS_ENDING,
     TIFF_SUFFIXES,
@@ -105,21 +105,12 @@ def run_export(options: argparse.Namespace) -> int:
     images = None if options.images is None else list_images(options.images)
     names = [_name_labels(source) for source in sources]
     stems = name_apart(sources, names) if files else names
-    failed = 0
-    with make_bar(len(sources), "file") as bar:
+    with FileRun(len(sources), verbose=options.verbose) as run:
         for source, stem in zip(sources, stems, strict=True):
-            try:
+            with run.file(source):
                 for path in _export(source, stem, images, files, options):
                     say(str(path))
-            except (SamError, OSError, ValueError, MemoryError) as error:
-                failed += 1
-                if options.verbose:
-                    traceback.print_exc()
-                complain(f"error: {source}: {describe(error)}")
-            bar.update()
-    if failed and len(sources) > 1:
-        complain(f"{failed} of {len(sources)} files failed")
-    return 2 if failed else 0
+    return run.conclude()
 
 
 def _export(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.console import complain, run_job, say
+from napari_sam.cli.file_run import FileRun
 from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import add_format_option, add_image_options, add_model_option
 from napari_sam.cli.output_files import name_outputs
-from napari_sam.errors import SamError
 from napari_sam.inference.whole_files import refuse_existing
 from napari_sam.stacks.image_io import LABELS_ENDING, open_image, pick_channels
 
@@ -90,23 +89,14 @@ def run_prompts(options: argparse.Namespace) -> int:
 
     settings = EncodeSettings(object_size=options.object_size)
     predictor = CachedPredictor(load_with_bar(options.model, options.device), settings=settings)
-    failed = 0
-    with make_bar(len(matched), "file") as bar:
+    with FileRun(len(matched), verbose=options.verbose) as run:
         for (source, members), target in zip(matched.items(), targets, strict=True):
             stem = target.with_name(target.stem.removesuffix(LABELS_ENDING))
-            try:
+            with run.file(source):
                 outputs = [stem.with_name(name) for name in list_output_names(stem.name, options.formats)]
                 refuse_existing(outputs, overwrite=options.overwrite)
-                _segment(source, members, predictor, stem, options, bar)
-            except (SamError, OSError, ValueError, MemoryError) as error:
-                failed += 1
-                if options.verbose:
-                    traceback.print_exc()
-                complain(f"error: {source}: {describe(error)}")
-            bar.update()
-    if failed and len(matched) > 1:
-        complain(f"{failed} of {len(matched)} files failed")
-    return 2 if failed else 0
+                _segment(source, members, predictor, stem, options, run.bar)
+    return run.conclude()
 
 
 def _segment(

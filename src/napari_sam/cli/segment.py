@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.cli.console import complain, describe, make_bar, run_job, say
+from napari_sam.cli.console import complain, run_job, say
+from napari_sam.cli.file_run import FileRun
 from napari_sam.cli.input_files import list_inputs
 from napari_sam.cli.linked import add_link_options, list_linked_outputs, segment_linked
 from napari_sam.cli.models import load_with_bar
@@ -25,7 +25,6 @@ from napari_sam.cli.object_options import (
 )
 from napari_sam.cli.options import add_image_options, add_method_option, add_model_option, read_thresholds
 from napari_sam.cli.output_files import name_outputs, write_labels
-from napari_sam.errors import SamError
 from napari_sam.inference.whole_files import refuse_existing
 from napari_sam.stacks.image_io import ImageStack, open_image, pick_channels
 
@@ -89,10 +88,9 @@ def run_segment(options: argparse.Namespace) -> int:
 
     settings = EncodeSettings(object_size=options.object_size)
     model = load_with_bar(options.model, options.device)
-    failed = 0
-    with make_bar(len(inputs), "file") as bar:
+    with FileRun(len(inputs), verbose=options.verbose) as run:
         for source, target in zip(inputs, outputs, strict=True):
-            try:
+            with run.file(source):
                 if options.link is None:  # else what is written depends on the stack
                     written = [target, *[name_table(target)] * options.table]
                     refuse_existing(written, overwrite=options.overwrite)
@@ -104,22 +102,13 @@ def run_segment(options: argparse.Namespace) -> int:
                 predictor = CachedPredictor(model, memory_bytes=0, settings=settings)
                 notes: list[str] = []
                 if options.link is not None:
-                    path, said = segment_linked(stack, predictor, options, bar, source, target)
+                    path, said = segment_linked(stack, predictor, options, run.bar, source, target)
                 else:
-                    path, said, notes = _segment_file(stack, predictor, options, bar, source, target)
-            except (SamError, OSError, ValueError, MemoryError) as error:
-                failed += 1
-                if options.verbose:
-                    traceback.print_exc()
-                complain(f"error: {source}: {describe(error)}")
-            else:
+                    path, said, notes = _segment_file(stack, predictor, options, run.bar, source, target)
                 for line in notes:
                     complain(f"{source}: {line}")
                 say(f"{path}  {said}")
-            bar.update()
-    if failed and len(inputs) > 1:
-        complain(f"{failed} of {len(inputs)} files failed")
-    return 2 if failed else 0
+    return run.conclude()
 
 
 @dataclass(slots=True, eq=False)
