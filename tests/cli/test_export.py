@@ -70,7 +70,7 @@ def test_scale_and_intensities_come_from_the_image(folder: Path) -> None:
 def test_one_that_fails_does_not_stop_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "labels" / "c_labels.tif").write_bytes(b"")
     command = ["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]
-    assert main([*command, "--images", str(folder / "in")]) == 2  # the one image serves all
+    assert main([*command, "--images", str(folder / "in" / "a.tif")]) == 2  # the one image serves all
     captured = capsys.readouterr()
     assert "c_labels.tif, got an empty file" in captured.err
     assert "1 of 3 files failed" in captured.err
@@ -115,12 +115,26 @@ def test_an_image_among_the_labels_is_noticed(folder: Path, capsys: pytest.Captu
     assert "noise.tif: nearly all neighbouring pixels differ" in warnings[0]
 
 
-def test_an_image_is_looked_for_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tifffile.imwrite(folder / "in" / "other.tif", np.zeros((20, 30), np.uint8))
+@pytest.mark.parametrize("others", [True, False], ids=["among others", "alone in its folder"])
+def test_an_image_is_looked_for_by_name(
+    others: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if others:
+        tifffile.imwrite(folder / "in" / "other.tif", np.zeros((20, 30), np.uint8))
     command = ["export", str(folder / "labels"), "--format", "csv", "--out", str(folder / "out")]
     assert main([*command, "--images", str(folder / "in")]) == 2
     assert "one image called 'b' among those of --images, got 0" in capsys.readouterr().err
     assert [path.name for path in (folder / "out").iterdir()] == ["a_objects.csv"]
+
+
+def test_several_labels_do_not_go_into_one_image_under_one_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zarr.open_group(folder / "a.zarr", mode="w").create_array("0", data=np.zeros((20, 30), np.uint8))
+    command = ["export", str(folder / "labels"), "--format", "ome-zarr", "--into-images", "--overwrite"]
+    assert main([*command, "--images", str(folder / "a.zarr")]) == 2
+    assert "2 label images would go into" in capsys.readouterr().err
+    assert not (folder / "a.zarr" / "labels").exists()
 
 
 def test_labels_go_into_their_image(folder: Path) -> None:

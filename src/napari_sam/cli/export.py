@@ -70,8 +70,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         "--images",
         type=Path,
         metavar="PATH",
-        help="the image, or a folder with an image NAME for each NAME_labels: adds intensities to csv, and "
-        "the scale where the labels have none",
+        help="the image that all labels are of, or a folder with an image NAME for each NAME_labels: adds "
+        "intensities to csv, and the scale where the labels have none",
     )
     parser.add_argument(
         "--volumes", action="store_true", help="measure objects of z-stacks in 3-D (default: plane by plane)"
@@ -103,6 +103,12 @@ def run_export(options: argparse.Namespace) -> int:
         complain("error: no label images found; name files, or a folder that holds some")
         return 2
     images = None if options.images is None else list_images(options.images)
+    if options.into_images and images == [options.images] and len(sources) > 1:
+        complain(
+            f"error: {len(sources)} label images would go into {options.images} under one name; export them "
+            "one by one, each with a --name"
+        )
+        return 2
     names = [_name_labels(source) for source in sources]
     stems = name_apart(sources, names) if files else names
     with FileRun(len(sources), verbose=options.verbose) as run:
@@ -124,7 +130,7 @@ def _export(
 
     name = _name_labels(source)
     labels = replace(open_image(source), name=name)
-    path = None if images is None else _find_image(images, name)
+    path = None if images is None else _find_image(images, name, options.images)
     image = None if path is None else open_image(path)
     if image is not None:
         labels = _inherit(labels, image)
@@ -178,9 +184,9 @@ def _looks_like_an_image(labels: ImageStack) -> bool:
     return plane.size > 1000 and float(np.mean(plane[:, 1:] != plane[:, :-1])) > MOST_EDGES
 
 
-def _find_image(images: Sequence[Path], name: str) -> Path:
-    if len(images) == 1:
-        return images[0]
+def _find_image(images: Sequence[Path], name: str, given: Path) -> Path:
+    if images == [given]:  # the image itself was named, no folder: all labels are of it
+        return given
     found = [path for path in images if name_image(path) == name]
     if len(found) != 1:
         raise ImageError(f"Expected one image called {name!r} among those of --images, got {len(found)}.")
