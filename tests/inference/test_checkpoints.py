@@ -79,6 +79,12 @@ def test_round_trip(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.safetensors"]
 
 
+def test_a_checkpoint_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    write_checkpoint(build_sam("conv_test"), tmp_path / "mine.safetensors", name="mine", record={})
+    assert (tmp_path / "mine.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_half_halves_the_weights_and_keeps_norms(tmp_path: Path) -> None:
     module = build_sam("conv_test")
     for name, half in (("full", False), ("half", True)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -27,6 +26,7 @@ from napari_sam.inference.fetch import fetch
 from napari_sam.inference.registry import ModelCard, describe_choice, find_card, list_models
 from napari_sam.inference.state_dicts import Weights, check_fit, join_decoder, read_decoder, read_weights
 from napari_sam.inference.weight_files import WeightFolder
+from napari_sam.inference.whole_files import replace_file
 from napari_sam.modeling import Sam, SamConfig, build_sam
 
 if TYPE_CHECKING:
@@ -127,14 +127,10 @@ def write_checkpoint(
         "config": json.dumps(module.config.to_dict()),
         "record": json.dumps(dict(record)),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(state, partial, metadata)
-        partial.replace(path)
+        replace_file(path, lambda temporary: save_file(state, temporary, metadata))
     except SafetensorError as error:  # it does not tell a full disk from anything else
         raise OSError(f"Cannot write {path}: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load_card(card: ModelCard, device: torch.device, download: bool) -> LoadedModel:
