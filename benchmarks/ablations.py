@@ -24,6 +24,7 @@ from robustness import finish
 from timing import print_table
 
 import napari_sam as ns
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.evaluation.clicks import evaluate_clicks, pool_clicks
 from napari_sam.evaluation.matching import evaluate_labels, pool_scores
 from napari_sam.inference.checkpoints import write_checkpoint
@@ -32,7 +33,7 @@ from napari_sam.inference.object_scale import WANTED
 from napari_sam.inference.segment_image import iter_segment_image
 from napari_sam.modeling import ConvConfig, build_sam, get_config
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
-from napari_sam.training.dataset import NORMALIZED, LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, LabelledImage, split_holdout
 from napari_sam.training.loop import train
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ import torch
 from robustness import finish
 
 import napari_sam as ns
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.evaluation.clicks import evaluate_clicks, pool_clicks
 from napari_sam.evaluation.simulated_user import (
     first_click,
@@ -39,7 +40,7 @@ from napari_sam.inference.ambiguity import choose_best
 from napari_sam.inference.checkpoints import LoadedModel, write_checkpoint
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.predictor import Predictor
-from napari_sam.training.dataset import NORMALIZED, LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, LabelledImage, split_holdout
 from napari_sam.training.score_fitting import DescribedMasks, MaskRecorder, fit_scores
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ import numpy as np
 from timing import print_table
 
 import napari_sam as ns
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.evaluation.matching import LabelScores, evaluate_labels, pool_scores
 from napari_sam.inference.candidates import Candidates, FilterParams, draw_candidates, filter_candidates
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.segment_image import filter_defaults, iter_candidates
-from napari_sam.training.dataset import NORMALIZED, read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, split_holdout
 
 MODES: dict[str, dict[str, Any]] = {"fast": {}, "every point": {"skip": False}, "exact": {"exact": True}}
 CHOICES: dict[str, tuple[float, ...]] = {

@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.cli.main import main as run_cli
-from napari_sam.training.dataset import read_labelled_images, split_holdout
+from napari_sam.training.dataset import split_holdout
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.session.edit_tools import split
-from napari_sam.training.dataset import read_labelled_images
 from napari_sam.types import ObjectMask
 
 if TYPE_CHECKING:

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import napari_sam as ns
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.evaluation.matching import LabelScores, evaluate_labels, pool_scores
 from napari_sam.inference.candidates import Candidates, draw_candidates, filter_candidates
 from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.filter_params import FILTER_DEFAULTS
 from napari_sam.inference.instance_candidates import read_instances
 from napari_sam.inference.instance_maps import InstanceParams
-from napari_sam.training.dataset import NORMALIZED, read_labelled_images, split_holdout
+from napari_sam.training.dataset import NORMALIZED, split_holdout
 
 CHOICES: dict[str, tuple[float, ...]] = {
     "foreground": (0.45, 0.5, 0.55, 0.6, 0.65, 0.7),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from skimage.io import imread, imsave
 
 from napari_sam.cli.main import main
@@ -12,6 +14,8 @@ from napari_sam.cli.main import main
 if TYPE_CHECKING:
     from pathlib import Path
     from types import SimpleNamespace
+
+    from numpy.typing import NDArray
 
 
 @pytest.fixture
@@ -127,9 +131,6 @@ def damage(data: Path, what: str) -> list[str]:
         case "missing image":
             (data / "images" / "c.png").unlink()
             return index
-        case "shape":
-            imsave(data / "labels" / "c.png", np.zeros((3, 4), np.uint16), check_contrast=False)
-            return []
         case "no index":
             return ["--index", str(data / "nothing.csv")]
         case "column":
@@ -140,6 +141,9 @@ def damage(data: Path, what: str) -> list[str]:
             return ["--split", "test"]
         case "limit":
             return ["--limit", "0"]
+        case "encoding":
+            (data / "index.csv").write_bytes("id\nZürich\n".encode("cp1252"))
+            return index
     raise AssertionError(what)
 
 
@@ -148,12 +152,12 @@ def damage(data: Path, what: str) -> list[str]:
     [
         ("no images", "got no pair"),
         ("missing image", "got no c."),
-        ("shape", "Expected labels of shape (30, 40)"),
         ("no index", "No such file"),
         ("column", "Expected a column stain"),
         ("split", "rows of split validation"),
         ("split without index", "Expected --index"),
         ("limit", "--limit of at least 1"),
+        ("encoding", "Expected a table in UTF-8"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -163,6 +167,81 @@ def test_mistakes_are_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((3, 4), np.uint16), "Expected labels of shape (30, 40)"),
+        (np.full((30, 40), -1, np.int16), "Expected labels of 0 and above, got -1"),
+        (np.zeros((30, 40), np.float32), "integer labels"),
+    ],
+    ids=["shape", "negative", "fractions"],
+)
+@pytest.mark.parametrize("part", ["--prompts", "--automatic"])
+def test_a_file_that_cannot_be_measured_leaves_the_others(
+    part: str,
+    labels: NDArray[Any],
+    message: str,
+    inference: SimpleNamespace,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (data / "labels" / "b.png").unlink()
+    tifffile.imwrite(data / "labels" / "b.tif", labels)
+    assert evaluate(data, part, "--json", str(data / "scores.json")) == 2
+    captured = capsys.readouterr()
+    assert f"error: {data / 'images' / 'b.png'}: " in captured.err
+    assert message in captured.err
+    assert "1 of 3 files failed" in captured.err
+    assert read_rows(captured.out)["images"] == ["2"]
+    assert [i["name"] for i in json.loads((data / "scores.json").read_text())["images"]] == ["a", "c"]
+
+
+def test_nothing_that_can_be_measured(
+    inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        imsave(data / "labels" / f"{name}.png", np.zeros((3, 4), np.uint16), check_contrast=False)
+    assert evaluate(data) == 2
+    captured = capsys.readouterr()
+    assert "3 of 3 files failed" in captured.err
+    assert "mIoU" not in captured.out
+
+
+def test_a_row_without_a_group_and_a_mask_are_measured(
+    inference: SimpleNamespace, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "index.csv").write_text("id;Kind\na;fluo\nb\n")
+    mask = (imread(data / "labels" / "b.png") > 0).astype(np.uint8)
+    imsave(data / "labels" / "b.png", mask, check_contrast=False)
+    assert evaluate(data, "--automatic", "--index", str(data / "index.csv"), "--group", "Kind") == 0
+    captured = capsys.readouterr()
+    assert read_rows(captured.out)["images"] == ["2", "1", "1"]
+    assert "the labels of b have one id in several pieces" in captured.err
+
+
+def test_the_time_of_automatic_segmentation_has_its_encoding(
+    inference: SimpleNamespace, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment_image = sys.modules["napari_sam.inference.segment_image"]
+    cached_predictor = sys.modules["napari_sam.inference.cached_predictor"]
+    seen: list[Any] = []
+    ask = segment_image.iter_segment_image
+
+    def watch(image: Any, predictor: Any, method: str) -> Any:
+        seen.append(predictor)
+        return ask(image, predictor, method)
+
+    monkeypatch.setattr(segment_image, "iter_segment_image", watch)
+    made: list[Any] = []
+    make = cached_predictor.CachedPredictor
+    monkeypatch.setattr(
+        cached_predictor, "CachedPredictor", lambda *a, **k: made.append(make(*a, **k)) or made[-1]
+    )
+    assert evaluate(data, "--limit", "1") == 0
+    assert [id(predictor) for predictor in seen] == [id(made[1])]
+    assert len(made) == 2  # one for clicks, and another that has not seen the image
 
 
 def test_an_image_without_objects_counts(

@@ -4,7 +4,9 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from skimage.io import imsave
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from napari_sam.cli.main import main
@@ -13,17 +15,20 @@ from napari_sam.errors import CheckpointError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_sam.training.dataset import LabelledImage
+
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the training loop was asked to do."""
     asked: list[dict[str, Any]] = []
 
-    def train(data: Path, config: str, out: Path, **options: Any) -> Path:
-        asked.append({"data": data, "config": config, "out": out, **options})
-        if config == "damaged":
+    def train(images: list[LabelledImage], config: str, out: Path, **options: Any) -> Path:
+        names = [image.name for image in images]
+        asked.append({"names": names, "config": config, "out": out, **options})
+        if out.name == "damaged":
             raise CheckpointError("truncated checkpoint")
-        if config == "child":
+        if out.name == "child":
             raise ProcessRaisedException("-- Process 0 failed:\nTraceback\nSamError: no pairs", 0, 1)
         return out / f"{config}.safetensors"
 
@@ -33,47 +38,76 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return asked
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """One labelled image, called cell."""
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        imsave(tmp_path / kind / "cell.png", np.eye(9, dtype=np.uint8), check_contrast=False)
+    return tmp_path
+
+
 def test_options_reach_the_loop(
-    calls: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calls: list[dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "images").mkdir()
-    command = ["train", "--data", str(tmp_path), "--config", "nuclei", "--out", str(tmp_path / "run")]
+    command = ["train", "--data", str(data), "--config", "nuclei", "--out", str(data / "run")]
     command += ["--device", "cpu"]
     assert main(command) == 0
     assert (
         main([*command, "--resume", "--processes", "2", "--seed", "3", "--steps-scale", "0.5", "--init", "m"])
         == 0
     )
-    common = {"data": tmp_path, "config": "nuclei", "out": tmp_path / "run"}
+    common = {"names": ["cell"], "config": "nuclei", "out": data / "run"}
     assert calls == [
         {**common, "resume": False, "processes": 1, "seed": 0, "device": "cpu", "scale": 1, "init": None},
         {**common, "resume": True, "processes": 2, "seed": 3, "device": "cpu", "scale": 0.5, "init": "m"},
     ]
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "run" / "nuclei.safetensors")] * 2
+    assert capsys.readouterr().out.splitlines() == [str(data / "run" / "nuclei.safetensors")] * 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config", "nuclei"], "no training data: no such folder"),
-        (["--config", "nuclei", "--processes", "0"], "at least one process"),
-        (["--config", "nuclei", "--steps-scale", "0"], "a scale above 0"),
-        (["--config", "damaged"], "error: truncated checkpoint"),
-        (["--config", "child"], "error: A training process failed: SamError: no pairs"),
-        (["--config", "nuclei", "--device", "abacus"], "'abacus'"),
+        (["--data", "nowhere"], "no training data: no such folder"),
+        (["--processes", "0"], "at least one process"),
+        (["--config", "cells"], "out of nuclei, smoke"),
+        (["--out", "damaged"], "error: truncated checkpoint"),
+        (["--out", "child"], "error: A training process failed: SamError: no pairs"),
+        (["--device", "abacus"], "'abacus'"),
     ],
-    ids=["no data", "no process", "no steps", "an error of the loop", "an error of a process", "device"],
+    ids=["no data", "no process", "no recipe", "an error of the loop", "an error of a process", "device"],
 )
 def test_mistakes_are_one_line(
     arguments: list[str],
     message: str,
     calls: list[dict[str, Any]],
-    tmp_path: Path,
+    data: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if "nuclei" not in arguments or "--device" in arguments:
-        (tmp_path / "images").mkdir()
-    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *arguments]) == 2
+    command = ["train", "--data", str(data), "--config", "nuclei", "--out", str(data / "run")]
+    assert main([*command, *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps-scale", "0"], "expected a number above 0, got '0'"),
+        (["--steps-scale", "nan"], "expected a number above 0, got 'nan'"),
+        (["--steps-scale", "inf"], "expected a number above 0, got 'inf'"),
+        (["--seed", "-1"], "expected a number from 0, got '-1'"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_at_once(
+    arguments: list[str],
+    message: str,
+    calls: list[dict[str, Any]],
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["train", "--data", str(data), "--config", "nuclei", "--out", str(data / "run")]
+    assert main([*command, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert calls == []

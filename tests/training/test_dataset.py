@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import tifffile
 import torch
-from skimage.io import imsave
 
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.errors import SamError
 from napari_sam.inference.object_scale import measure_rescale
 from napari_sam.training.config import CONFIGS, TrainConfig
-from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.dataset import CropDataset, LabelledImage, prepare_image, split_holdout
 from napari_sam.training.instance_targets import CONTACT_WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,72 +28,7 @@ def labelled(name: str, group: str = "", side: int = 8) -> LabelledImage:
     return LabelledImage(name, group, np.zeros((side, side, 3), np.float16), np.zeros((side, side), np.int32))
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Callable[..., Path]:
-    """Write one image with its labels; gives the folder."""
-
-    def write(name: str, image: NDArray[Any], labels: NDArray[Any], suffix: str = ".tif") -> Path:
-        for kind, array in (("images", image), ("labels", labels)):
-            (tmp_path / kind).mkdir(exist_ok=True)
-            tifffile.imwrite(tmp_path / kind / f"{name}{suffix}", array)
-        return tmp_path
-
-    return write
-
-
-# ---- reading ----------------------------------------------------------------------------------------------
-
-
-def test_pairs_are_read(data_folder: Path) -> None:
-    images = read_labelled_images(data_folder)
-    assert [image.name for image in images] == ["cell0", "cell1", "cell2", "cell3"]
-    for image in images:
-        assert (image.pixels.shape, image.pixels.dtype) == ((128, 128, 3), np.float16)
-        assert (image.labels.shape, image.labels.dtype) == ((128, 128), np.int32)
-        assert 0 <= image.pixels.min() < image.pixels.max() <= 1
-        inside = image.pixels[..., 0][image.labels > 0].mean()
-        assert inside > image.pixels[..., 0][image.labels == 0].mean() + 0.2
-
-
-def test_images_without_labels_and_labels_without_images_are_left_out(
-    pair: Callable[..., Path], tmp_path: Path
-) -> None:
-    folder = pair("both", np.eye(9), np.eye(9, dtype=np.uint8))
-    tifffile.imwrite(tmp_path / "images" / "lonely.tif", np.eye(9))
-    tifffile.imwrite(tmp_path / "labels" / "widowed.tif", np.eye(9))
-    (tmp_path / "images" / "notes.txt").write_text("no image")
-    assert [image.name for image in read_labelled_images(folder)] == ["both"]
-
-
-def test_image_and_labels_may_differ_in_format(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    imsave(tmp_path / "images" / "a.png", np.eye(9, dtype=np.uint8), check_contrast=False)
-    tifffile.imwrite(tmp_path / "labels" / "a.TIFF", np.eye(9, dtype=np.uint16))
-    assert len(read_labelled_images(tmp_path)) == 1
-
-
-def test_the_index_tells_split_and_kind(pair: Callable[..., Path], tmp_path: Path) -> None:
-    for name in "abc":
-        folder = pair(name, np.eye(9), np.eye(9, dtype=np.uint8))
-    (tmp_path / "index.csv").write_text("id,split,kind\na,train,fluo\nb,test,fluo\nc,train,histology\n")
-    assert [(i.name, i.group) for i in read_labelled_images(folder)] == [("a", "fluo"), ("c", "histology")]
-    assert [i.name for i in read_labelled_images(folder, "test")] == ["b"]
-    with pytest.raises(SamError, match="split 'other', found none"):
-        read_labelled_images(folder, "other")
-
-
-def test_an_image_that_the_index_does_not_know_is_left_out(pair: Callable[..., Path], tmp_path: Path) -> None:
-    for name in "ab":
-        folder = pair(name, np.eye(9), np.eye(9, dtype=np.uint8))
-    (tmp_path / "index.csv").write_text("\ufeffid,split\na,train\n", encoding="utf-8")  # as Excel writes it
-    assert [i.name for i in read_labelled_images(folder)] == ["a"]
-    (tmp_path / "index.csv").write_text("id,split\na.png,train\nb.png,test\n")
-    with pytest.raises(SamError, match="found none"):
-        read_labelled_images(folder)
-    (tmp_path / "index.csv").write_text("name,split\na,train\n")
-    with pytest.raises(SamError, match=r"a column id in .*index.csv, got name, split"):
-        read_labelled_images(folder)
+# ---- preparing --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,32 +45,15 @@ def test_an_image_that_the_index_does_not_know_is_left_out(pair: Callable[..., P
         pytest.param(np.zeros((2, 2), np.uint8), [[0, 0], [0, 0]], id="nothing"),
     ],
 )
-def test_ids_are_made_compact(
-    pair: Callable[..., Path], labels: NDArray[Any], expected: list[list[int]]
-) -> None:
-    folder = pair("a", np.eye(2), labels)
-    assert read_labelled_images(folder)[0].labels.tolist() == expected
+def test_ids_are_made_compact(labels: NDArray[Any], expected: list[list[int]]) -> None:
+    image = prepare_image("a", "fluo", np.eye(2), labels)
+    assert (image.labels.tolist(), image.labels.dtype) == (expected, np.int32)
+    assert (image.name, image.group, image.pixels.shape) == ("a", "fluo", (2, 2, 3))
 
 
-@pytest.mark.parametrize(
-    ("image", "labels", "message"),
-    [
-        pytest.param(np.eye(9), np.eye(8, dtype=np.uint8), r"shape \(9, 9\).*\(8, 8\)", id="other size"),
-        pytest.param(np.eye(9), np.eye(9), "float64", id="fractions"),
-        pytest.param(np.eye(9), np.zeros((9, 9, 3), np.uint8), r"\(9, 9, 3\)", id="coloured labels"),
-        pytest.param(np.zeros((2, 2, 9, 9)), np.eye(9, dtype=np.uint8), "4-D", id="a stack"),
-    ],
-)
-def test_unusable_pairs(
-    pair: Callable[..., Path], image: NDArray[Any], labels: NDArray[Any], message: str
-) -> None:
-    with pytest.raises(SamError, match=message):
-        read_labelled_images(pair("a", image, labels))
-
-
-def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(SamError, match="found none"):
-        read_labelled_images(tmp_path)
+def test_a_stack_cannot_be_prepared() -> None:
+    with pytest.raises(SamError, match="4-D"):
+        prepare_image("a", "", np.zeros((2, 2, 9, 9)), np.eye(9, dtype=np.uint8))
 
 
 # ---- holding out ------------------------------------------------------------------------------------------

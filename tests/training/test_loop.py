@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +14,14 @@ import psutil
 import pytest
 import torch
 
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.errors import CheckpointError, SamError
 from napari_sam.inference.checkpoints import load_model, write_checkpoint
 from napari_sam.inference.segment_image import segment_image
 from napari_sam.modeling import ConvConfig, build_sam
 from napari_sam.training import loop, precision
 from napari_sam.training.config import CONFIGS, Phase, TrainConfig
-from napari_sam.training.dataset import read_labelled_images
+from napari_sam.training.dataset import split_holdout
 from napari_sam.training.loop import Trainer, train
 from napari_sam.training.precision import choose_training_precision
 from napari_sam.training.prompt_rounds import measure_iou
@@ -57,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Pat
     """Folder of a run of the recipe "smoke", to its end."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("finished")
-    assert train(data_folder, "smoke", out) == out / "smoke.safetensors"
+    assert train(read_labelled_images(data_folder), "smoke", out) == out / "smoke.safetensors"
     return out
 
 
@@ -95,36 +97,62 @@ def test_the_model_holds_its_record(finished: Path, data_folder: Path) -> None:
 
 def test_a_finished_run_is_not_overwritten(finished: Path, data_folder: Path) -> None:
     with pytest.raises(CheckpointError, match="pass --resume to go on, or another --out"):
-        train(data_folder, "smoke", finished)
+        train(read_labelled_images(data_folder), "smoke", finished)
 
 
 def test_resuming_a_finished_run_exports_again(finished: Path, data_folder: Path) -> None:
     before = load_model(finished / "smoke.safetensors", "cpu").module.state_dict()
     (finished / "smoke.safetensors").unlink()
-    train(data_folder, "smoke", finished, resume=True)
+    train(read_labelled_images(data_folder), "smoke", finished, resume=True)
     after = load_model(finished / "smoke.safetensors", "cpu").module.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
 def test_scale_multiplies_the_steps(data_folder: Path, tmp_path: Path) -> None:
-    path = train(data_folder, SMOKE, tmp_path / "new" / "folder", scale=0.1)
+    path = train(read_labelled_images(data_folder), SMOKE, tmp_path / "new" / "folder", scale=0.1)
     steps = [phase["steps"] for phase in load_model(path, "cpu").record["config"]["phases"]]
     assert (path.name, steps) == ("model.safetensors", [1, 1, 1, 1])
 
 
+def test_a_recipe_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SamError, match="out of nuclei, smoke"):
+        train([], "cells", tmp_path / "out")
+
+
 @pytest.mark.parametrize(
-    ("config", "message"),
-    [("cells", "out of nuclei, smoke"), ("smoke", "found none")],
-    ids=["recipe", "data"],
+    ("left", "resume"),
+    [("smoke.safetensors", False), ("smoke.safetensors", True), ("log.jsonl", False)],
 )
-def test_what_is_missing(config: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(SamError, match=message):
-        train(tmp_path, config, tmp_path / "out")
+def test_files_of_a_run_whose_state_is_gone_are_kept(
+    left: str, resume: bool, data_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / left).write_text("{}")
+    with pytest.raises(CheckpointError, match=f"got {left} without the last.pt"):
+        train(read_labelled_images(data_folder), "smoke", tmp_path, resume=resume)
+    assert (tmp_path / left).read_text() == "{}"
+
+
+def test_what_is_trained_on_is_said(
+    data_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(SMOKE, phases=(Phase("dense", 1, dense=True, prompts=False, images=1),))
+    with caplog.at_level("INFO", "napari_sam.training"):
+        train(read_labelled_images(data_folder), config, tmp_path)
+    images = read_labelled_images(data_folder)
+    kept, held = split_holdout(images, config.holdout)
+    assert len(held) == 1
+    objects = sum(len(np.unique(image.labels)) - 1 for image in kept)
+    assert f"3 images with {objects} objects; 1 more are held out" in caplog.text
+
+
+def test_a_foundation_model_is_refused_before_it_is_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="architecture that is to be trained, got vit_b"):
+        read_initial_weights(build_sam("conv_test"), "vit_b")
 
 
 @pytest.mark.slow
 def test_two_processes(data_folder: Path, tmp_path: Path) -> None:
-    path = train(data_folder, SHORT, tmp_path, processes=2)
+    path = train(read_labelled_images(data_folder), SHORT, tmp_path, processes=2)
     assert load_model(path, "cpu").record["processes"] == 2
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
@@ -137,7 +165,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 from napari_sam.training.config import CONFIGS
-from napari_sam.training.dataset import read_labelled_images
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.training.loop import Trainer
 
 def work(rank, data, out):
@@ -173,29 +201,36 @@ import signal, sys
 from dataclasses import replace
 from pathlib import Path
 from napari_sam.training.config import CONFIGS, Phase
+from napari_sam.cli.labelled_files import read_labelled_images
 from napari_sam.training.loop import train
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background of a script
     phase = Phase("dense", 100000, dense=True, prompts=False, images=1)
     config = replace(CONFIGS["smoke"], phases=(phase,), crop=64)
-    train(Path(sys.argv[1]), config, Path(sys.argv[2]), processes=2)
+    train(read_labelled_images(Path(sys.argv[1])), config, Path(sys.argv[2]), processes=2)
 """
 
 
-def test_processes_end_with_the_one_that_started_them(data_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["killed", "interrupted alone"])
+def test_processes_end_with_the_one_that_started_them(how: str, data_folder: Path, tmp_path: Path) -> None:
     script, out = tmp_path / "run.py", tmp_path / "out"
-    script.write_text(KILLED)
-    run = psutil.Popen([sys.executable, script, data_folder, out])
+    text = KILLED if how == "killed" else KILLED.replace("signal.SIG_IGN", "signal.default_int_handler")
+    script.write_text(text)
+    run = psutil.Popen([sys.executable, script, data_folder, out], stderr=subprocess.DEVNULL)
     workers: list[psutil.Process] = []
     try:
         wait_until(lambda: (out / "last.pt").exists() or run.poll() is not None)
         workers = run.children(recursive=True)
         assert len(workers) >= 2
-        run.kill()
-        run.wait()
+        if how == "killed":
+            run.kill()
+        else:  # as a notebook does: Ctrl+C in a terminal reaches all
+            run.send_signal(signal.SIGINT)
+        wait_until(lambda: run.poll() is not None)
         wait_until(lambda: not any(map(is_alive, workers)))
         assert not any(map(is_alive, workers))
+        assert run.poll() is not None
     finally:
         for process in (run, *workers):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -217,7 +252,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
 
 def test_a_run_can_start_from_another_model(finished: Path, data_folder: Path, tmp_path: Path) -> None:
     config = replace(SHORT, phases=(Phase("joint", 1, True, True, images=1),))  # learning rates of 0
-    path = train(data_folder, config, tmp_path, init=finished / "smoke.safetensors")
+    path = train(read_labelled_images(data_folder), config, tmp_path, init=finished / "smoke.safetensors")
     source, model = load_model(finished / "smoke.safetensors", "cpu"), load_model(path, "cpu")
     assert model.record["init"] == {"name": "smoke", "sha256": source.sha256}
     theirs = source.module.state_dict()
@@ -362,10 +397,15 @@ def test_a_disk_that_is_full_keeps_the_previous_state(
 
 def test_a_run_remembers_what_it_started_from(finished: Path, data_folder: Path, tmp_path: Path) -> None:
     config = replace(SHORT, phases=(Phase("joint", 1, True, True, images=1),))
-    path = train(data_folder, config, tmp_path, init=finished / "smoke.safetensors")
+    path = train(read_labelled_images(data_folder), config, tmp_path, init=finished / "smoke.safetensors")
     start = load_model(path, "cpu").record["init"]
     path.unlink()
-    assert load_model(train(data_folder, config, tmp_path, resume=True), "cpu").record["init"] == start
+    assert (
+        load_model(train(read_labelled_images(data_folder), config, tmp_path, resume=True), "cpu").record[
+            "init"
+        ]
+        == start
+    )
 
 
 def test_without_a_checkpoint_a_run_starts_anew(data_folder: Path, tmp_path: Path) -> None:

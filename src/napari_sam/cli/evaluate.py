@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import platform
@@ -12,18 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam import __version__
-from napari_sam.cli.console import complain, make_bar, run_job, say
+from napari_sam.cli.console import complain, run_job, say
+from napari_sam.cli.file_run import FileRun
+from napari_sam.cli.labelled_files import is_mask, pair_files, read_index, read_pair, warn_of_masks
 from napari_sam.cli.models import load_with_bar
-from napari_sam.cli.options import add_image_options, add_method_option, add_model_option
+from napari_sam.cli.options import (
+    add_image_options,
+    add_method_option,
+    add_model_option,
+    add_seed_option,
+)
 from napari_sam.errors import ImageError
 from napari_sam.inference.whole_files import replace_file
-from napari_sam.stacks.image_io import list_by_stem, pick_channels, read_image, read_labels
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Generator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_sam.evaluation import Estimate, ImageScores
+    from napari_sam.inference.checkpoints import LoadedModel
+    from napari_sam.inference.encode_settings import EncodeSettings
     from napari_sam.types import Progress
 
 __all__ = ["Sample", "add_command", "pair_samples", "run_evaluate"]
@@ -37,6 +47,7 @@ examples:
 
 Images and labels belong together by file name (without suffix). Clicks are simulated: first in the middle
 of each object, then in the middle of the largest error. Numbers in brackets are 95% intervals over images.
+A file that cannot be measured is reported and the others go on; the exit code is then 2.
 """
 
 
@@ -71,36 +82,44 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--split", help="only rows of the index whose column split is this")
     parser.add_argument("--group", metavar="COLUMN", help="report by this column of the index")
     parser.add_argument("--limit", type=int, metavar="N", help="only N images, evenly spread over the list")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals' random numbers (default: 0)")
+    add_seed_option(parser, "of the intervals' random numbers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
     parser.set_defaults(run=run_evaluate)
     return parser
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Measure every image and print a table by group."""
+    """Measure every image and print a table by group; 2 when one of them could not be, else 0."""
     samples = pair_samples(options)
     both = options.prompts == options.automatic
 
     from napari_sam.evaluation import format_table, group_scores, summarize
-    from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.encode_settings import EncodeSettings
 
     settings = EncodeSettings(object_size=options.object_size)
     model = load_with_bar(options.model, options.device)
     scores: list[ImageScores] = []
+    masks: list[str] = []
     start = time.perf_counter()
-    with make_bar(len(samples), "image") as bar:
+    with FileRun(len(samples), verbose=options.verbose) as run:
         for sample in samples:
-            job = _evaluate_sample(
-                sample,
-                CachedPredictor(model, settings=settings),  # a fresh cache, so that the first click encodes
-                channels=options.channels,
-                method=options.method if both or options.automatic else None,
-                prompts=both or options.prompts,
-            )
-            scores.append(run_job(job, bar, sample.name))
-            bar.update()
+            with run.file(sample.image):
+                image, true = read_pair(sample.image, sample.labels, options.channels)
+                masks += [sample.name] if is_mask(true) else []
+                job = _evaluate_sample(
+                    sample,
+                    image,
+                    true,
+                    model,
+                    settings,
+                    method=options.method if both or options.automatic else None,
+                    prompts=both or options.prompts,
+                )
+                scores.append(run_job(job, run.bar, sample.name))
+    warn_of_masks(masks)
+    code = run.conclude()
+    if not scores:
+        return code
     groups = group_scores(scores)
     summaries = {name: summarize(members, seed=options.seed) for name, members in groups.items()}
     say(f"model {model.name} ({model.sha256[:12]}) on {model.device}, method {options.method}")
@@ -123,7 +142,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         }
         text = json.dumps(record, indent=1, allow_nan=False)
         replace_file(options.json, lambda path: path.write_text(text + "\n"))
-    return 0
+    return code
 
 
 def pair_samples(options: argparse.Namespace) -> list[Sample]:
@@ -134,25 +153,26 @@ def pair_samples(options: argparse.Namespace) -> list[Sample]:
     ImageError
         When there is none, or the index has no such column, or one of its images is missing.
     """
-    images, labels = list_by_stem(options.images), list_by_stem(options.labels, labels=True)
+    pairs, alone = pair_files(options.images, options.labels)
     if options.index:
-        groups = _read_index(options.index, options.split, options.group)
-        for folder, files in ((options.images, images), (options.labels, labels)):
-            missing = [name for name in groups if name not in files]
-            if missing:
-                raise ImageError(f"Expected all images of {options.index} in {folder}, got no {missing[0]}.")
+        groups = _read_groups(options.index, options.split, options.group)
+        missing = [name for name in groups if name not in pairs]
+        if missing:
+            raise ImageError(
+                f"Expected all images of {options.index} in {options.images} and {options.labels}, got no "
+                f"{missing[0]}."
+            )
     elif options.split or options.group:
         raise ImageError("Expected --index with --split or --group, got none; name the table.")
     else:
-        groups = dict.fromkeys(sorted(images.keys() & labels.keys()), "all")
-        alone = len(images.keys() ^ labels.keys())
+        groups = dict.fromkeys(pairs, "all")
         if alone and groups:
             complain(f"warning: {alone} files have no partner of the same name and are left out")
     if not groups:
         raise ImageError(
             f"Expected files of the same names in {options.images} and {options.labels}, got no pair."
         )
-    samples = [Sample(name, images[name], labels[name], group) for name, group in groups.items()]
+    samples = [Sample(name, *pairs[name], group) for name, group in groups.items()]
     if options.limit is not None:
         if options.limit < 1:
             raise ImageError(f"Expected --limit of at least 1, got {options.limit}.")
@@ -161,50 +181,45 @@ def pair_samples(options: argparse.Namespace) -> list[Sample]:
     return samples
 
 
-def _read_index(path: Path, split: str | None, group: str | None) -> dict[str, str]:
+def _read_groups(path: Path, split: str | None, group: str | None) -> dict[str, str]:
     """Name -> group of the rows of a split."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = list(table.fieldnames or ())
-        wanted = ["id", *(["split"] if split else []), *([group] if group else [])]
-        for column in wanted:
-            if column not in columns:
-                raise ImageError(f"Expected a column {column} in {path}, got {', '.join(columns) or 'none'}.")
-        rows = [row for row in table if not split or row["split"] == split]
-    if not rows:
+    columns, rows = read_index(path)
+    for column in filter(None, ("split" if split else None, group)):
+        if column.lower() not in columns:
+            raise ImageError(f"Expected a column {column} in {path}, got {', '.join(columns)}.")
+    chosen = {name: row for name, row in rows.items() if not split or row["split"] == split}
+    if not chosen:
         raise ImageError(f"Expected rows{f' of split {split}' if split else ''} in {path}, got none.")
-    return {row["id"]: row[group] if group else "all" for row in rows}
+    return {name: row[group.lower()] if group else "all" for name, row in chosen.items()}
 
 
 def _evaluate_sample(
     sample: Sample,
-    predictor: Any,
+    image: NDArray[Any],
+    true: NDArray[np.integer[Any]],
+    model: LoadedModel,
+    settings: EncodeSettings,
     *,
-    channels: tuple[int, ...] | None,
     method: str | None,
     prompts: bool,
 ) -> Generator[Progress, None, ImageScores]:
     from napari_sam.evaluation import ImageScores, evaluate_clicks, evaluate_labels, time_click
     from napari_sam.evaluation.simulated_user import first_click, read_objects
+    from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.segment_image import iter_segment_image
     from napari_sam.types import Prompts
 
-    stack = pick_channels(read_image(sample.image), channels)
-    if stack.plane_shape:
-        raise ImageError(f"Expected one plane in {sample.image}, got a stack of axes {stack.axes}.")
-    image, true = stack.data, read_labels(sample.labels)
-    if true.shape != image.shape[:2]:
-        raise ImageError(f"Expected labels of shape {image.shape[:2]} in {sample.labels}, got {true.shape}.")
-
     clicks = labels = times = None
     automatic_seconds = float("nan")
+    objects = read_objects(true)  # also says what is wrong with labels before anything is measured
     if prompts:
-        objects = read_objects(true)
+        predictor = CachedPredictor(model, settings=settings)
         if objects:
             click: Any = [first_click(max(objects, key=lambda obj: obj.area))]
             times = time_click(predictor, image, Prompts(points=click))
         clicks = yield from evaluate_clicks(image, true, predictor)
     if method is not None:
+        predictor = CachedPredictor(model, settings=settings)  # encoding is part of it
         start = time.perf_counter()
         predicted = yield from iter_segment_image(image, predictor, method)
         automatic_seconds = time.perf_counter() - start

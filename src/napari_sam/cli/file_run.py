@@ -30,7 +30,9 @@ class FileRun:
     """
 
     def __init__(self, total: int, *, verbose: bool = False, fatal: tuple[type[Exception], ...] = ()) -> None:
-        self._total, self._verbose, self._fatal = total, verbose, fatal
+        self._total, self._verbose = total, verbose
+        # Nobody reads what is printed any more: main() ends it.
+        self._fatal: tuple[type[Exception], ...] = (BrokenPipeError, *fatal)
         self._failed = 0
         self.bar = make_bar(total, "file")
 
@@ -45,7 +47,7 @@ class FileRun:
         """What is done with one file; errors that a file can have end here."""
         try:
             yield
-        except (BrokenPipeError, *self._fatal):  # nobody reads on: main() ends it
+        except self._fatal:
             raise
         except (SamError, OSError, ValueError, MemoryError) as error:
             self._failed += 1

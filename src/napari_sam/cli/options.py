@@ -17,6 +17,7 @@ __all__ = [
     "add_link_option",
     "add_method_option",
     "add_model_option",
+    "add_seed_option",
     "add_threshold_options",
     "read_channels",
     "read_formats",
@@ -69,6 +70,11 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         metavar="N,N",
         help="channels to use, from 0, at most three (default: the first three)",
     )
+
+
+def add_seed_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that seeds random numbers."""
+    parser.add_argument("--seed", type=_read_count, default=0, metavar="N", help=f"{what} (default: 0)")
 
 
 def add_link_option(parser: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.console import complain, say
-from napari_sam.cli.options import add_device_option
+from napari_sam.cli.options import add_device_option, add_seed_option, read_positive
 from napari_sam.errors import SamError
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ examples:
   napari-sam train --data nuclei/ --config nuclei --out runs/nuclei --resume --processes 2
   napari-sam train --data cells/ --config nuclei --init nuclei --steps-scale 0.1 --out runs/cells
 
-The data folder holds images/NAME.png and labels/NAME.png (or .tif), and may hold index.csv with the columns
-id and split: then only rows of split "train" are used. A run that was stopped goes on with --resume. Several
+The data folder holds images/NAME.png and labels/NAME.png (or .tif; NAME_labels.tif will do), and may hold
+index.csv with the columns id and split: then only rows of split "train" are used. A tenth of the images is
+held out; with a column kind a tenth of each kind. A run that was stopped goes on with --resume. Several
 processes on a CPU take one core each.
 """
 
@@ -49,10 +50,14 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="parallel processes (default: 1)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
+    add_seed_option(parser, "of all random numbers")
     add_device_option(parser)
     parser.add_argument(
-        "--steps-scale", type=float, default=1.0, metavar="F", help="train F times as long (default: 1)"
+        "--steps-scale",
+        type=read_positive,
+        default=1.0,
+        metavar="F",
+        help="train F times as long (default: 1)",
     )
     parser.set_defaults(run=run_train)
     return parser
@@ -60,22 +65,24 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run_train(options: argparse.Namespace) -> int:
     """Train until the end or Ctrl+C."""
-    if options.processes < 1 or options.steps_scale <= 0:
-        wrong = f"{options.processes} processes and --steps-scale {options.steps_scale:g}"
-        complain(f"error: expected at least one process and a scale above 0, got {wrong}")
+    if options.processes < 1:
+        complain(f"error: expected at least one process, got {options.processes}")
         return 2
     if not (options.data / "images").is_dir():
         raise FileNotFoundError(2, "no training data: no such folder", str(options.data / "images"))
 
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+    from napari_sam.cli.labelled_files import read_labelled_images
     from napari_sam.inference.device import choose_device
+    from napari_sam.training.config import read_config
     from napari_sam.training.loop import train
 
     logging.getLogger("napari_sam.training").setLevel(logging.INFO)  # the steps with losses and time left
+    read_config(options.config)  # a name that is wrong is said before all images are read
     try:
         finished = train(
-            options.data,
+            read_labelled_images(options.data),
             options.config,
             options.out,
             resume=options.resume,

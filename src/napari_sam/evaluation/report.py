@@ -43,7 +43,7 @@ class ImageScores:
     times : ClickTimes or None
         Seconds to encode and to click.
     automatic_seconds : float
-        Wall time of the automatic segmentation; nan where not asked for.
+        Wall time of the automatic segmentation with its encoding; nan where not asked for.
     """
 
     name: str

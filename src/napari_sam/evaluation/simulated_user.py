@@ -41,13 +41,15 @@ def read_objects(labels: ArrayLike) -> list[ObjectMask]:
     Raises
     ------
     ImageError
-        When ``labels`` is not 2-D or not of integers.
+        When ``labels`` is not 2-D or not of integers, or a label is negative.
     """
     plane = np.asarray(labels)
     if plane.ndim != 2 or plane.dtype.kind not in "uib":
         raise ImageError(f"Expected a 2-D image of integer labels, got {plane.ndim}-D {plane.dtype}.")
     if plane.size == 0:
         return []
+    if plane.min() < 0:
+        raise ImageError(f"Expected labels of 0 and above, got {plane.min()}.")
     # Dense ids first: find_objects makes a list as long as the largest label.
     ids, dense = np.unique(plane, return_inverse=True)
     dense = dense.reshape(plane.shape)

@@ -1,20 +1,17 @@
-"""Labelled images for training: read once, cropped and augmented anew for every step."""
+"""Labelled images for training: normalised once, cropped and augmented anew for every step."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from skimage.io import imread
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from napari_sam.errors import SamError
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.training.augment import augment_geometry, augment_intensity
 from napari_sam.training.crowding import crowd_objects
@@ -22,15 +19,12 @@ from napari_sam.training.instance_targets import make_instance_targets
 from napari_sam.training.synthetic import make_synthetic_image
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from napari_sam.training.config import TrainConfig
 
 SYNTHETIC_WEIGHT = 0.3
 """Of synthetic crops in the dense loss: they are there for prompts; what is found without one stays real."""
-SUFFIXES = (".png", ".tif", ".tiff")
 NORMALIZED = ((0.0, 1.0),)
 """``EncodeSettings.limits`` for the pixels of ``LabelledImage``: measured again, colours would change."""
 
@@ -55,64 +49,26 @@ class LabelledImage:
     labels: NDArray[np.int32]
 
 
-def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledImage]:
-    """Read ``folder/images`` and ``folder/labels``, paired by file name without suffix.
+def prepare_image(name: str, group: str, image: NDArray[Any], labels: NDArray[Any]) -> LabelledImage:
+    """Normalise an image for training, and number its objects anew.
 
     Parameters
     ----------
-    folder : Path
-        May hold ``index.csv`` with columns ``id`` and optionally ``split`` and ``kind``; then only
-        rows of the wanted split are read, and no image that is not in it.
-    split : str
+    name, group : str
+    image : (H, W) or (H, W, C) array
+    labels : (H, W) integer or bool array
+        0 and below are background.
 
     Raises
     ------
-    SamError
-        When nothing can be paired, or labels do not fit their image.
     ImageError
-        When an image is not one plane of real numbers.
+        When the image is not one plane of real numbers.
     """
-    rows = _read_index(folder)
-    images = {p.stem: p for p in sorted((folder / "images").glob("*")) if p.suffix.lower() in SUFFIXES}
-    labels = {p.stem: p for p in sorted((folder / "labels").glob("*")) if p.suffix.lower() in SUFFIXES}
-    found = []
-    for name in sorted(images.keys() & labels.keys()):
-        row = rows.get(name, {})
-        if rows and (name not in rows or row.get("split", split) != split):
-            continue
-        image = np.asarray(imread(images[name]))
-        pixels = measure_normalization(image).apply(image).astype(np.float16)
-        found.append(LabelledImage(name, row.get("kind", ""), pixels, _read_labels(labels[name], pixels)))
-    if not found:
-        raise SamError(
-            f"Expected pairs of {folder / 'images'}/NAME.png and {folder / 'labels'}/NAME.png (or .tif) "
-            f"of split {split!r}, found none."
-        )
-    return found
-
-
-def _read_labels(path: Path, pixels: NDArray[np.float16]) -> NDArray[np.int32]:
-    labels = np.asarray(imread(path))
-    if labels.shape != pixels.shape[:2] or labels.dtype.kind not in "bui":
-        raise SamError(
-            f"Expected whole numbers of shape {pixels.shape[:2]} in {path}, as its image has, "
-            f"got {labels.dtype} of shape {labels.shape}."
-        )
+    pixels = measure_normalization(image).apply(image).astype(np.float16)
     # Compact ids: augmentation moves them as float32, which holds whole numbers up to 2 ** 24 only.
     ids, compact = np.unique(np.maximum(labels, 0), return_inverse=True)
-    return (compact.reshape(labels.shape) + int(ids[0] > 0)).astype(np.int32)
-
-
-def _read_index(folder: Path) -> dict[str, dict[str, str]]:
-    path = folder / "index.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or ()
-        if "id" not in columns:
-            raise SamError(f"Expected a column id in {path}, got {', '.join(columns) or 'none'}.")
-        return {row["id"]: row for row in table}
+    numbered = (compact.reshape(labels.shape) + int(ids[0] > 0)).astype(np.int32)
+    return LabelledImage(name, group, pixels, numbered)
 
 
 def split_holdout(

@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
-from napari_sam.errors import CheckpointError
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.modeling import Features, build_sam
 from napari_sam.training import run_files
 from napari_sam.training.config import Phase, TrainConfig, read_config
-from napari_sam.training.dataset import CropDataset, LabelledImage, read_labelled_images, split_holdout
+from napari_sam.training.dataset import CropDataset, LabelledImage, split_holdout
 from napari_sam.training.losses import instance_loss
 from napari_sam.training.precision import choose_training_precision
 from napari_sam.training.prompt_rounds import PromptRounds
@@ -39,7 +38,7 @@ SAVE_EVERY, LOG_EVERY = 100, 20  # steps
 
 
 def train(
-    data: Path,
+    images: list[LabelledImage],
     config: str | TrainConfig,
     out: Path,
     *,
@@ -54,8 +53,8 @@ def train(
 
     Parameters
     ----------
-    data : Path
-        Folder with ``images`` and ``labels``, see ``dataset.read_labelled_images``.
+    images : list of LabelledImage
+        Also those that will be held out; see ``dataset.prepare_image``.
     config : str or TrainConfig
         A recipe's name (``training.config.CONFIGS``), or a recipe.
     out : Path
@@ -81,26 +80,42 @@ def train(
     Raises
     ------
     SamError
-        When the recipe or the data are missing.
+        When there is no such recipe.
     CheckpointError
-        When ``last.pt`` cannot be read, or exists and ``resume`` is False; when ``init`` is no model, or one
-        of another architecture.
+        When ``last.pt`` cannot be read; when ``out`` has files of a run that would be lost; when ``init`` is
+        no model, or one of another architecture.
     """
     name = config if isinstance(config, str) else "model"
     recipe = read_config(config) if isinstance(config, str) else config
     phases = tuple(replace(p, steps=max(1, round(p.steps * scale))) for p in recipe.phases)
     recipe = replace(recipe, phases=phases)
     out.mkdir(parents=True, exist_ok=True)
-    if (out / "last.pt").exists() and not resume:
-        raise CheckpointError(f"Expected no earlier run in {out}; pass --resume to go on, or another --out.")
-    arguments = (read_labelled_images(data), recipe, name, out, seed, device, processes, init)
+    run_files.check_folder(out, name, resume=resume)
+    trained, held = split_holdout(images, recipe.holdout)
+    objects = sum(int(image.labels.max(initial=0)) for image in trained)
+    logger.info("%s images with %s objects; %s more are held out", len(trained), objects, len(held))
+    arguments = (images, recipe, name, out, seed, device, processes, init)
     if processes == 1:
         _train_process(0, *arguments)
     else:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", str(29500 + os.getpid() % 1000))
-        spawn(_train_process, arguments, nprocs=processes)
+        _spawn(arguments, processes)
     return out / f"{name}.safetensors"
+
+
+def _spawn(arguments: tuple[Any, ...], processes: int) -> None:
+    """Train in processes of their own; they end with this call, also where it is interrupted alone."""
+    context = spawn(_train_process, arguments, nprocs=processes, join=False)
+    try:
+        while not context.join():
+            pass
+    finally:
+        for process in context.processes:
+            if process.is_alive():
+                process.terminate()
+        for process in context.processes:
+            process.join()
 
 
 def _train_process(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "append_line",
+    "check_folder",
     "check_run",
     "describe_run",
     "explain_damage",
@@ -34,6 +35,25 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+def check_folder(out: Path, name: str, *, resume: bool) -> None:
+    """Whether a run of this name can begin, or go on, in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        When it has files of an earlier run that would be lost, or nothing to go on from.
+    """
+    state, left = out / "last.pt", [out / f"{name}.safetensors", out / "log.jsonl"]
+    if state.exists() and not resume:
+        raise CheckpointError(f"Expected no earlier run in {out}; pass --resume to go on, or another --out.")
+    found = [path.name for path in left if path.exists()]
+    if found and not state.exists():
+        raise CheckpointError(
+            f"Expected no earlier run in {out}, got {' and '.join(found)} without the last.pt to go on from; "
+            "pass another --out."
+        )
+
+
 def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
     """Copy the weights that ``model`` shares with another model; returns that one's name and sha256.
 
@@ -43,7 +63,15 @@ def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
         When there is no such model, or a layer of the same name has another shape.
     """
     from napari_sam.inference.checkpoints import load_model
+    from napari_sam.inference.registry import find_card
+    from napari_sam.modeling.build import get_config
 
+    card = find_card(str(init))
+    if card is not None and not isinstance(model.config.encoder, type(get_config(card.architecture).encoder)):
+        raise CheckpointError(  # before anything is downloaded
+            f"Expected {card.name!r} to be of the architecture that is to be trained, "
+            f"got {card.architecture}."
+        )
     source = load_model(init, "cpu")
     known, own = source.module.state_dict(), model.state_dict()
     for key, value in known.items():
