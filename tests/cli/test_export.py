@@ -192,3 +192,21 @@ def test_axes_that_tiff_files_do_not_keep_come_from_the_image(
 def test_what_makes_no_sense(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "x.tif", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_labels_in_an_image_are_not_replaced_unasked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = zarr.open_group(folder / "z" / "a.zarr", mode="w")
+    group.create_array("0", data=np.zeros((20, 30), np.uint8))
+    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    source = folder / "labels" / "a_labels.tif"
+    command = ["export", str(source), "--images", str(folder / "z"), "--into-images", "--format", "ome-zarr"]
+    assert main(command) == 0
+    tifffile.imwrite(source, np.ones((20, 30), np.int32))
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert np.asarray(open_image(folder / "z" / "a.zarr" / "labels" / "objects").data).max() == 2

@@ -134,6 +134,10 @@ def test_nothing_is_overwritten_unasked(stack: Path, capsys: Any) -> None:
     assert run(stack, table)[0] == 2
     assert "--overwrite" in capsys.readouterr().err
     assert run(stack, table, "--overwrite")[0] == 0
+    quality = stack.with_name("q.csv")
+    quality.write_text("mine")
+    assert run(stack, table, "--quality", str(quality), out="other.tif")[0] == 2
+    assert (quality.read_text(), stack.with_name("other.tif").exists()) == ("mine", False)
 
 
 def test_the_ending_chooses_the_format(stack: Path, capsys: Any) -> None:

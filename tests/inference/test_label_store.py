@@ -57,3 +57,11 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_the_variable_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPARI_SAM_LABEL_DIR", str(tmp_path))
     assert default_label_dir() == tmp_path
+
+
+def test_a_folder_that_exists_is_not_replaced(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path / "labels.zarr", (10, 10), (0, 1), (1, 1))
+    store.write((slice(0, 2), slice(0, 2)), np.ones((2, 2), np.int32))
+    with pytest.raises(ImageError, match="Expected to write labels to"):
+        LabelStore(tmp_path / "labels.zarr", (10, 10), (0, 1), (1, 1))
+    assert store.levels[0][:].sum() == 4

@@ -456,3 +456,17 @@ def test_the_picture_of_what_the_model_sees(conv_model: LoadedModel) -> None:
     assert (picture.shape, picture.dtype) == ((96, 96, 3), np.uint8)
     np.testing.assert_array_equal(picture[48, 48], [255] * 3)
     assert picture[24, 24].max() < 10
+
+
+def test_the_second_look_holds_all_prompts(
+    conv_model: LoadedModel, read_disk: Callable[..., list[tuple[int, ...]]]
+) -> None:
+    truth = np.zeros((900, 1200), bool)
+    truth[40:90, 180:300] = True
+    crops = read_disk(truth)
+    prompts = Prompts([(60, 182), (160, 60)], [1, 1])
+    CachedPredictor(conv_model).predict(np.zeros(truth.shape, np.uint8), prompts)
+    r0, c0, r1, c1 = crops[-1]
+    assert len(crops) > 1
+    assert r0 <= 60 < 160 < r1
+    assert c0 <= 60 < 182 < c1

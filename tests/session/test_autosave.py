@@ -528,3 +528,12 @@ def test_labels_in_a_file_of_their_own_are_not_copied(life):
 
 def test_a_tile_is_large_enough_to_be_few_and_small_enough_to_be_quick():
     assert 256 <= TILE <= 1024
+
+
+def test_a_session_of_less_than_thirty_days_is_kept(tmp_path):
+    for name, days in (("a", 29), ("b", 31)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "session.json").write_text("{}")
+        os.utime(tmp_path / name / "session.json", (0, time.time() - days * 86400))
+    StateFolder(tmp_path).prune()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

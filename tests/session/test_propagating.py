@@ -419,3 +419,12 @@ def test_stacks_along_an_axis(index, axis, expected):
 def test_a_single_plane_is_no_stack():
     with pytest.raises(SamError, match="without further planes"):
         make_stack(Plane("image", (None, None), (5, 5), lambda: None))
+
+
+def test_a_click_goes_before_the_rest_of_a_propagation(desk):
+    desk.start(NEW, prompts={2: CLICK}, run=False)
+    desk.world.runner.run(3)  # loading, plane 2, plane 3
+    desk.world.session.set_prompts(Prompts([(50, 50)]))
+    desk.world.runner.run(3)
+    assert desk.world.session.preview is not None
+    assert desk.propagating.is_running

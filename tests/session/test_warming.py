@@ -289,3 +289,14 @@ def test_the_input_and_the_cache_are_shown(world: World) -> None:
     precomputing.measure_cache(CacheChoice(folder="there"))
     precomputing.measure_cache(CacheChoice(folder="there"), clear=True)
     assert found == [((0, 0, 20, 30), (20, 30, 3)), ("there", 3_000_000), ("there", 0)]
+
+
+def test_a_click_goes_before_the_rest_of_encoding_ahead(lazy_world: World) -> None:
+    world = lazy_world
+    precomputing = world.session.precomputing
+    precomputing.start([world.plane()] * 9, ModelChoice("nuclei"))
+    world.runner.run(2)
+    world.session.set_prompts(Prompts([(10, 10)]))
+    world.runner.run(3)
+    assert world.session.preview is not None
+    assert precomputing.is_running

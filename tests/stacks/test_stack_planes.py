@@ -94,3 +94,10 @@ def test_one_plane_at_a_time_is_in_memory():
     measure_stack_limits(StackPlanes(Slow()), EncodeSettings())
     assert len(read) == 12
     assert max(most) <= 1
+
+
+def test_limits_are_in_the_order_of_the_channels() -> None:
+    planes = [np.random.default_rng(0).integers(0, 100, (40, 50, 3)) + np.array([0, 1000, 5000])] * 2
+    low, high = measure_limits(planes, (2, 0), (0.0, 100.0))
+    assert low[0] >= 5000
+    assert high[1] < 100

@@ -334,3 +334,17 @@ def test_large_planes_get_a_type_that_napari_shows_at_once(
     labels = make_labels(shape, many)
     assert (labels.shape, labels.dtype) == (shape, dtype)
     assert not labels.any()
+
+
+def test_an_object_is_written_into_a_hidden_layer() -> None:
+    layer = Labels(np.zeros((5, *SHAPE), int))
+    desk = Desk(layer)
+    desk.viewer.dims.set_point(0, 0)
+    layer.visible = False
+    desk.viewer.dims.set_point(0, 3)
+    desk.write(square(0, 0), plane(3, None, None))
+    assert (layer.data[3, :3, :3] == 1).all()
+    assert np.count_nonzero(layer.data) == 9
+    assert not layer.visible
+    desk.history.undo().apply()
+    assert not layer.data.any()

@@ -12,6 +12,7 @@ from napari_sam.inference import label_store
 from napari_sam.session.jobs import SynchronousRunner
 from napari_sam.session.requests import ModelChoice
 from napari_sam.session.session import Session
+from napari_sam.types import ObjectMask
 from napari_sam.viewer import large_labels
 from napari_sam.viewer.controller import Controller
 
@@ -135,3 +136,51 @@ def test_a_copy_of_the_layer_is_not_the_pyramid(large: Bench) -> None:
     large.points.add((200, 50))
     large.session.accept()
     assert "Expected a single-scale Labels layer" in large.messages[-1]
+
+
+def test_an_object_that_is_refined_leaves_its_neighbour_as_it_is(large: Bench) -> None:
+    large.points.add((100, 100))
+    large.session.accept()
+    large.points.add((100, 107))
+    large.session.accept()
+    before = labels(large)
+    layer = large.viewer.layers["SAM objects"]
+    large.controller.refiner.refine(layer, 1)
+    large.points.add((103, 97))
+    large.session.accept()
+    after = labels(large)
+    assert (after == 2).sum() == (before == 2).sum()
+    large.session.undo()
+    np.testing.assert_array_equal(labels(large), before)
+
+
+def test_undo_spares_what_others_wrote_into_a_pyramid(large: Bench) -> None:
+    large.points.add((100, 100))
+    large.session.accept()
+    layer = large.viewer.layers["SAM objects"]
+    layer.data[0][97, 97] = 77  # inside the object's box, outside of the object
+    layer.data[0][100, 100] = 78  # on it
+    large.session.undo()
+    data = labels(large)
+    assert (data[97, 97], data[100, 100], np.count_nonzero(data)) == (77, 78, 2)
+
+
+def test_overlapping_windows_of_one_edit(large: Bench) -> None:
+    large.points.add((100, 100))
+    large.session.accept()
+    token = large.controller.target.token(large.viewer.layers["SAM objects"])
+    builder = large.session.edits.begin(token, "draw")
+    tri = np.tri(9, 9, dtype=bool)
+    expected = labels(large)
+    for label, mask in ((5, tri), (6, ~tri)):
+        builder.set((None, None), ObjectMask(mask, (150, 150)), label, "overwrite")
+        expected[150:159, 150:159][mask] = label
+    builder.commit()
+    np.testing.assert_array_equal(labels(large), expected)
+
+
+def test_what_counts_as_large() -> None:
+    assert large_labels.is_large((100_000, 100_000))
+    assert large_labels.is_large((3, 16385, 16384))
+    assert not large_labels.is_large((16384, 16384))
+    assert not large_labels.is_large((3000, 2000, 2000))

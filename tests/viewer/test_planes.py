@@ -162,3 +162,16 @@ def test_layer_transform_makes_layers_coincide() -> None:
     points = Points(ndim=2, **layer_transform(image))
     for position in ((0, 0), (1, 0), (0, 1)):
         np.testing.assert_allclose(points.data_to_world(position), image.data_to_world(position))
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 1.1, 2.54])
+@pytest.mark.parametrize("translate", [0, 0.05, 13.7])
+def test_every_slice_is_the_one_that_the_slider_says(scale: float, translate: float) -> None:
+    layer = Image(np.zeros((50, 5, 6)), scale=(scale, 1, 1), translate=(translate, 0, 0))
+    viewer = show(layer)
+    wrong = []
+    for z in range(50):
+        viewer.dims.set_current_step(0, z)
+        if locate_plane(layer, viewer.dims, "s").index[0] != z:
+            wrong.append(z)
+    assert wrong == []

@@ -399,3 +399,12 @@ def test_one_at_a_time(bench: Bench, sink: StackSink) -> None:
     bench.session.segment_stack("z")
     bench.session.segment_everything()
     assert bench.messages == ["Segmentation is running already: cancel it first."] * 2
+
+
+def test_a_click_goes_before_the_rest_of_a_stack(bench: Bench, sink: StackSink) -> None:
+    bench.open(movie(8), name="movie")
+    begin(bench, 2)
+    bench.points.add((bench.session.plane.index[0], 30, 30))
+    bench.runner.run(3)
+    assert bench.session.preview is not None
+    assert bench.runner.is_busy

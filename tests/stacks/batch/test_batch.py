@@ -359,3 +359,14 @@ def test_a_folder_that_can_no_longer_be_written_stops_the_batch(
     assert report.failed == 0
     assert report.left >= 1
     assert batch.run().done == report.left
+
+
+def test_a_table_of_linked_sections_has_a_row_for_each_object(batch: Any) -> None:
+    plane = tifffile.imread(batch.images / "a.tif")
+    path = batch.images / "stack.tif"
+    tifffile.imwrite(path, np.stack([plane] * 3), photometric="minisblack", metadata={"axes": "ZYX"})
+    batch.job = replace(batch.job, link="z", formats=("csv",))
+    report = batch.run([path])
+    header, *rows = (batch.out / "stack_objects.csv").read_text().splitlines()
+    assert header.startswith("label,volume,")
+    assert len(rows) == report.objects
