@@ -100,6 +100,32 @@ def test_a_changed_pixel_is_encoded_anew(
     assert len(encode_calls) == 2
 
 
+@pytest.mark.parametrize("changes", ["before", "during"])
+def test_pixels_that_change_while_they_are_encoded(
+    changes: str, predictor: CachedPredictor, blobs: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next frame of a camera arrives between the key and the encoder, or while that works."""
+    image, encode, settle = blobs.copy(), predictor.predictor.encode, predictor._keys.settle
+
+    def change_then(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            image[:] = 255 - blobs
+            return function(*arguments, **options)
+
+        return call
+
+    if changes == "before":
+        monkeypatch.setattr(predictor._keys, "settle", change_then(settle))
+    else:
+        monkeypatch.setattr(predictor.predictor, "encode", change_then(encode))
+    during = predictor.predict(image, CLICK)
+    monkeypatch.undo()
+    old, new = (CachedPredictor(predictor.model).predict(i, CLICK) for i in (blobs, 255 - blobs))
+    assert describe(during) == describe(new if changes == "before" else old)
+    assert describe(predictor.predict(blobs, CLICK)) == describe(old)
+    assert describe(predictor.predict(image, CLICK)) == describe(new)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -256,6 +256,29 @@ def test_later_clicks_on_a_dask_image_compute_nothing(
     assert computed == []
 
 
+def test_pixels_that_changed_unseen_are_not_kept_under_the_key_of_the_old(
+    conv_model: LoadedModel, tmp_path: Path
+) -> None:
+    """A dask array is taken for unchanging, but the cache outlives the session."""
+    before, click = disks(*np.mgrid[:100, :120]), Prompts([(48, 48)])
+    data = before.copy()
+    image = da.map_blocks(lambda: data.copy(), chunks=data.shape, dtype=data.dtype, name="file")
+    predictor = CachedPredictor(conv_model, tmp_path, memory_bytes=0)
+    predictor.predict(image, click)
+    predictor.cache.flush()
+    assert predictor.cache.store is not None
+    predictor.cache.store.clear()
+    data[:] = 5 * before[::-1]  # another range of intensities, too
+    for images in ((image, data), (before, before)):
+        obj, expected = (
+            predictor.predict(images[0], click),
+            CachedPredictor(conv_model).predict(images[1], click),
+        )
+        assert (obj.origin, obj.mask.tobytes()) == (expected.origin, expected.mask.tobytes())
+        assert obj.predicted_iou == expected.predicted_iou
+        predictor.cache.flush()
+
+
 class Unreliable:
     """A lazy image of which the n-th read fails."""
 

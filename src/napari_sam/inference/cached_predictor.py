@@ -354,9 +354,11 @@ class CachedPredictor:
             with self._encoding:  # two threads that want the same crop encode it once
                 found = self.cache.get(made.key, partial)
                 if found is None:
-                    pixels = made.read(source, frame)
+                    made = self._keys.settle(made, source, frame, self.settings)
+                    found = self.cache.get(made.key, partial)
+                if found is None:
                     found = self.predictor.encode(
-                        pixels,
+                        made.read(source, frame),
                         made.normalization,
                         frame,
                         source.shape,

@@ -59,6 +59,8 @@ class EmbeddingKey:
     ----------
     key : str
         32 hexadecimal digits.
+    digest : str
+        Of the crop's pixels.
     normalization : Normalization
         Of ``pixels``, whose channels are those that the model sees.
     pixels : array or None
@@ -68,6 +70,7 @@ class EmbeddingKey:
     """
 
     key: str
+    digest: str
     normalization: Normalization
     pixels: NDArray[Any] | None
     channels: tuple[int, ...] | None
@@ -135,15 +138,48 @@ class KeyMaker:
             When the image cannot be read.
         """
         channels = _list_channels(source, settings)
-        place = frame.crop, source.choose_level(frame.scale), channels
-        digest, pixels = None, None
+        known = None
         if source.memory is not None:
-            digest = source.memory.known_digest(place)
-        if digest is None:
-            pixels = source.read(frame.crop, frame.scale, channels)
-            digest = digest_pixels(pixels)
-            if source.memory is not None:
-                source.memory.note_digest(place, digest)  # before the sample is used: it may be outdated
+            known = source.memory.known_digest(_place(source, frame, channels))
+        if known is not None:
+            return self._name(source, frame, settings, known, None)
+        pixels = source.read(frame.crop, frame.scale, channels)
+        return self._name(source, frame, settings, digest_pixels(pixels), pixels)
+
+    def settle(
+        self, made: EmbeddingKey, source: ImageSource, frame: Frame, settings: EncodeSettings
+    ) -> EmbeddingKey:
+        """The key of a copy of the pixels as they are now, to be encoded and stored under no other.
+
+        An image in memory, or a file behind it, may be written to since the key was made.
+
+        Raises
+        ------
+        ImageError
+            When the image cannot be read.
+        """
+        pixels = made.pixels
+        if pixels is None:
+            pixels = source.read(frame.crop, frame.scale, made.channels)
+        pixels = np.array(pixels)
+        digest = digest_pixels(pixels)
+        if digest == made.digest:
+            return replace(made, pixels=pixels)
+        return self._name(source, frame, settings, digest, pixels)
+
+    def _name(
+        self,
+        source: ImageSource,
+        frame: Frame,
+        settings: EncodeSettings,
+        digest: str,
+        pixels: NDArray[Any] | None,
+    ) -> EmbeddingKey:
+        """The key of a crop with this digest; ``pixels`` where they were read just now."""
+        channels = _list_channels(source, settings)
+        if pixels is not None and source.memory is not None:
+            # before the sample is used: it may be outdated
+            source.memory.note_digest(_place(source, frame, channels), digest)
         normalization = self.normalize(source, settings)
         if channels is not None:
             order = tuple(channels.index(c) if c >= 0 else -1 for c in normalization.channels)
@@ -152,7 +188,13 @@ class KeyMaker:
         geometry = (r1 - r0, c1 - c0), float(frame.scale), frame.size
         # Left to the model, the scale is searched; the same frame with the size set is taken as it is.
         parts = (VERSION, self._model, digest, normalization, geometry, settings.object_size is None)
-        return EmbeddingKey(xxh3_128(repr(parts).encode()).hexdigest(), normalization, pixels, channels)
+        key = xxh3_128(repr(parts).encode()).hexdigest()
+        return EmbeddingKey(key, digest, normalization, pixels, channels)
+
+
+def _place(source: ImageSource, frame: Frame, channels: tuple[int, ...] | None) -> tuple[Any, ...]:
+    """What is read of an image for a frame."""
+    return frame.crop, source.choose_level(frame.scale), channels
 
 
 def _list_channels(source: ImageSource, settings: EncodeSettings) -> tuple[int, ...] | None:
