@@ -264,6 +264,36 @@ def test_dask_arrays_are_known_by_name() -> None:
     assert pool.find([first[:20]]) is not pool.find([first])
 
 
+def test_slices_of_one_dask_array_share_what_is_remembered() -> None:
+    pool, stack = MemoryPool(), da.stack([da.from_array(NOISE, chunks=50)] * 3)
+    memory = pool.find([stack[1]])
+    memory.note_digest("crop", "a")
+    assert stack[1] is not stack[1]
+    assert pool.find([stack[1]]) is memory
+    assert memory.known_digest("crop") == "a"
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["closed", "still open"])
+def test_a_dask_array_that_is_made_anew_is_read_anew(keep: bool) -> None:
+    """What is named after a path has the same name when the file has been rewritten."""
+    pool = MemoryPool()
+    first = da.map_blocks(lambda: NOISE, chunks=NOISE.shape, dtype=NOISE.dtype, name="file")
+    pool.find([first[:40]]).note_digest("crop", "a")
+    kept = first if keep else None
+    del first
+    gc.collect()
+    again = da.map_blocks(lambda: NOISE[::-1], chunks=NOISE.shape, dtype=NOISE.dtype, name="file")
+    memory = pool.find([again[:40]])
+    assert memory.known_digest("crop") is None
+    memory.note_digest("crop", "b")
+    # while there are two of one name, neither is trusted
+    assert pool.find([again[:40]]).known_digest("crop") == (None if keep else "b")
+    del kept
+    gc.collect()
+    pool.find([again[:40]]).note_digest("crop", "b")
+    assert pool.find([again[:40]]).known_digest("crop") == "b"
+
+
 class KeepsFileOpen(da.Array):
     """As readers of microscope files make them."""
 

@@ -256,6 +256,32 @@ def test_later_clicks_on_a_dask_image_compute_nothing(
     assert computed == []
 
 
+@pytest.mark.parametrize("keep", [False, True], ids=["closed", "still open"])
+def test_a_zarr_that_was_rewritten_and_opened_again_by_dask(
+    conv_model: LoadedModel, tmp_path: Path, keep: bool
+) -> None:
+    before, click = disks(*np.mgrid[:100, :120]), Prompts([(48, 48)])
+    after = before[::-1].copy()
+    opened = []
+
+    def rewrite(data: NDArray[np.uint16]) -> da.Array:
+        stored = zarr.create_array(
+            tmp_path / "image.zarr", shape=data.shape, chunks=(64, 64), dtype=data.dtype, overwrite=True
+        )
+        stored[:] = data
+        image = da.from_zarr(tmp_path / "image.zarr")
+        opened.append(image if keep else image.name)
+        return image
+
+    predictor = CachedPredictor(conv_model)
+    for data in (before, after):
+        obj = predictor.predict(rewrite(data), click)
+        expected = CachedPredictor(conv_model).predict(data, click)
+        assert (obj.origin, obj.mask.tobytes()) == (expected.origin, expected.mask.tobytes())
+        assert obj.predicted_iou == expected.predicted_iou
+    assert len({image.name if keep else image for image in opened}) == 1
+
+
 def test_pixels_that_changed_unseen_are_not_kept_under_the_key_of_the_old(
     conv_model: LoadedModel, tmp_path: Path
 ) -> None:

@@ -51,9 +51,10 @@ class CachedPredictor:
     Wherever an image is asked for it is (H, W), (H, W, 3) or (H, W, C) of any real dtype: numpy,
     memory-mapped, dask, zarr or alike, or a sequence of those, a pyramid with the finest level first.
     Coordinates are those of the finest level. Only the pixels of a crop are read, and for the intensity range
-    a sample of at most 512 x 512 of the image. A dask array is taken for unchanging. All else is looked at
-    again at every call, and sampled again where a crop has changed or was never looked at before; in the
-    latter case the sample may be a second old, or 20 times as old as reading it takes.
+    a sample of at most 512 x 512 of the image. A dask array is taken for unchanging, with all that is cut out
+    of it; one that is made anew is read anew. All else is looked at again at every call, and sampled again
+    where a crop has changed or was never looked at before; in the latter case the sample may be a second old,
+    or 20 times as old as reading it takes.
 
     Parameters
     ----------

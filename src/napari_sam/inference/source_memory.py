@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ WORTH: Final = 20
 
 
 def is_dask(level: Any) -> bool:
-    """Whether this is a dask array, whose name stands for its content."""
+    """Whether this is a dask array, which cannot be written to."""
     # not by its attributes: an xarray.DataArray has the same ones, and a name that says nothing
     return any(base.__module__.startswith("dask.array") for base in type(level).__mro__)
 
@@ -44,6 +45,11 @@ class SourceMemory:
     levels : sequence of arrays
         The image's levels. Of dask arrays, which cannot change, digests are remembered so that later clicks
         read nothing; all others are read at every click.
+
+    Attributes
+    ----------
+    immutable : bool
+        Whether the pixels cannot change.
     """
 
     def __init__(self, levels: Sequence[Any]) -> None:
@@ -88,6 +94,11 @@ class SourceMemory:
             self._sample = None
             self._digests.clear()
 
+    def distrust(self) -> None:
+        """Take it for an image that may change from now on."""
+        self.immutable = False
+        self.forget()
+
     def _is_fresh(self) -> bool:
         """Whether the sample is good for a crop that nobody has looked at before."""
         if self.immutable or self._sample is None:
@@ -111,26 +122,37 @@ class MemoryPool:
         self._lock = threading.Lock()
 
     def find(self, levels: Sequence[Any]) -> SourceMemory:
-        """The memory of an image, new where it is not known."""
+        """The memory of an image, new where it is not known.
+
+        A slice of a dask array has the same name each time it is made, but so has an array that is made anew
+        of a file that was rewritten. So a name counts only with what it was first seen with.
+        """
         key = tuple((level.name, str(level.dtype)) if is_dask(level) else id(level) for level in levels)
+        origins = [origin for level in levels for origin in _find_origins(level)]
         with self._lock:
-            known = self._known.pop(key, None)
-            if known is None or not _same(known[0], levels):  # an id is given again after an image is gone
-                known = [_refer(level) for level in levels], SourceMemory(levels)
-            self._known[key] = known
+            references, memory = self._known.pop(key, ([], None))
+            seen = [refer() for refer in references]
+            same = len(seen) == len(origins) and all(map(is_, seen, origins))
+            if memory is None or (not same and any(origin is None for origin in seen)):
+                references, memory = [_refer(origin) for origin in origins], SourceMemory(levels)
+            elif not same:
+                memory.distrust()  # two of one name, perhaps from before and after the file was rewritten
+            self._known[key] = references, memory
             if len(self._known) > self._limit:
                 self._known.popitem(last=False)
-            return known[1]
+            return memory
 
 
-def _refer(level: Any) -> Callable[[], Any]:
-    if is_dask(level):
-        return lambda: None
+def _find_origins(level: Any) -> list[Any]:
+    """What arrays share that were cut out of the same: the layers of the graph that depend on no other."""
+    if not is_dask(level) or hasattr(level, "expr"):  # with ``array.query-planning`` it has no graph yet
+        return [level]
+    graph = level.dask
+    return [graph.layers[name] for name, needed in graph.dependencies.items() if not needed]
+
+
+def _refer(origin: Any) -> Callable[[], Any]:
     try:
-        return weakref.ref(level)
+        return weakref.ref(origin)
     except TypeError:  # it cannot be referred to weakly
-        return lambda: level
-
-
-def _same(references: Sequence[Callable[[], Any]], levels: Sequence[Any]) -> bool:
-    return all(is_dask(level) or refer() is level for refer, level in zip(references, levels, strict=True))
+        return lambda: origin
