@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import runpy
 import subprocess
 import sys
@@ -128,6 +129,33 @@ def test_a_process_that_ends_has_written(tmp_path: Path) -> None:
     found = ZarrStore(tmp_path).get("a")
     assert found is not None
     assert equal(found, make_embedding("a", 200))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_writes_by_itself(tmp_path: Path) -> None:
+    program = Path(__file__).with_name("stored_embeddings.py")
+    code = (
+        "import os, runpy, signal, sys\n"
+        f"names = runpy.run_path({str(program)!r})\n"
+        "from napari_sam.inference.cache import EmbeddingCache\n"
+        f"cache = EmbeddingCache(0, names['ZarrStore']({str(tmp_path)!r}))\n"
+        "cache.put('a', names['make_embedding']('a'))\n"
+        "cache.flush()\n"
+        "cache._lock.acquire()\n"  # as a thread may have that is not there afterwards
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    signal.alarm(60)\n"
+        "    for key in 'bcdefgh':\n"
+        "        cache.put(key, names['make_embedding'](key))\n"
+        "    cache.flush()\n"
+        "    os._exit(len(cache.store))\n"
+        "cache._lock.release()\n"
+        "cache.put('i', names['make_embedding']('i'))\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in {"8", "9"}  # the last one may have been there
+    assert len(ZarrStore(tmp_path)) == 9
 
 
 def test_a_failing_disk_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
+import weakref
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from napari_sam.errors import CacheError
@@ -54,7 +58,8 @@ class EmbeddingCache:
     """Embeddings by key, the least recently used dropped from memory beyond a budget. Thread-safe.
 
     Writing to the store is left to a thread of its own, so that a click need not wait for it; at the end
-    of the process what is still queued is written.
+    of the process what is still queued is written. A process that is forked from this one has a thread of
+    its own, and leaves to this one what was queued before.
 
     Parameters
     ----------
@@ -85,6 +90,12 @@ class EmbeddingCache:
         self.nbytes = 0
         self.disk_error: str | None = None
         self._entries: OrderedDict[str, ImageEmbedding] = OrderedDict()
+        self._begin()
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
+
+    def _begin(self) -> None:
+        """With nothing to be written: at first, and in a forked process, where no other thread goes on."""
         self._lock = threading.Lock()
         self._queued: dict[str, ImageEmbedding] = {}
         self._room = threading.BoundedSemaphore(_QUEUE)
@@ -189,3 +200,9 @@ class EmbeddingCache:
             while self.nbytes > self.budget:
                 _, dropped = self._entries.popitem(last=False)
                 self.nbytes -= dropped.nbytes
+
+
+def _begin_again(reference: weakref.ref[EmbeddingCache]) -> None:
+    cache = reference()
+    if cache is not None:
+        cache._begin()
