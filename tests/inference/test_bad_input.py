@@ -188,6 +188,10 @@ def test_a_crop_beyond_the_image_is_refused(
 ) -> None:
     with pytest.raises(ImageError, match="within the image of 40 x 50 pixels, got"):
         CachedPredictor(model).encode(NOISE, crop)
+    with pytest.raises(ImageError, match="within the image"):
+        CachedPredictor(model).tier(NOISE, crop)
+    with pytest.raises(ImageError, match="within the image"):
+        list(CachedPredictor(model).embed(NOISE, [crop]))
     assert encode_calls == []
 
 

@@ -175,6 +175,20 @@ def test_a_failing_disk_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert (cache.disk_error, EmbeddingCache(0, cache.store).tier("d")) == (None, "disk")
 
 
+def test_whatever_goes_wrong_with_the_disk_is_told(
+    store: ZarrStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def put(key: str, embedding: ImageEmbedding) -> None:
+        raise TypeError("int64 is not JSON serializable")
+
+    monkeypatch.setattr(store, "put", put)
+    cache = EmbeddingCache(1 << 20, store)
+    cache.put("a", make_embedding("a"))
+    cache.flush()
+    assert cache.disk_error == "int64 is not JSON serializable"
+    assert "kept in memory only" in caplog.text
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk, in a namespace of its own")
 @pytest.mark.parametrize("kind", ["size=256k", "size=1m,ro"])
 def test_a_real_disk_that_is_full_or_read_only(kind: str, tmp_path: Path) -> None:

@@ -488,6 +488,28 @@ def test_encoding_ahead_skips_what_is_cached_and_keeps_what_is_done(
     assert [end.done for end in predictor.embed(image, tiles=[])] == [0]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(np.array, id="an array"),
+        pytest.param(lambda tiles: [tuple(tile) for tile in np.array(tiles)], id="numbers of NumPy"),
+        pytest.param(lambda tiles: [list(tile) for tile in tiles], id="lists"),
+    ],
+)
+@pytest.mark.parametrize("lazily", [False, True], ids=["numpy", "lazily read"])
+def test_tiles_may_be_rows_of_an_array(
+    conv_model: LoadedModel, recording: Callable[..., Any], tmp_path: Path, kind: Any, lazily: bool
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (100, 300), np.uint8)
+    predictor = CachedPredictor(conv_model, tmp_path)
+    tiles = [crop for crop, _ in predictor.list_tiles(image.shape)]
+    _, encoded = run(predictor.embed(recording(image) if lazily else image, kind(tiles)))
+    predictor.cache.flush()
+    assert (encoded, len(list(tmp_path.glob("*.zip")))) == (len(tiles), len(tiles))
+    assert all(predictor.tier(image, tile) == "memory" for tile in (*tiles, *kind(tiles)))
+    assert CachedPredictor(conv_model, tmp_path).tier(image, tiles[0]) == "disk"
+
+
 def test_encoding_ahead_in_a_region(conv_model: LoadedModel, encode_calls: list[tuple[int, ...]]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (256, 600), np.uint8)
     predictor = CachedPredictor(conv_model)

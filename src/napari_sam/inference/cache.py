@@ -177,8 +177,7 @@ class EmbeddingCache:
     def _write(self, store: EmbeddingStore, key: str, embedding: ImageEmbedding) -> None:
         try:
             store.put(key, embedding)
-        except (CacheError, OSError, RuntimeError, ValueError, MemoryError) as error:
-            # In this thread nobody else would hear of it; a RuntimeError is also what a lost GPU raises.
+        except Exception as error:  # noqa: BLE001 - in this thread nobody else would hear of it
             if self.disk_error is None:
                 _log.warning("%s Until then embeddings are kept in memory only.", error)
             self.disk_error = str(error)

@@ -307,13 +307,19 @@ class CachedPredictor:
             Crops of ``list_tiles``, in this order; default all.
         region : Region, optional
             Tiles that answer for nothing in it are left out.
+
+        Raises
+        ------
+        ImageError
+            When the image cannot be used or read, or a tile is not within it.
         """
         source = self._keys.open(image)
         if tiles is None:
             covering = self.list_tiles(source.shape)
             tiles = [crop for crop, core in covering if region is None or region.covers(core)]
-        elif region is not None:
-            tiles = [crop for crop in tiles if region.covers(crop)]
+        else:
+            checked = (check_crop(crop, *source.shape) for crop in tiles)
+            tiles = [crop for crop in checked if region is None or region.covers(crop)]
         wanted, encoded = list(tiles), 0
         for done, crop in enumerate(wanted):
             yield Progress(done, len(wanted), "Encoding")
@@ -325,9 +331,9 @@ class CachedPredictor:
         return encoded
 
     def tier(self, image: Any, crop: Crop | None = None) -> Literal["memory", "disk"] | None:
-        """Where the embedding of a crop is; None where it would have to be encoded."""
+        """Where the embedding of a crop is; None where it would have to be encoded; raises as ``encode``."""
         source = self._keys.open(image)
-        return self._tier(source, self._make_frame(crop or (0, 0, *source.shape)))
+        return self._tier(source, self._make_frame(check_crop(crop, *source.shape)))
 
     def render_input(self, image: Any, crop: Crop | None = None, max_side: int = 1024) -> NDArray[np.uint8]:
         """What the model sees of a crop, as an (h, w, 3) picture; see ``render_model_input``."""
