@@ -175,6 +175,32 @@ def test_a_failing_disk_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert (cache.disk_error, EmbeddingCache(0, cache.store).tier("d")) == (None, "disk")
 
 
+def test_what_is_missing_on_disk_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = EmbeddingCache(1 << 20, ZarrStore(tmp_path / "file"))
+    cache.put("a", make_embedding("a"))
+    cache.flush()
+    assert cache.disk_error is not None
+    (tmp_path / "file").unlink()
+    for key in "ab":  # nobody has b
+        cache.write_missing(key)
+    cache.flush()
+    assert (cache.disk_error, EmbeddingCache(0, cache.store).tier("a"), "b" in cache) == (None, "disk", False)
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["read whole", "read in part"])
+def test_what_came_from_a_disk_that_was_cleared(store: ZarrStore, loaded: bool) -> None:
+    """What was never read of it is gone, so it has to be encoded anew."""
+    store.put("a", make_embedding("a"))
+    cache = EmbeddingCache(1 << 20, store)
+    assert cache.get("a", partial=not loaded) is not None
+    store.clear()
+    cache.write_missing("a")
+    cache.flush()
+    assert (cache.tier("a"), "a" in store) == (("memory", True) if loaded else (None, False))
+    assert cache.disk_error is None
+
+
 def test_whatever_goes_wrong_with_the_disk_is_told(
     store: ZarrStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

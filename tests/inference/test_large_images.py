@@ -488,6 +488,26 @@ def test_encoding_ahead_skips_what_is_cached_and_keeps_what_is_done(
     assert [end.done for end in predictor.embed(image, tiles=[])] == [0]
 
 
+@pytest.mark.parametrize("source", ["encoded", "from disk, in part"])
+def test_encoding_ahead_after_the_disk_was_cleared(
+    conv_model: LoadedModel, tmp_path: Path, encode_calls: list[tuple[int, ...]], source: str
+) -> None:
+    image, click = disks(*np.mgrid[:100, :120]), Prompts([(48, 48)])
+    predictor = CachedPredictor(conv_model, tmp_path)
+    predictor.predict(image, click)
+    predictor.cache.flush()
+    if source != "encoded":
+        predictor = CachedPredictor(conv_model, tmp_path)
+        predictor.predict(image, click)
+    (entry,) = tmp_path.glob("*.zip")
+    entry.unlink()
+    encode_calls.clear()
+    _, encoded = run(predictor.embed(image))
+    predictor.cache.flush()
+    assert encoded == len(encode_calls) == (0 if source == "encoded" else 1)
+    assert entry.exists()
+
+
 @pytest.mark.parametrize(
     "kind",
     [

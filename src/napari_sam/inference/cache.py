@@ -169,6 +169,14 @@ class EmbeddingCache:
         except RuntimeError:  # the process ends
             self._write(self.store, key, embedding)
 
+    def write_missing(self, key: str) -> None:
+        """Write what is in memory and not in the store, which was cleared since, or failed."""
+        if self.store is None or key not in self._entries or key in self._queued or key in self.store:
+            return
+        found = self.get(key)  # whole: the file that the rest of it is in may be gone
+        if found is not None:
+            self.put(key, found)
+
     def flush(self) -> None:
         """Wait until everything is on disk, or has failed to get there."""
         if self._writer is not None:

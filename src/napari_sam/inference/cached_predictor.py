@@ -298,7 +298,7 @@ class CachedPredictor:
     ) -> Generator[Progress, None, int]:
         """Encode ahead what clicks will need; a job that returns how many tiles were not cached before.
 
-        What is encoded when it is cancelled stays encoded.
+        What is encoded when it is cancelled stays encoded. What is only in memory is written to the disk.
 
         Parameters
         ----------
@@ -324,7 +324,9 @@ class CachedPredictor:
         for done, crop in enumerate(wanted):
             yield Progress(done, len(wanted), "Encoding")
             frame = self._make_frame(crop)
-            if self._tier(source, frame) is None:
+            key = self._keys.make(source, frame, self.settings).key
+            self.cache.write_missing(key)
+            if self.cache.tier(key) is None:
                 self._encode(source, frame)
                 encoded += 1
         yield Progress(len(wanted), len(wanted), "Encoding")
