@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import errno
 import multiprocessing
 import os
+import pickle
 import random
 import runpy
 import shutil
@@ -90,6 +92,30 @@ def test_what_is_read_is_what_was_written(store: ZarrStore) -> None:
     assert found.nbytes <= embedding.nbytes  # labels are narrower
     assert ("a" in store, "b" in store, len(store)) == (True, False, 1)
     assert store.nbytes == path_of(store, "a").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        pytest.param(lambda found: pickle.loads(pickle.dumps(found)), id="pickled"),
+        pytest.param(copy.copy, id="copied"),
+        pytest.param(copy.deepcopy, id="copied deeply"),
+    ],
+)
+@pytest.mark.parametrize("loaded", [False, True], ids=["read in part", "read whole"])
+def test_what_is_read_can_be_copied(
+    store: ZarrStore, duplicate: Callable[[ImageEmbedding], ImageEmbedding], loaded: bool
+) -> None:
+    embedding = make_embedding("a")
+    store.put("a", embedding)
+    found = store.get("a")
+    assert found is not None
+    if loaded:
+        found.load()
+    again = duplicate(found)
+    store.clear()
+    assert equal(again, embedding)
+    assert (again.nbytes, again.tokens) == (embedding.nbytes, embedding.tokens)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux lists them")

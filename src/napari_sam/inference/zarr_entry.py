@@ -110,6 +110,12 @@ class StoredEmbedding(ImageEmbedding):
         for shard in self._shards:
             shard.load()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or what another process gets, has everything and needs no file."""
+        detail = None if self.detail is None else self.detail[...]
+        parts = self.features[...], detail, self.maps, self.instances, self.frame, self.plane_shape
+        return ImageEmbedding, parts
+
 
 def pack_embedding(key: str, embedding: ImageEmbedding) -> bytes:
     """The content of the file of an embedding.
