@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from napari_sam.errors import CacheError, ImageError, PromptError
 from napari_sam.inference.cached_predictor import CachedPredictor, EmbeddingCache
 from napari_sam.inference.checkpoints import load_model, write_checkpoint
 from napari_sam.inference.embedding import Frame, ImageEmbedding
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.modeling import build_sam
 from napari_sam.types import ObjectMask, Prompts
 
@@ -35,6 +38,26 @@ def one_crop(monkeypatch: pytest.MonkeyPatch) -> None:
 def describe(obj: ObjectMask) -> tuple[Any, ...]:
     assert obj.logits is not None
     return obj.origin, obj.mask.tobytes(), obj.predicted_iou, obj.logits.values.tobytes()
+
+
+def test_a_predictor_goes_to_other_processes(
+    model: LoadedModel, blobs: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    for options in ({}, {"cache_dir": tmp_path, "disk_bytes": 1 << 20, "memory_bytes": 1 << 25}):
+        predictor = CachedPredictor(model, settings=EncodeSettings(limits=((0, 200),)), **options)
+        expected = predictor.predict(blobs, CLICK)
+        predictor.cache.flush()
+        again = pickle.loads(pickle.dumps(predictor))
+        assert (again.settings, again.cache.budget) == (predictor.settings, predictor.cache.budget)
+        assert again.is_cached(blobs, CLICK) == bool(options)
+        assert describe(again.predict(blobs, CLICK)) == describe(expected)
+        assert getattr(again.cache.store, "budget_bytes", None) == options.get("disk_bytes")
+
+
+def test_a_copy_of_a_predictor_shares_its_cache(predictor: CachedPredictor, blobs: NDArray[np.uint8]) -> None:
+    predictor.predict(blobs, CLICK)
+    assert copy.copy(predictor).is_cached(blobs, CLICK)
+    assert not copy.deepcopy(predictor).is_cached(blobs, CLICK)
 
 
 # ---- what is encoded --------------------------------------------------------------------------------------

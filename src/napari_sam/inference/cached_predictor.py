@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from napari_sam.errors import SamError
@@ -109,6 +110,20 @@ class CachedPredictor:
         self.cache = EmbeddingCache(memory_bytes, store)
         self._keys = KeyMaker(model)
         self._encoding = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets the model, the settings and the folder, and a memory of its own."""
+        store = self.cache.store
+        options: dict[str, Any] = {"settings": self.settings}
+        if isinstance(store, ZarrStore):
+            options |= {"cache_dir": store.folder, "disk_bytes": store.budget_bytes}
+        return partial(type(self), memory_bytes=self.cache.budget, **options), (self.model,)
+
+    def __copy__(self) -> CachedPredictor:
+        """One that shares model and cache."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
 
     @property
     def digest(self) -> str:
