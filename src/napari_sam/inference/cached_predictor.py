@@ -17,7 +17,7 @@ from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.object_scale import choose_scale, field_size
 from napari_sam.inference.prompt_checks import check_crop, check_prompts, list_prompts
 from napari_sam.inference.steady_predictor import SteadyPredictor
-from napari_sam.inference.tiling import HALO, centre_crop, choose_crop, cover_plane, touches_seam
+from napari_sam.inference.tiling import HALO, choose_crop, choose_larger_crop, cover_plane
 from napari_sam.inference.transforms import render_model_input
 from napari_sam.inference.zarr_store import DEFAULT_BUDGET, ZarrStore, default_cache_dir
 from napari_sam.types import ObjectMask, Progress, Prompts
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 LARGER_CROPS: Final = 2
 """How often an object that is cut off by a seam is looked at again in another crop."""
-CREDIBLE: Final = 0.2
-"""Predicted IoU of a mask that is worth another look."""
 SEAM: Final = 2
 """Frame pixels from a seam within which a mask counts as cut off."""
 
@@ -257,23 +255,13 @@ class CachedPredictor:
                     answers = self.predictor.decode_candidates(embedding, wanted, only_best)
                 for i, answer in zip(indices, answers, strict=True):
                     results[i] = answer
-                    larger = self._find_larger(source, frame, checked[i], choose_best(answer, checked[i]))
+                    best = choose_best(answer, checked[i])
+                    larger = choose_larger_crop(
+                        source.shape, frame.crop, checked[i].extent, best, self.field, SEAM / frame.scale
+                    )
                     if larger is not None:
-                        pending[i] = larger
+                        pending[i] = self._make_frame(larger)
         return results
-
-    def _find_larger(
-        self, source: ImageSource, frame: Frame, prompts: Prompts, best: ObjectMask
-    ) -> Frame | None:
-        """Where to look again for an object that a seam cuts off."""
-        if not best.area or best.predicted_iou < CREDIBLE:  # background: there is nothing to look for
-            return None
-        if not touches_seam(frame.crop, best.box, source.shape, SEAM / frame.scale):
-            return None
-        r0, c0, r1, c1 = prompts.extent
-        b = best.box
-        extent = min(r0, b[0]), min(c0, b[1]), max(r1, b[2] - 1), max(c1, b[3] - 1)
-        return self._make_frame(centre_crop(source.shape, extent, self.field, frame.crop))
 
     # -- encode -----------------------------------------------------------------------------------
 

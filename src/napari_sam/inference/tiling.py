@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from napari_sam.types import Box
+    from napari_sam.types import Box, ObjectMask
 
 Crop = tuple[int, int, int, int]
 HALO = 64
 """Pixels of context at the seams of tiles."""
 ALIGNMENT = 16
 """Sides of tiles are multiples of it, so that a convolutional encoder pads nothing."""
+CREDIBLE: Final = 0.2
+"""Predicted IoU of a mask that is worth another look."""
 
 
 def choose_crop(shape: tuple[int, int], extent: Box, field: int, halo: int = HALO) -> Crop:
@@ -105,6 +107,35 @@ def touches_seam(crop: Crop, box: Crop, shape: tuple[int, int], margin: float) -
     """Whether a mask comes within ``margin`` pixels of a border of its crop that is not the plane's."""
     near_start = any(crop[i] > 0 and box[i] - crop[i] < margin for i in (0, 1))
     return near_start or any(crop[i + 2] < shape[i] and crop[i + 2] - box[i + 2] < margin for i in (0, 1))
+
+
+def choose_larger_crop(
+    shape: tuple[int, int], crop: Crop, extent: Box, best: ObjectMask, field: int, margin: float
+) -> Crop | None:
+    """Where to look again for an object that a seam cuts off; None where none does.
+
+    Parameters
+    ----------
+    shape : (H, W)
+    crop : (r0, c0, r1, c1)
+        In which it was looked at.
+    extent : (r0, c0, r1, c1)
+        Of the prompts, in pixels.
+    best : ObjectMask
+        What was found there.
+    field : int
+        Side of what the model encodes at once.
+    margin : float
+        Pixels from a seam within which a mask counts as cut off.
+    """
+    if not best.area or best.predicted_iou < CREDIBLE:  # background: there is nothing to look for
+        return None
+    b = best.box
+    if not touches_seam(crop, b, shape, margin):
+        return None
+    r0, c0, r1, c1 = extent
+    around = min(r0, b[0]), min(c0, b[1]), max(r1, b[2] - 1), max(c1, b[3] - 1)
+    return centre_crop(shape, around, field, crop)
 
 
 def cover_plane(shape: tuple[int, int], field: int, halo: int) -> list[tuple[Crop, Crop]]:
