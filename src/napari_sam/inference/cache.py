@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from napari_sam.errors import CacheError
@@ -91,8 +90,7 @@ class EmbeddingCache:
         self.disk_error: str | None = None
         self._entries: OrderedDict[str, ImageEmbedding] = OrderedDict()
         self._begin()
-        if sys.platform != "win32":
-            os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
+        _caches.add(self)
 
     def _begin(self) -> None:
         """With nothing to be written: at first, and in a forked process, where no other thread goes on."""
@@ -209,7 +207,13 @@ class EmbeddingCache:
                 self.nbytes -= dropped.nbytes
 
 
-def _begin_again(reference: weakref.ref[EmbeddingCache]) -> None:
-    cache = reference()
-    if cache is not None:
+_caches: weakref.WeakSet[EmbeddingCache] = weakref.WeakSet()
+
+
+def _begin_again() -> None:
+    for cache in _caches:
         cache._begin()
+
+
+if sys.platform != "win32":  # where nothing forks
+    os.register_at_fork(after_in_child=_begin_again)
