@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 from napari_sam.errors import ImageError
-from napari_sam.inference import image_source
+from napari_sam.inference import image_source, plane_sample
 from napari_sam.inference.image_source import ImageSource, average_area, check_plane
 from napari_sam.inference.source_memory import FRESH, LASTS, WORTH, MemoryPool, is_dask
 
@@ -67,8 +67,8 @@ def test_every_kind_of_array_gives_the_same_pixels(kind: str, data: NDArray[Any]
 def test_the_sample_of_a_large_plane_is_the_same_for_every_kind(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(image_source, "STRIDE_SIDE", 64)
-    monkeypatch.setattr(image_source, "SAMPLE_SIDE", 20)
+    monkeypatch.setattr(plane_sample, "STRIDE_SIDE", 64)
+    monkeypatch.setattr(plane_sample, "SAMPLE_SIDE", 20)
     # 5 places of 4 pixels in the middle of fifths
     rows = np.concatenate([np.arange(4) + start for start in (7, 26, 46, 65, 84)])  # 9.6 - 2, 28.8 - 2, ...
     cols = np.concatenate([np.arange(4) + start for start in (14, 46, 78, 110, 142)])

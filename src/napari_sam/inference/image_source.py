@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError, SamError
+from napari_sam.inference.plane_sample import (
+    SAMPLE_SIDE,
+    SPOTS,
+    STRIDE_SIDE,
+    find_content,
+    find_filling,
+    spread_places,
+    spread_spots,
+)
 from napari_sam.inference.source_memory import SourceMemory, is_dask
 
 if TYPE_CHECKING:
@@ -27,15 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageSource", "average_area", "check_plane"]
 
-SAMPLE_SIDE: Final = 512
-"""Intensities are measured on at most this many rows and columns ..."""
-STRIDE_SIDE: Final = 2048
-"""... evenly spaced where the plane has no more than this many, else ..."""
-SPOTS: Final = 5
-"""... in this many places along each axis, so that few chunks of a lazy array are read."""
 LARGEST_READ: Final = 1 << 26
 """Bytes; a larger crop is read in blocks and averaged down at once."""
 BLOCK_SIDE: Final = 2048
+LOOKS: Final = 16
+"""Places along each axis at which a lazy plane that may be empty is looked at ..."""
+LARGEST_OVERVIEW: Final = 1 << 28
+"""... while the chunks that hold them are no more than so many bytes."""
 COARSER: Final = 1.05
 """A level may be this much coarser than asked for: the sides of pyramids are rounded."""
 
@@ -190,7 +197,8 @@ class ImageSource:
     def sample(self) -> NDArray[Any]:
         """Pixels of the finest level from all over the plane, at most 512 x 512.
 
-        Which ones depends on the plane's shape alone. Of a lazy array they are kept, see ``SourceMemory``.
+        Which ones depends on the plane's shape alone, or, where most of them have one value, on where the
+        plane has others. Of a lazy array they are kept, see ``SourceMemory``.
 
         Raises
         ------
@@ -207,8 +215,41 @@ class ImageSource:
         return sample
 
     def _read_sample(self) -> NDArray[Any]:
-        rows, cols = (_spread(n) for n in self.shape)
-        level = self.levels[0]
+        sample = self._read_places(0, *(spread_places(n) for n in self.shape))
+        filling = find_filling(sample) if max(self.shape) > STRIDE_SIDE else None
+        overview = None if filling is None else self._read_overview()
+        if filling is None or overview is None:
+            return sample
+        spots = [self._take(0, box, None) for box in find_content(*overview, filling, self.shape)]
+        if not spots:
+            return sample
+        rows = [np.concatenate(spots[n : n + SPOTS], axis=1) for n in range(0, len(spots), SPOTS)]
+        sample = np.concatenate(rows)
+        sample[0, 0] = filling.reshape(sample.shape[2:])  # what flat content is to be told from
+        return sample
+
+    def _read_overview(self) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]] | None:
+        """Pixels from all over the plane, their rows and columns; None where that takes too many reads."""
+        level = 0
+        if self.memory is not None:
+            level = max(range(len(self.levels)), key=lambda n: math.prod(self.factors(n)))
+        size, image = self.sizes[level], self.levels[level]
+        places = [[slice(0, n, -(-n // SAMPLE_SIDE))] for n in size]
+        if self.memory is not None and math.prod(image.shape) * self.dtype.itemsize > LARGEST_READ:
+            chunk = getattr(image, "chunksize", None) or getattr(image, "chunks", None) or (1,)
+            count = min(LOOKS, math.isqrt(LARGEST_OVERVIEW // (math.prod(chunk) * self.dtype.itemsize)))
+            if count <= SPOTS or min(size) < SAMPLE_SIDE:
+                return None
+            places = [spread_spots(n, count) for n in size]
+        rows, cols = (
+            (np.concatenate([np.arange(s.start, s.stop, s.step) for s in axis]) + 0.5) * factor
+            for axis, factor in zip(places, self.factors(level), strict=True)
+        )
+        return self._read_places(level, *places), rows, cols
+
+    def _read_places(self, number: int, rows: list[slice], cols: list[slice]) -> NDArray[Any]:
+        """Pixels of a level where these rows and columns meet."""
+        level = self.levels[number]
         if len(rows) * len(cols) > 1 and (is_dask(level) or hasattr(level, "oindex")):
             # at once, so that a chunk that holds several places is computed once
             r, c = (
@@ -218,7 +259,7 @@ class ImageSource:
                 return np.asarray(level[r][:, c] if is_dask(level) else level.oindex[r, c])
         # not every array has strided reads, and of chunked ones they are no cheaper than whole ones
         parts = [
-            [self._take(0, (r.start, c.start, r.stop, c.stop), None)[:: r.step, :: c.step] for c in cols]
+            [self._take(number, (r.start, c.start, r.stop, c.stop), None)[:: r.step, :: c.step] for c in cols]
             for r in rows
         ]
         return np.concatenate([np.concatenate(row, axis=1) for row in parts])
@@ -313,15 +354,6 @@ def _list_blocks(edges: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
         stop = min(max(stop, start + 1), count)
         yield start, stop
         start = stop
-
-
-def _spread(length: int) -> list[slice]:
-    """Where along an axis the sample is taken."""
-    if length <= STRIDE_SIDE:
-        return [slice(0, length, -(-length // SAMPLE_SIDE))]
-    size = SAMPLE_SIDE // SPOTS
-    starts = [(2 * n + 1) * length // (2 * SPOTS) - size // 2 for n in range(SPOTS)]
-    return [slice(start, start + size, 1) for start in starts]
 
 
 @contextmanager

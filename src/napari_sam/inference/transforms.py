@@ -87,7 +87,7 @@ def measure_normalization(
     Parameters
     ----------
     image : (H, W) or (H, W, C) array, a pyramid of them, or ImageSource
-        Not more than 512 x 512 of its pixels are looked at.
+        It is measured on not more than 512 x 512 of its pixels, see ``ImageSource.sample``.
     channels : sequence of up to three int, optional
         Which channels the model sees; default the first three.
     percentiles : (low, high)
