@@ -176,6 +176,21 @@ def test_averages_over_cells(dtype: type) -> None:
     np.testing.assert_allclose(average_area(pixels, rows, cols), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf], ids=str)
+def test_a_hole_takes_no_part_in_averages(hole: float, dtype: type) -> None:
+    pixels = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [0, 0, 0, 9], [0, 0, 0, 9]], dtype)
+    edges = np.array([0.0, 2, 3.5])
+    whole = average_area(pixels, edges, edges)
+    pixels[0, 1], pixels[2:, 3] = hole, hole
+    found = average_area(pixels, edges, edges)
+    expected = np.array([[4, (3 * 2 + 7 * 2 + 4 + 8) / 6], [0, 0]])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert (found.dtype, found[0, 1], found[1, 0]) == (whole.dtype, whole[0, 1], whole[1, 0])
+    pixels[:2, :2] = hole
+    np.testing.assert_array_equal(average_area(pixels, edges, edges)[0, 0], dtype(hole))
+
+
 @pytest.mark.parametrize(
     ("levels", "message"),
     [

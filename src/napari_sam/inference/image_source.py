@@ -313,6 +313,7 @@ def average_area(
     Returns
     -------
     (n, m) or (n, m, C) float32, or float64 where pixels need it
+        Pixels that are not finite count for nothing, except where there are no others.
 
     Examples
     --------
@@ -320,6 +321,21 @@ def average_area(
     >>> average_area(np.array([[0, 2, 4, 6]]), np.array([0.0, 1.0]), np.array([0.0, 2.0, 4.0])).tolist()
     [[1.0, 5.0]]
     """
+    mean = _weigh_area(pixels, rows, cols)
+    if pixels.dtype.kind != "f" or np.isfinite(mean).all():  # as nearly always
+        return mean
+    known = np.isfinite(pixels)
+    share = _weigh_area(known, rows, cols)
+    total = _weigh_area(np.where(known, pixels, 0), rows, cols)
+    holed = ~np.isfinite(mean) & (share > 0)
+    np.divide(total, share, out=mean, where=holed)
+    return mean
+
+
+def _weigh_area(
+    pixels: NDArray[Any], rows: NDArray[np.float64], cols: NDArray[np.float64]
+) -> NDArray[np.floating]:
+    """Averages over cells in which all pixels count, whatever they are."""
     kind = _working_type(pixels.dtype)
     height, width = pixels.shape[:2]
     down = _averaging(rows, height).astype(kind) @ pixels.reshape(height, -1).astype(kind)  # (n, w C)
