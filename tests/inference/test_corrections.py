@@ -69,6 +69,22 @@ def test_a_contradicted_click_has_its_way(
     np.testing.assert_array_equal(values, draw_disk(8))
 
 
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_a_click_between_pixels_has_its_way_with_the_one_it_lies_in(
+    frame: tuple[float, float, float, float],
+) -> None:
+    values = draw_disk(8)
+    pixels = [to_plane(frame, row, col) for row in range(2, 30, 3) for col in range(2, 30, 3)]
+    for pixel in pixels:
+        wanted = not is_set(values, frame, pixel)
+        for offset in ((-0.49, -0.49), (0.49, -0.3), (0.1, 0.49), (-0.5, 0.2)):
+            point = np.array([pixel], np.float32) + np.array(offset, np.float32)
+            found = honour_clicks(values, frame, point, np.array([wanted], np.int8))
+            assert is_set(found, frame, pixel) == wanted
+            exact = honour_clicks(values, frame, np.array([pixel]), np.array([wanted], np.int8))
+            np.testing.assert_array_equal(found, exact)
+
+
 @pytest.mark.parametrize(
     ("points", "labels"),
     [

@@ -20,12 +20,23 @@ if TYPE_CHECKING:
 
     from napari_sam.types import Box, Prompts
 
-__all__ = ["contains_any", "honour_clicks", "is_correction"]
+__all__ = ["contains_any", "find_pixels", "honour_clicks", "is_correction"]
 
 MARGIN: Final = 1.0
 """Logit that a contradicted click is given."""
 WIDTH: Final = 1.2
 """Standard deviation of the bump, in cells of the logits or in pixels, whichever are larger."""
+
+
+def find_pixels(points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The pixels in which (K, 2) points lie: a mask is decided at their centres, not where a mouse clicked.
+
+    Examples
+    --------
+    >>> find_pixels(np.array([[2.5, 2.4]])).tolist()
+    [[3.0, 2.0]]
+    """
+    return np.asarray(np.floor(np.asarray(points, np.float64) + 0.5))
 
 
 def is_correction(prompts: Prompts) -> bool:
@@ -44,7 +55,7 @@ def is_correction(prompts: Prompts) -> bool:
     count, mask = len(prompts.points) + (prompts.box is not None), prompts.mask
     if count != 1 or mask is None or prompts.box is not None:
         return count > 1
-    row, col = np.round(prompts.points[0]).astype(int) - mask.origin
+    row, col = find_pixels(prompts.points[0]).astype(int) - mask.origin
     inside = 0 <= row < mask.mask.shape[0] and 0 <= col < mask.mask.shape[1]
     return bool(inside and mask.mask[row, col]) != bool(prompts.labels[0] == 1)
 
@@ -52,7 +63,7 @@ def is_correction(prompts: Prompts) -> bool:
 def honour_clicks(
     values: NDArray[np.float32], frame: Box, points: NDArray[np.float32], labels: NDArray[np.int8]
 ) -> NDArray[np.float32]:
-    """Change logits so that each click lies on the side of the mask that it asks for.
+    """Change logits so that the pixel of each click lies on the side of the mask that it asks for.
 
     Parameters
     ----------
@@ -108,7 +119,7 @@ def _place_clicks(
     values: NDArray[np.float32], frame: Box, points: NDArray[np.float32], labels: NDArray[np.int8]
 ) -> Iterator[tuple[float, float, int]]:
     """Row and column in cells, and label, of each click inside the frame."""
-    places = (np.asarray(points, np.float64) + 0.5 - np.array(frame[:2])) / _cell_size(values, frame) - 0.5
+    places = (find_pixels(points) + 0.5 - np.array(frame[:2])) / _cell_size(values, frame) - 0.5
     for (row, col), label in zip(places, labels, strict=True):
         if -0.5 <= row <= values.shape[0] - 0.5 and -0.5 <= col <= values.shape[1] - 0.5:
             yield float(row), float(col), int(label)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from napari_sam.inference.ambiguity import choose_index
-from napari_sam.inference.corrections import contains_any, honour_clicks, is_correction
+from napari_sam.inference.corrections import contains_any, find_pixels, honour_clicks, is_correction
 from napari_sam.inference.decode_window import Window, choose_window
 from napari_sam.inference.embedding import Frame, ImageEmbedding, round_to_half
 from napari_sam.inference.engines import Engine, choose_engine
@@ -264,7 +264,7 @@ class Predictor:
                 values = honour_clicks(values, edges, prompts.points, prompts.labels)
             mask, origin = upscale_logits(values, edges, embedding.frame.crop)
             if mask.any():
-                clicked = np.round(prompts.points - np.array(origin, np.float32)).astype(np.int64)
+                clicked = find_pixels(prompts.points).astype(np.int64) - origin
                 asked = prompts.labels == 1
                 # A pixel that was turned by force is no reason to drop the object beside it.
                 forced = values is not plain and not contains_any(plain, edges, prompts.points[asked])
