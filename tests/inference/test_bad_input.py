@@ -11,6 +11,7 @@ import torch
 
 from napari_sam.errors import ImageError, PromptError, SamError
 from napari_sam.inference.cached_predictor import CachedPredictor
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.segment_image import segment_image
 from napari_sam.types import ObjectMask, Prompts
 
@@ -51,12 +52,15 @@ USABLE = [
     pytest.param(NOISE[..., None], id="one channel"),
     pytest.param(np.dstack([NOISE] * 2), id="two channels"),
     pytest.param(np.dstack([NOISE] * 9), id="nine channels"),
+    pytest.param(np.dstack([NOISE] * 30), id="thirty channels"),
 ]
 UNUSABLE = [
     pytest.param(np.zeros((0, 0)), "with pixels", id="empty"),
     pytest.param(np.zeros((0, 50)), "with pixels", id="no rows"),
     pytest.param(np.zeros(50), "1-D", id="1-d"),
     pytest.param(np.zeros((2, 3, 4, 40, 50)), "5-D", id="5-d"),
+    pytest.param(np.stack([NOISE] * 5), r"\(5, 40, 50\).* use segment_stack", id="planes of a stack"),
+    pytest.param(np.stack([NOISE] * 3), r"\(3, 40, 50\).*moveaxis\(image, 0, -1\)", id="channels first"),
     pytest.param(NOISE.astype(np.complex64), "complex64", id="complex"),
     pytest.param(NOISE.astype(object), "object", id="objects"),
     pytest.param(None, "0-D", id="nothing"),
@@ -99,6 +103,20 @@ def test_an_unusable_image_is_refused(conv_model: LoadedModel, image: Any, messa
     for method in ("instances", "grid"):
         with pytest.raises(ImageError, match=message):
             segment_image(image, conv_model, method)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [EncodeSettings(channels=(7, 3)), EncodeSettings(limits=((90, 130),))],
+    ids=["channels", "intensities"],
+)
+def test_more_channels_than_rows_are_taken_where_one_has_chosen(
+    conv_model: LoadedModel, settings: EncodeSettings
+) -> None:
+    predictor = CachedPredictor(conv_model, settings=settings)
+    image = np.dstack([NOISE[:6]] * 8)
+    assert predictor.predict(image, Prompts([(1, 1)])) is not None
+    assert segment_image(image, predictor).shape == (6, 50)
 
 
 OUTSIDE = [

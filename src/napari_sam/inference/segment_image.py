@@ -17,10 +17,10 @@ from napari_sam.inference.candidates import (
 )
 from napari_sam.inference.checkpoints import LoadedModel
 from napari_sam.inference.grid_segmenter import EXACT, GridParams, iter_grid_candidates
-from napari_sam.inference.image_source import check_plane
 from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.inference.instance_segmenter import iter_instance_candidates
 from napari_sam.inference.region import read_region
+from napari_sam.inference.transforms import check_channels, check_plane
 from napari_sam.inference.unetr_instances import UnetrParams
 from napari_sam.types import Progress, finish
 
@@ -98,7 +98,10 @@ def iter_candidates(
     params, _ = _read_options(_find_model(predictor), method, options)
     if isinstance(predictor, LoadedModel):
         predictor = CachedPredictor(predictor)
-    region = read_region(region, check_plane(image)[:2])
+    height, width, channels = check_plane(image)
+    if predictor.settings.channels is None and predictor.settings.limits is None:
+        check_channels(height, width, channels)
+    region = read_region(region, (height, width))
     if isinstance(params, GridParams):
         return (yield from iter_grid_candidates(image, predictor, params, region))
     return (yield from iter_instance_candidates(image, predictor, params, region))

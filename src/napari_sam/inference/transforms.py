@@ -6,7 +6,7 @@ Above this file coordinates are (row, col) with pixel centres at integers; (x, y
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Normalization",
+    "check_channels",
     "check_plane",
     "measure_normalization",
     "measure_sample",
     "render_model_input",
 ]
+
+MOST_CHANNELS: Final = 4
+"""A last axis of more, and longer than the first, is none of channels where nobody has chosen some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,28 @@ def measure_normalization(
     source = image if isinstance(image, ImageSource) else ImageSource(image)
     if limits is not None:
         return _take_limits(limits, _choose_channels(source.channels, channels))
+    if channels is None:
+        check_channels(*source.shape, source.channels)
     return measure_sample(source.sample(), channels, percentiles)
+
+
+def check_channels(height: int, width: int, channels: int) -> None:
+    """Refuse planes of a stack, or channels that come first, in the place of one image.
+
+    Raises
+    ------
+    ImageError
+        When the last axis is too long for channels.
+    """
+    if channels <= max(MOST_CHANNELS, height):
+        return
+    advice = "use segment_stack, or pass one plane, if these are planes"
+    if height <= MOST_CHANNELS:
+        advice = f"np.moveaxis(image, 0, -1) puts channels last; {advice}"
+    raise ImageError(
+        f"Expected one plane of shape (H, W) or (H, W, C), got {(height, width, channels)}, whose last axis "
+        f"is too long for channels; {advice}. If there are {channels} channels, choose up to three of them."
+    )
 
 
 def measure_sample(
