@@ -148,6 +148,27 @@ def test_outside_the_region_nothing_is_encoded_nor_found(scene, small_tiles):
     assert sorted(map(tuple, found.boxes.tolist())) == sorted(map(tuple, inside.boxes.tolist()))
 
 
+def test_an_object_of_the_region_is_not_cut_off_by_its_tile(small_tiles, monkeypatch):
+    monkeypatch.setattr(CachedPredictor, "_halo", 12)  # as narrow, for this object, as it is in large tiles
+    rows, cols = np.mgrid[:150, :460]
+    disk = np.hypot(rows - 75, cols - 120) < 62
+    image = 100 + 1000 * disk + np.random.default_rng(0).normal(0, 20, disk.shape)
+    predictor = Counting(small_tiles)
+    whole = draw(run(iter_instance_candidates(image, predictor))[1])
+    first, second, _ = (crop for crop, _ in predictor.list_tiles(image.shape))
+    region = Region.from_box((70, 100, 80, 125), image.shape)
+    assert not region.covers(second)
+    assert first[3] <= 176  # the disk reaches beyond
+    predictor.crops.clear()
+    steps, found = run(iter_instance_candidates(image, predictor, region=region))
+    np.testing.assert_array_equal(draw(found) > 0, whole == whole[75, 120])
+    assert np.count_nonzero(draw(found)) > 0.9 * np.count_nonzero(disk)
+    assert predictor.crops == [first, second]
+    assert steps[-1].done == steps[-1].total == 2
+    parts = Candidates.concatenate([s.partial for s in steps if s.partial is not None])
+    np.testing.assert_array_equal(parts.boxes, found.boxes)
+
+
 def test_an_empty_region_finds_nothing(scene, small_tiles):
     predictor = Counting(small_tiles)
     region = Region.from_mask(np.zeros(scene[0].shape, bool))

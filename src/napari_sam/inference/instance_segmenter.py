@@ -49,7 +49,8 @@ def iter_instance_candidates(
     params : InstanceParams or UnetrParams, optional
         How maps become objects; ``score`` and ``min_area`` are left to the filter.
     region : Region, optional
-        Tiles that do not meet it are not encoded, and objects whose centre of mass is outside are dropped.
+        Tiles that do not meet it are encoded only where an object of it is cut off, and objects whose centre
+        of mass is outside are dropped.
 
     Raises
     ------
@@ -66,19 +67,42 @@ def iter_instance_candidates(
     stitcher = Stitcher(shape, tiles)
     parts = [Candidates.empty(shape)]
     total, done = sum(wanted), 0
+    cut: list[Crop] = []
     yield Progress(0, total, "encoding")
-    for (crop, core), is_wanted in zip(tiles, wanted, strict=True):
+    # Tiles outside the region come last: by then it is known which objects reach into them.
+    for n in sorted(range(len(tiles)), key=lambda n: not wanted[n]):
+        crop, core = tiles[n]
+        is_read = wanted[n] or any(_meet(crop, strip) for strip in cut)
+        total += is_read and not wanted[n]
         found = Candidates.empty(shape)
-        if is_wanted and not _is_constant(source, crop):
+        if is_read and not _is_constant(source, crop):
             found = read_instances(model, predictor.encode(image, crop), params)
+        if region is not None and wanted[n]:
+            cut += _list_cut(found.boxes.tolist(), crop, region)
         part = stitcher.add(found, crop, core)
         if region is not None:
             part = part.take(region.holds(part.centers))
         parts.append(part)
-        if is_wanted:
-            done += 1
+        if is_read or len(part):
+            done += is_read
             yield Progress(done, total, f"{sum(map(len, parts))} objects found", part)
     return Candidates.concatenate(parts)
+
+
+def _list_cut(boxes: list[Crop], crop: Crop, region: Region) -> list[Crop]:
+    """The pixels just beyond a crop where it cuts off objects of a region."""
+    strips = []
+    for r0, c0, r1, c1 in boxes:
+        sides = ((r0 - 1, c0, r0, c1), (r0, c0 - 1, r1, c0), (r1, c0, r1 + 1, c1), (r0, c1, r1, c1 + 1))
+        beyond = [s for s in sides if not _meet(s, crop) and _meet(s, (0, 0, *region.plane_shape))]
+        if beyond and region.covers((r0, c0, r1, c1)):
+            strips += beyond
+    return strips
+
+
+def _meet(a: Crop, b: Crop) -> bool:
+    """Whether two boxes have a pixel in common."""
+    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
 
 
 def _is_constant(source: ImageSource, crop: Crop) -> bool:

@@ -23,7 +23,7 @@ STRIPE = 1 << 22
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """Where objects are looked for: tiles outside are not encoded, objects whose centre is outside dropped.
+    """Where objects are looked for: those whose centre is outside are dropped, tiles outside seldom encoded.
 
     Make one with ``from_mask``, ``from_polygons`` or ``from_box``.
 
