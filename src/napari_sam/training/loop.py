@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader
 
 from napari_sam.inference.object_scale import WANTED
@@ -24,6 +23,7 @@ from napari_sam.training.config import Phase, TrainConfig, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, split_holdout
 from napari_sam.training.losses import instance_loss
 from napari_sam.training.precision import choose_training_precision
+from napari_sam.training.processes import run_processes
 from napari_sam.training.prompt_rounds import PromptRounds
 from napari_sam.types import Progress
 
@@ -98,24 +98,8 @@ def train(
     if processes == 1:
         _train_process(0, *arguments)
     else:
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", str(29500 + os.getpid() % 1000))
-        _spawn(arguments, processes)
+        run_processes(_train_process, arguments, processes)
     return out / f"{name}.safetensors"
-
-
-def _spawn(arguments: tuple[Any, ...], processes: int) -> None:
-    """Train in processes of their own; they end with this call, also where it is interrupted alone."""
-    context = spawn(_train_process, arguments, nprocs=processes, join=False)
-    try:
-        while not context.join():
-            pass
-    finally:
-        for process in context.processes:
-            if process.is_alive():
-                process.terminate()
-        for process in context.processes:
-            process.join()
 
 
 def _train_process(
