@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from skimage.io import imsave
 
-from napari_sam.cli.labelled_files import is_mask, read_index, read_labelled_images, read_pair
+from napari_sam.cli.labelled_files import read_index, read_labelled_images, read_pair
 from napari_sam.errors import ImageError, SamError
 from napari_sam.training.dataset import LabelledImage
 
@@ -204,22 +204,6 @@ def test_channels_are_chosen(pair: Callable[..., Path], tmp_path: Path) -> None:
 
 
 # ---- masks ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("rows", "expected"),
-    [
-        ([[255, 0, 255]], True),
-        ([[True, False, True]], True),
-        ([[1, 0, 2]], False),
-        ([[7, 7, 0]], False),
-        ([[0, 0, 0]], False),
-        ([[-1, 3, -1, 3]], True),
-    ],
-    ids=["0 and 255", "bool", "numbered", "one object", "nothing", "ignored pixels"],
-)
-def test_a_mask_is_told_from_labels(rows: list[list[int]], expected: bool) -> None:
-    assert is_mask(np.array(rows)) is expected
 
 
 def test_masks_are_warned_of(pair: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

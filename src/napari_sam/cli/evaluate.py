@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sam import __version__
 from napari_sam.cli.console import complain, run_job, say
 from napari_sam.cli.file_run import FileRun
-from napari_sam.cli.labelled_files import is_mask, pair_files, read_index, read_pair, warn_of_masks
+from napari_sam.cli.labelled_files import pair_files, read_index, read_pair, warn_of_masks
 from napari_sam.cli.models import load_with_bar
 from napari_sam.cli.options import (
     add_image_options,
@@ -95,6 +95,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     from napari_sam.evaluation import format_table, group_scores, summarize
     from napari_sam.inference.encode_settings import EncodeSettings
+    from napari_sam.inference.label_image import is_mask
 
     settings = EncodeSettings(object_size=options.object_size)
     model = load_with_bar(options.model, options.device)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sam.training.dataset import LabelledImage
 
-__all__ = ["is_mask", "pair_files", "read_index", "read_labelled_images", "read_pair", "warn_of_masks"]
+__all__ = ["pair_files", "read_index", "read_labelled_images", "read_pair", "warn_of_masks"]
 
 SPLIT: Final = "train"
 
@@ -107,6 +107,7 @@ def read_labelled_images(folder: Path, split: str = SPLIT) -> list[LabelledImage
     SamError
         When nothing can be paired, no image has an object, or one cannot be read.
     """
+    from napari_sam.inference.label_image import is_mask
     from napari_sam.training.dataset import prepare_image
 
     pairs, alone = pair_files(folder / "images", folder / "labels")
@@ -131,16 +132,6 @@ def read_labelled_images(folder: Path, split: str = SPLIT) -> list[LabelledImage
         raise ImageError(f"Expected objects in {folder / 'labels'}, got background only.")
     warn_of_masks(masks)
     return found
-
-
-def is_mask(labels: NDArray[np.integer[Any]]) -> bool:
-    """Whether all objects have one id, though they do not touch: a mask that nobody has numbered."""
-    from scipy import ndimage
-
-    inside = labels > 0
-    if not inside.any() or labels.max() != labels[inside].min():
-        return False
-    return int(ndimage.label(inside, np.ones((3, 3)))[1]) > 1
 
 
 def warn_of_masks(names: Sequence[str]) -> None:
