@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam.errors import SamError
 from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.image_source import ImageSource
 from napari_sam.inference.instance_candidates import read_instances
 from napari_sam.inference.instance_maps import InstanceParams
-from napari_sam.inference.stitching import Stitcher
+from napari_sam.inference.stitching import Stitcher, meets
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from numpy.typing import NDArray
 
     from napari_sam.inference.cached_predictor import CachedPredictor
     from napari_sam.inference.region import Region
@@ -63,22 +67,25 @@ def iter_instance_candidates(
     if not model.config.instance_decoder:
         raise SamError(f"The model {model.name!r} has no instance decoder; use the method 'grid'.")
     tiles = predictor.list_tiles(shape)
-    wanted = [region is None or region.covers(crop) for crop, _ in tiles]
+    wanted = np.array([region is None or region.covers(crop) for crop, _ in tiles], bool)
+    crops = np.array([crop for crop, _ in tiles], np.int64).reshape(-1, 4)
     stitcher = Stitcher(shape, tiles)
     parts = [Candidates.empty(shape)]
-    total, done = sum(wanted), 0
-    cut: list[Crop] = []
+    total, done = int(wanted.sum()), 0
+    reached = np.zeros(len(tiles), bool)
     yield Progress(0, total, "encoding")
     # Tiles outside the region come last: by then it is known which objects reach into them.
     for n in sorted(range(len(tiles)), key=lambda n: not wanted[n]):
         crop, core = tiles[n]
-        is_read = wanted[n] or any(_meet(crop, strip) for strip in cut)
-        total += is_read and not wanted[n]
+        is_read = bool(wanted[n] or reached[n])
+        total += bool(reached[n])
         found = Candidates.empty(shape)
         if is_read and not _is_constant(source, crop):
             found = read_instances(model, predictor.encode(image, crop), params)
         if region is not None and wanted[n]:
-            cut += _list_cut(found.boxes.tolist(), crop, region)
+            near = np.flatnonzero(~(wanted | reached) & meets(crops, np.add(crop, (-1, -1, 1, 1))))
+            beyond = _list_cut(found.boxes, crop, region) if near.size else crops[:0]
+            reached[near] = [meets(beyond, crops[i]).any() for i in near]
         part = stitcher.add(found, crop, core)
         if region is not None:
             part = part.take(region.holds(part.centers))
@@ -89,20 +96,15 @@ def iter_instance_candidates(
     return Candidates.concatenate(parts)
 
 
-def _list_cut(boxes: list[Crop], crop: Crop, region: Region) -> list[Crop]:
-    """The pixels just beyond a crop where it cuts off objects of a region."""
+def _list_cut(boxes: NDArray[np.integer[Any]], crop: Crop, region: Region) -> NDArray[np.int64]:
+    """The pixels just beyond a crop where it cuts off objects of a region, as (K, 4) boxes."""
     strips = []
-    for r0, c0, r1, c1 in boxes:
-        sides = ((r0 - 1, c0, r0, c1), (r0, c0 - 1, r1, c0), (r1, c0, r1 + 1, c1), (r0, c1, r1, c1 + 1))
-        beyond = [s for s in sides if not _meet(s, crop) and _meet(s, (0, 0, *region.plane_shape))]
-        if beyond and region.covers((r0, c0, r1, c1)):
-            strips += beyond
-    return strips
-
-
-def _meet(a: Crop, b: Crop) -> bool:
-    """Whether two boxes have a pixel in common."""
-    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+    for box in boxes[(boxes == np.array(crop)).any(axis=1)].tolist():
+        if region.covers(tuple(box)):
+            r0, c0, r1, c1 = box
+            sides = (r0 - 1, c0, r0, c1), (r0, c0 - 1, r1, c0), (r1, c0, r1 + 1, c1), (r0, c1, r1, c1 + 1)
+            strips += [side for side, ours, edge in zip(sides, box, crop, strict=True) if ours == edge]
+    return np.array(strips, np.int64).reshape(-1, 4)
 
 
 def _is_constant(source: ImageSource, crop: Crop) -> bool:

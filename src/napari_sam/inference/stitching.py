@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SAME", "Stitcher"]
+__all__ = ["SAME", "Stitcher", "meets"]
 
 Crop = tuple[int, int, int, int]
 SAME: Final = 0.5
@@ -131,7 +131,7 @@ class Stitcher:
         neighbours = self._find_neighbours(crop, tile)
         shared = np.zeros(len(candidates), bool)
         for i in neighbours:
-            shared |= _meets(candidates.boxes, self._crops[i])
+            shared |= meets(candidates.boxes, self._crops[i])
         shared &= candidates.areas > 0
         views = self._make_views(candidates.take(shared), tile, crop, neighbours)
         waited = self._waiting.pop(tile, [])
@@ -157,7 +157,7 @@ class Stitcher:
         return self._finish_groups(views)
 
     def _find_neighbours(self, crop: Crop, tile: int) -> list[int]:
-        found = np.flatnonzero(_meets(self._crops, crop))
+        found = np.flatnonzero(meets(self._crops, crop))
         return [i for i in found.tolist() if i != tile]
 
     def _make_views(
@@ -175,7 +175,7 @@ class Stitcher:
             view.group.append(view)
         for i in neighbours:
             if i in self._open:
-                for k in np.flatnonzero(_meets(candidates.boxes, self._crops[i])).tolist():
+                for k in np.flatnonzero(meets(candidates.boxes, self._crops[i])).tolist():
                     views[k].waits.add(i)
         return views
 
@@ -188,7 +188,7 @@ class Stitcher:
         best = [(0.0, -1)] * len(ours)
         best_of_theirs = [(0.0, -1)] * len(theirs)
         for i, part in enumerate(ours):
-            for k in np.flatnonzero(_meets(boxes, part.mask.box)).tolist():
+            for k in np.flatnonzero(meets(boxes, part.mask.box)).tolist():
                 shared = part.mask.intersection(theirs[k].mask)
                 iou = shared / (part.area + theirs[k].area - shared)
                 if iou > best[i][0]:
@@ -272,7 +272,7 @@ def _intersect(a: Crop, b: Crop) -> Crop:
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
-def _meets(boxes: NDArray[np.integer[Any]], box: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
+def meets(boxes: NDArray[np.integer[Any]], box: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of (N, 4) boxes share a pixel with ``box``."""
     low = (boxes[:, 0] < box[2]) & (boxes[:, 1] < box[3])
     return np.asarray(low & (boxes[:, 2] > box[0]) & (boxes[:, 3] > box[1]))
