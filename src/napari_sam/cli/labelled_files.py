@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam.cli.console import complain
 from napari_sam.errors import ImageError
+from napari_sam.stacks.csv_tables import name_cells, open_table
 from napari_sam.stacks.image_io import list_by_stem, pick_channels, read_image, read_labels
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from napari_sam.training.dataset import LabelledImage
 
 __all__ = ["pair_files", "read_index", "read_labelled_images", "read_pair", "warn_of_masks"]
-
-SPLIT: Final = "train"
 
 
 def pair_files(images: Path, labels: Path) -> tuple[dict[str, tuple[Path, Path]], int]:
@@ -39,9 +36,8 @@ def pair_files(images: Path, labels: Path) -> tuple[dict[str, tuple[Path, Path]]
         When one of them is no folder, or two of its files have one name.
     """
     one, other = list_by_stem(images), list_by_stem(labels, labels=True)
-    return {name: (one[name], other[name]) for name in sorted(one.keys() & other.keys())}, len(
-        one.keys() ^ other.keys()
-    )
+    pairs = {name: (one[name], other[name]) for name in sorted(one.keys() & other.keys())}
+    return pairs, len(one.keys() ^ other.keys())
 
 
 def read_index(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -63,13 +59,10 @@ def read_index(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
         raise ImageError(
             f"Expected a table in UTF-8 in {path}, got other bytes ({error.reason}); save it as CSV UTF-8."
         ) from error
-    first, _, rest = text.partition("\n")
-    separator = max(",;\t", key=first.count)
-    columns = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]
+    columns, lines = open_table(text)
     if "id" not in columns:
         raise ImageError(f"Expected a column id in {path}, got {', '.join(columns) or 'none'}.")
-    table = csv.DictReader(io.StringIO(rest), columns, restval="", delimiter=separator)
-    rows = [{name: (row[name] or "").strip() for name in columns} for row in table]
+    rows = [name_cells(columns, cells) for cells in lines if any(cells)]
     return columns, {row["id"]: row for row in rows}
 
 
@@ -92,7 +85,7 @@ def read_pair(
     return np.asarray(stack.data), found
 
 
-def read_labelled_images(folder: Path, split: str = SPLIT) -> list[LabelledImage]:
+def read_labelled_images(folder: Path, split: str = "train") -> list[LabelledImage]:
     """What a model is trained on: ``folder/images`` with ``folder/labels``, read as they are in use.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import PromptError
+from napari_sam.stacks.csv_tables import name_cells, open_table
 from napari_sam.stacks.prompt_pieces import Piece, read_label
 
 if TYPE_CHECKING:
@@ -48,10 +49,7 @@ def read_csv_pieces(text: str, path: Path) -> list[Piece]:
     PromptError
         When a column is missing or a line is wrong.
     """
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
-    header = [name.strip().lower() for name in next(reader, [])]
+    header, reader = open_table(text)
     header = _rename(header)
     _check_header(header, path)
     axes = "".join(axis for axis in _AXES if axis.lower() in header)
@@ -64,8 +62,7 @@ def read_csv_pieces(text: str, path: Path) -> list[Piece]:
             raise PromptError(
                 f"{path.name}, line {line}: expected {len(header)} cells, as in line 1, got {len(cells)}."
             )
-        padded = [*cells, *([""] * len(header))]
-        values = {name: cell.strip() for name, cell in zip(header, padded, strict=False)}
+        values = name_cells(header, cells)
         pieces.append(_read_line(values, axes, f"{path.name}, line {line}", line))
     return pieces
 
