@@ -137,13 +137,18 @@ def test_several_labels_do_not_go_into_one_image_under_one_name(
     assert not (folder / "a.zarr" / "labels").exists()
 
 
-def test_labels_go_into_their_image(folder: Path) -> None:
+def write_ome_zarr(folder: Path) -> None:
+    """The image ``z/a.zarr`` of the labels called a, half a micrometre a pixel."""
     group = zarr.open_group(folder / "z" / "a.zarr", mode="w")
     group.create_array("0", data=np.zeros((20, 30), np.uint8))
     scale = [{"type": "scale", "scale": [0.5, 0.5]}]
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     datasets = [{"path": "0", "coordinateTransformations": scale}]
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+
+
+def test_labels_go_into_their_image(folder: Path) -> None:
+    write_ome_zarr(folder)
     command = [
         "export",
         str(folder / "labels" / "a_labels.tif"),
@@ -197,12 +202,7 @@ def test_what_makes_no_sense(more: list[str], message: str, capsys: pytest.Captu
 def test_labels_in_an_image_are_not_replaced_unasked(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    group = zarr.open_group(folder / "z" / "a.zarr", mode="w")
-    group.create_array("0", data=np.zeros((20, 30), np.uint8))
-    scale = [{"type": "scale", "scale": [0.5, 0.5]}]
-    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
-    datasets = [{"path": "0", "coordinateTransformations": scale}]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    write_ome_zarr(folder)
     source = folder / "labels" / "a_labels.tif"
     command = ["export", str(source), "--images", str(folder / "z"), "--into-images", "--format", "ome-zarr"]
     assert main(command) == 0

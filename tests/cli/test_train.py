@@ -92,22 +92,16 @@ def test_mistakes_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("option", "value", "message"),
     [
-        (["--steps-scale", "0"], "expected a number above 0, got '0'"),
-        (["--steps-scale", "nan"], "expected a number above 0, got 'nan'"),
-        (["--steps-scale", "inf"], "expected a number above 0, got 'inf'"),
-        (["--seed", "-1"], "expected a number from 0, got '-1'"),
+        ("--steps-scale", "0", "expected a number above 0"),
+        ("--steps-scale", "nan", "expected a number above 0"),
+        ("--steps-scale", "inf", "expected a number above 0"),
+        ("--seed", "-1", "expected a number from 0"),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused_at_once(
-    arguments: list[str],
-    message: str,
-    calls: list[dict[str, Any]],
-    data: Path,
-    capsys: pytest.CaptureFixture[str],
+    option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["train", "--data", str(data), "--config", "nuclei", "--out", str(data / "run")]
-    assert main([*command, *arguments]) == 2
-    assert message in capsys.readouterr().err
-    assert calls == []
+    assert main(["train", "--data", "nowhere", "--config", "nuclei", "--out", "run", option, value]) == 2
+    assert f"{message}, got {value!r}" in capsys.readouterr().err

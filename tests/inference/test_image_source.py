@@ -13,7 +13,8 @@ import zarr
 
 from napari_sam.errors import ImageError
 from napari_sam.inference import image_source, plane_sample
-from napari_sam.inference.image_source import ImageSource, average_area, check_plane
+from napari_sam.inference.area_averages import average_area
+from napari_sam.inference.image_source import ImageSource, check_plane
 from napari_sam.inference.source_memory import FRESH, LASTS, WORTH, MemoryPool, is_dask
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from xxhash import xxh3_128
 
-from napari_sam.inference.image_source import ImageSource, average_area
+from napari_sam.inference.area_averages import average_area
+from napari_sam.inference.image_source import ImageSource
 from napari_sam.inference.source_memory import MemoryPool
 from napari_sam.inference.transforms import Normalization, measure_normalization
 

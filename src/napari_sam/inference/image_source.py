@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_sam.inference.tiling import Crop
 
-__all__ = ["ImageSource", "average_area", "check_plane"]
+__all__ = ["ImageSource", "check_plane"]
 
 LARGEST_READ: Final = 1 << 26
 """Bytes; a larger crop is read in blocks and averaged down at once."""

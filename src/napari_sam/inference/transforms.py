@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_sam.errors import ImageError
+from napari_sam.inference.area_averages import average_area
 from napari_sam.inference.encode_settings import EncodeSettings
-from napari_sam.inference.image_source import ImageSource, average_area, check_plane
+from napari_sam.inference.image_source import ImageSource, check_plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
