@@ -53,14 +53,20 @@ def test_options_reach_the_loop(
     command = ["train", "--data", str(data), "--config", "nuclei", "--out", str(data / "run")]
     command += ["--device", "cpu"]
     assert main(command) == 0
-    assert (
-        main([*command, "--resume", "--processes", "2", "--seed", "3", "--steps-scale", "0.5", "--init", "m"])
-        == 0
-    )
-    common = {"names": ["cell"], "config": "nuclei", "out": data / "run"}
+    others = "--resume --processes 2 --seed 3 --steps-scale 0.5 --phases joint,scores --init m"
+    assert main([*command, *others.split()]) == 0
+    common = {"names": ["cell"], "config": "nuclei", "out": data / "run", "device": "cpu"}
     assert calls == [
-        {**common, "resume": False, "processes": 1, "seed": 0, "device": "cpu", "scale": 1, "init": None},
-        {**common, "resume": True, "processes": 2, "seed": 3, "device": "cpu", "scale": 0.5, "init": "m"},
+        {**common, "resume": False, "processes": 1, "seed": 0, "scale": 1, "phases": None, "init": None},
+        {
+            **common,
+            "resume": True,
+            "processes": 2,
+            "seed": 3,
+            "scale": 0.5,
+            "phases": ["joint", "scores"],
+            "init": "m",
+        },
     ]
     assert capsys.readouterr().out.splitlines() == [str(data / "run" / "nuclei.safetensors")] * 2
 
@@ -71,11 +77,20 @@ def test_options_reach_the_loop(
         (["--data", "nowhere"], "no training data: no such folder"),
         (["--processes", "0"], "at least one process"),
         (["--config", "cells"], "out of nuclei, smoke"),
+        (["--phases", "joint,rest"], "out of dense, prompts, joint, plain, scores, got 'rest'"),
         (["--out", "damaged"], "error: truncated checkpoint"),
         (["--out", "child"], "error: A training process failed: SamError: no pairs"),
         (["--device", "abacus"], "'abacus'"),
     ],
-    ids=["no data", "no process", "no recipe", "an error of the loop", "an error of a process", "device"],
+    ids=[
+        "no data",
+        "no process",
+        "no recipe",
+        "no phase",
+        "an error of the loop",
+        "an error of a process",
+        "device",
+    ],
 )
 def test_mistakes_are_one_line(
     arguments: list[str],

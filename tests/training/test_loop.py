@@ -114,6 +114,20 @@ def test_scale_multiplies_the_steps(data_folder: Path, tmp_path: Path) -> None:
     assert (path.name, steps) == ("model.safetensors", [1, 1, 1, 1])
 
 
+def test_only_the_phases_that_were_chosen_are_trained(
+    finished: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    start = finished / "smoke.safetensors"
+    images = read_labelled_images(data_folder)
+    path = train(images, "smoke", tmp_path / "scores", phases=["scores"], init=start)
+    before, model = load_model(start, "cpu"), load_model(path, "cpu")
+    assert [phase["name"] for phase in model.record["config"]["phases"]] == ["scores"]
+    others = before.module.state_dict()
+    changed = {key for key, value in model.module.state_dict().items() if not torch.equal(value, others[key])}
+    assert changed
+    assert all("quality" in key or "iou" in key for key in changed), changed
+
+
 def test_a_recipe_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SamError, match="out of nuclei, smoke"):
         train([], "cells", tmp_path / "out")

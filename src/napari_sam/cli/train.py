@@ -59,6 +59,12 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         metavar="F",
         help="train F times as long (default: 1)",
     )
+    parser.add_argument(
+        "--phases",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        metavar="NAMES",
+        help="only these phases of the recipe, as in joint,plain,scores (default: all)",
+    )
     parser.set_defaults(run=run_train)
     return parser
 
@@ -75,11 +81,11 @@ def run_train(options: argparse.Namespace) -> int:
 
     from napari_sam.cli.labelled_files import read_labelled_images
     from napari_sam.inference.device import choose_device
-    from napari_sam.training.config import read_config
+    from napari_sam.training.config import choose_phases, read_config
     from napari_sam.training.loop import train
 
     logging.getLogger("napari_sam.training").setLevel(logging.INFO)  # the steps with losses and time left
-    read_config(options.config)  # a name that is wrong is said before all images are read
+    choose_phases(read_config(options.config), options.phases)  # a wrong name is said before images are read
     try:
         finished = train(
             read_labelled_images(options.data),
@@ -90,6 +96,7 @@ def run_train(options: argparse.Namespace) -> int:
             seed=options.seed,
             device=str(choose_device(options.device)),
             scale=options.steps_scale,
+            phases=options.phases,
             init=options.init,
         )
     except ProcessRaisedException as error:

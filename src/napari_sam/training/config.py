@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from napari_sam.errors import SamError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari_sam.modeling import SamConfig
 
 
@@ -170,3 +172,24 @@ def read_config(name: str) -> TrainConfig:
     if name not in CONFIGS:
         raise SamError(f"Expected a training configuration out of {', '.join(CONFIGS)}, got {name!r}.")
     return CONFIGS[name]
+
+
+def choose_phases(
+    config: TrainConfig, names: Collection[str] | None = None, scale: float = 1.0
+) -> TrainConfig:
+    """A recipe with some of its phases, in its order, each ``scale`` times as long but one step at least.
+
+    Raises
+    ------
+    SamError
+        When it has no phase of such a name, or none is asked for.
+    """
+    known = [phase.name for phase in config.phases]
+    wanted = known if names is None else list(names)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise SamError(
+            f"Expected phases out of {', '.join(known)}, got {', '.join(map(repr, unknown)) or 'none'}."
+        )
+    chosen = (phase for phase in config.phases if phase.name in wanted)
+    return replace(config, phases=tuple(replace(p, steps=max(1, round(p.steps * scale))) for p in chosen))

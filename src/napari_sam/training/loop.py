@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from napari_sam.inference.object_scale import WANTED
 from napari_sam.modeling import Features, build_sam
 from napari_sam.training import run_files
-from napari_sam.training.config import Phase, TrainConfig, read_config
+from napari_sam.training.config import Phase, TrainConfig, choose_phases, read_config
 from napari_sam.training.dataset import CropDataset, LabelledImage, split_holdout
 from napari_sam.training.losses import instance_loss
 from napari_sam.training.precision import choose_training_precision
@@ -28,7 +28,7 @@ from napari_sam.training.prompt_rounds import PromptRounds
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from torch.nn import Parameter
@@ -47,6 +47,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     scale: float = 1.0,
+    phases: Collection[str] | None = None,
     init: str | Path | None = None,
 ) -> Path:
     """Train a model and write ``out/NAME.safetensors``.
@@ -68,6 +69,9 @@ def train(
         ``"cpu"`` or ``"cuda"``.
     scale : float
         Multiplies the steps of every phase.
+    phases : collection of str, optional
+        Names of the recipe's phases that are trained, all by default: to go on from a model without beginning
+        anew with its encoder.
     init : str or Path, optional
         Model to start from instead of random weights: a name or a checkpoint. Layers that it lacks start
         anew; residual blocks that are added to it start as the identity.
@@ -80,15 +84,14 @@ def train(
     Raises
     ------
     SamError
-        When there is no such recipe.
+        When there is no such recipe, or it has no such phase.
     CheckpointError
         When ``last.pt`` cannot be read; when ``out`` has files of a run that would be lost; when ``init`` is
         no model, or one of another architecture.
     """
     name = config if isinstance(config, str) else "model"
     recipe = read_config(config) if isinstance(config, str) else config
-    phases = tuple(replace(p, steps=max(1, round(p.steps * scale))) for p in recipe.phases)
-    recipe = replace(recipe, phases=phases)
+    recipe = choose_phases(recipe, phases, scale)
     out.mkdir(parents=True, exist_ok=True)
     run_files.check_folder(out, name, resume=resume)
     trained, held = split_holdout(images, recipe.holdout)
