@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from napari_sam.inference.instance_maps import InstanceParams, drop_doubtful
+from napari_sam.inference.instance_maps import drop_doubtful
 from napari_sam.inference.object_scale import measure_rescale
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ LEAST: Final = 64
 """Pixels of a frame's longest side below which nothing is looked at from farther away."""
 PART: Final = 128
 """Frame pixels a side of what is looked at from nearer, or half of the frame's side if that is more."""
+SURE: Final = 0.85
+"""Mean foreground probability of the objects that a look is judged by, ..."""
+SMALLEST: Final = 12
+"""... and their least area, in pixels of the frame."""
 FEWEST: Final = 3
 """Objects from which on a frame is enlarged: fewer small ones may be chance."""
 
@@ -77,10 +81,9 @@ def measure_look(embedding: ImageEmbedding, part: Crop | None = None) -> Look:
     if maps is None or instances is None:
         return Look(0, 0.0, 0.0)
     rows, cols = _find_pixels(embedding, part or embedding.frame.crop)
-    params = InstanceParams()
     foreground = maps[0, rows, cols].astype(np.float32)
-    labels = drop_doubtful(instances.labels[rows, cols], foreground, params.score)
-    areas = [int(area) for area in np.bincount(labels.ravel())[1:] if area >= params.min_area]
+    labels = drop_doubtful(instances.labels[rows, cols], foreground, SURE)
+    areas = [int(area) for area in np.bincount(labels.ravel())[1:] if area >= SMALLEST]
     if not areas:
         return Look(0, 0.0, 0.0)
     inside = labels > 0
