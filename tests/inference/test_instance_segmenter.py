@@ -17,6 +17,7 @@ from napari_sam.inference.candidates import (
     filter_candidates,
 )
 from napari_sam.inference.checkpoints import load_model
+from napari_sam.inference.encode_settings import EncodeSettings
 from napari_sam.inference.instance_candidates import read_instances, score_labels
 from napari_sam.inference.instance_maps import InstanceParams
 from napari_sam.inference.instance_segmenter import iter_instance_candidates
@@ -110,6 +111,34 @@ def test_no_seam_is_visible(scene, small_tiles):
         changes = np.count_nonzero(plane[1:] != plane[:-1], axis=1)  # between lines i and i + 1
         at_edges = changes[[edge - 1 for edge in edges]]
         assert at_edges.mean() <= changes.mean() + 3 * changes.std() / np.sqrt(len(edges))
+
+
+@pytest.fixture(scope="module")
+def crowd() -> tuple[NDArray[Any], NDArray[Any]]:
+    """Nuclei of 9 pixels, which the model sees best three times as large."""
+    return make_nuclei((250, 330), spacing=(0.7, 0.7), count=110, seed=3)
+
+
+def test_small_objects_that_fill_a_large_plane_are_found_as_in_a_small_one(crowd, model, small_tiles):
+    image, truth = crowd
+    predictor = Counting(small_tiles)
+    steps, found = run(iter_instance_candidates(image, predictor))
+    whole = draw(run(iter_instance_candidates(image, CachedPredictor(model)))[1])
+    scores = evaluate_labels(whole, draw(found))
+    assert scores.true_positives[4] >= 0.95 * max(scores.n_true, scores.n_predicted)  # at an IoU of 0.7
+    assert evaluate_labels(truth, draw(found)).ap[0.5] >= evaluate_labels(truth, whole).ap[0.5] - 0.02
+    # Between the parts of a tile it can be stopped; what is done is counted by the tile.
+    tiles = len(predictor.list_tiles(image.shape))
+    assert steps[-1].done == steps[-1].total == tiles
+    assert len(steps) > 3 * tiles
+    parts = Candidates.concatenate([s.partial for s in steps if s.partial is not None])
+    np.testing.assert_array_equal(parts.boxes, found.boxes)
+
+
+def test_a_size_that_is_set_is_not_doubted(crowd, small_tiles):
+    predictor = Counting(small_tiles).with_settings(EncodeSettings(object_size=20))
+    steps, _ = run(iter_instance_candidates(crowd[0], predictor))
+    assert len(steps) == 1 + len(predictor.list_tiles(crowd[0].shape)) == 1 + len(predictor.crops)
 
 
 def test_a_cancelled_job_keeps_what_it_handed_out(scene, small_tiles):

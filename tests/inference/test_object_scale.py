@@ -21,7 +21,15 @@ from napari_sam.inference.object_scale import (
     measure_rescale,
 )
 from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.scale_search import CLEAR, ROOM, Look, choose_rescale, find_crowd, measure_look
+from napari_sam.inference.scale_search import (
+    CLEAR,
+    ROOM,
+    Look,
+    choose_rescale,
+    find_crowd,
+    find_crowded_size,
+    measure_look,
+)
 from napari_sam.inference.segment_image import segment_image
 from napari_sam.inference.transforms import measure_normalization
 from napari_sam.training.synthetic import make_synthetic_image
@@ -124,6 +132,34 @@ def test_a_frame_is_not_enlarged_without_end(nuclei: LoadedModel, image_size: in
     assert most - 0.75 < found.frame.scale <= most
     assert (found.frame.scale > 1) == (most > 1)
     assert max(found.frame.inner) <= max(ROOM * image_size, 192)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "diameter", "is_crowded"),
+    [
+        pytest.param(192, 9, True, id="no room"),
+        pytest.param(1024, 9, False, id="room"),
+        pytest.param(192, 24, False, id="large enough"),
+    ],
+)
+def test_objects_of_a_full_frame_are_too_small_or_not(
+    nuclei: LoadedModel, image_size: int, diameter: float, is_crowded: bool
+) -> None:
+    model = replace(nuclei, config=replace(nuclei.config, image_size=image_size))
+    image = draw_disks(192, diameter)
+    size = find_crowded_size(encode(model, image, adapt=True), image_size)
+    assert size == (pytest.approx(diameter, rel=0.15) if is_crowded else None)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_full_frame_with_few_objects_says_nothing_of_their_size(nuclei: LoadedModel, count: int) -> None:
+    image = draw_disks(192, 9)
+    image[:11] = image[34:] = image[:, :11] = image[:, 11 + 23 * count :] = 30
+    predictor = Predictor(nuclei)
+    frame = predictor.make_frame((0, 0, 192, 192), 1.5)
+    embedding = predictor.encode(image, measure_normalization(image, limits=((0, 255),)), frame, image.shape)
+    assert measure_look(embedding).count == count
+    assert find_crowded_size(embedding, 192) is None
 
 
 def test_a_part_is_looked_at_where_most_is_to_be_seen(nuclei: LoadedModel) -> None:

@@ -1,11 +1,13 @@
 """Automatic segmentation of a plane of any size from the instance decoder's maps, tile by tile.
 
 Each tile is segmented on its own and its objects are stitched to those of the neighbours, so memory holds
-one tile and what lies in unfinished overlaps, whatever the size of the plane.
+one tile and what lies in unfinished overlaps, whatever the size of the plane. A tile whose objects are too
+small to be outlined well in one frame is gone through in parts, from nearer, in the same way.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.image_source import ImageSource
 from napari_sam.inference.instance_candidates import read_instances
 from napari_sam.inference.instance_maps import InstanceParams
+from napari_sam.inference.scale_search import find_crowded_size
 from napari_sam.inference.stitching import Stitcher, meets
 from napari_sam.types import Progress
 
@@ -81,7 +84,8 @@ def iter_instance_candidates(
         total += bool(reached[n])
         found = Candidates.empty(shape)
         if is_read and not _is_constant(source, crop):
-            found = read_instances(model, predictor.encode(image, crop), params)
+            meanwhile = Progress(done, total, f"{sum(map(len, parts))} objects found")
+            found = yield from _iter_tile(image, source, predictor, crop, params, meanwhile)
         if region is not None and wanted[n]:
             near = np.flatnonzero(~(wanted | reached) & meets(crops, np.add(crop, (-1, -1, 1, 1))))
             beyond = _list_cut(found.boxes, crop, region) if near.size else crops[:0]
@@ -93,6 +97,40 @@ def iter_instance_candidates(
         if is_read or len(part):
             done += is_read
             yield Progress(done, total, f"{sum(map(len, parts))} objects found", part)
+    return Candidates.concatenate(parts)
+
+
+def _iter_tile(
+    image: Any,
+    source: ImageSource,
+    predictor: CachedPredictor,
+    crop: Crop,
+    params: InstanceParams | UnetrParams,
+    meanwhile: Progress,
+) -> Generator[Progress, None, Candidates]:
+    """What a crop shows: at one look, or part by part where its objects are too small for that."""
+    embedding = predictor.encode(image, crop)
+    model, settings = predictor.model, predictor.settings
+    size = None
+    if settings.object_size is None and model.config.any_frame_size:
+        size = find_crowded_size(embedding, model.config.image_size)
+    if size is None:
+        return read_instances(model, embedding, params)
+    nearer = predictor.with_settings(replace(settings, object_size=size))
+    r0, c0, r1, c1 = crop
+    offset = np.array([r0, c0, r0, c0])
+    tiles = [
+        (tuple((offset + part).tolist()), tuple((offset + core).tolist()))
+        for part, core in nearer.list_tiles((r1 - r0, c1 - c0))
+    ]
+    stitcher = Stitcher(source.shape, tiles)
+    parts = [Candidates.empty(source.shape)]
+    for part, core in tiles:
+        yield meanwhile
+        found = Candidates.empty(source.shape)
+        if not _is_constant(source, part):
+            found = read_instances(model, nearer.encode(image, part), params)
+        parts.append(stitcher.add(found, part, core))
     return Candidates.concatenate(parts)
 
 

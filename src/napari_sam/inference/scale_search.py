@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from napari_sam.inference.instance_maps import drop_doubtful
-from napari_sam.inference.object_scale import measure_rescale
+from napari_sam.inference.object_scale import WANTED, measure_rescale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.embedding import ImageEmbedding
     from napari_sam.inference.tiling import Crop
 
-__all__ = ["Look", "choose_rescale", "find_crowd", "measure_look", "search_scale"]
+__all__ = ["Look", "choose_rescale", "find_crowd", "find_crowded_size", "measure_look", "search_scale"]
 
 CLEAR: Final = 0.85
 """A look of this clarity needs no other, and ..."""
@@ -38,6 +38,10 @@ FULL: Final = 0.9
 """Share of a frame from which on foreground is none: a texture, or objects far too small, run into one."""
 ROOM: Final = 1.5
 """How many times larger than the largest image a frame may get by enlarging what is small in it."""
+STEP: Final = 1.25
+"""A frame that cannot be enlarged by this any more is as large as it may be ..."""
+CROWDED: Final = 1.15
+"""... and too small for its objects, if they should be this many times as large in it."""
 LEAST: Final = 64
 """Pixels of a frame's longest side below which nothing is looked at from farther away."""
 PART: Final = 128
@@ -170,3 +174,27 @@ def choose_rescale(look: Look, room: float) -> float:
     """
     factor = measure_rescale(look.diameter, room) if look.count else 1.0
     return factor if factor < 1 or look.count >= FEWEST else 1.0
+
+
+def find_crowded_size(embedding: ImageEmbedding, image_size: int) -> float | None:
+    """The diameter of objects that are too small in a frame because it had no room to show them larger.
+
+    Parameters
+    ----------
+    embedding : ImageEmbedding
+        Whose scale was searched.
+    image_size : int
+        Largest side of a frame, which enlarging may exceed by ``ROOM``.
+
+    Returns
+    -------
+    float or None
+        Their median, in pixels of the plane; None where the objects are large enough, or are few.
+    """
+    frame = embedding.frame
+    if STEP * max(frame.inner) <= ROOM * image_size:
+        return None
+    look = measure_look(embedding)
+    if look.count < FEWEST or CROWDED * look.diameter > WANTED:
+        return None
+    return look.diameter / frame.scale
