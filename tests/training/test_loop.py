@@ -269,6 +269,7 @@ def test_a_run_can_start_from_another_model(finished: Path, data_folder: Path, t
     path = train(read_labelled_images(data_folder), config, tmp_path, init=finished / "smoke.safetensors")
     source, model = load_model(finished / "smoke.safetensors", "cpu"), load_model(path, "cpu")
     assert model.record["init"] == {"name": "smoke", "sha256": source.sha256}
+    assert model.record["init_record"] == source.record
     theirs = source.module.state_dict()
     trained = dict(model.module.named_parameters())
     assert trained
@@ -412,14 +413,12 @@ def test_a_disk_that_is_full_keeps_the_previous_state(
 def test_a_run_remembers_what_it_started_from(finished: Path, data_folder: Path, tmp_path: Path) -> None:
     config = replace(SHORT, phases=(Phase("joint", 1, True, True, images=1),))
     path = train(read_labelled_images(data_folder), config, tmp_path, init=finished / "smoke.safetensors")
-    start = load_model(path, "cpu").record["init"]
+    begun = load_model(path, "cpu").record
     path.unlink()
-    assert (
-        load_model(train(read_labelled_images(data_folder), config, tmp_path, resume=True), "cpu").record[
-            "init"
-        ]
-        == start
-    )
+    images = read_labelled_images(data_folder)
+    record = load_model(train(images, config, tmp_path, resume=True), "cpu").record
+    assert record["init"] == begun["init"]
+    assert record["init_record"] == begun["init_record"] != {}
 
 
 def test_without_a_checkpoint_a_run_starts_anew(data_folder: Path, tmp_path: Path) -> None:

@@ -330,11 +330,14 @@ class Trainer:
         """Write the averaged weights as safetensors, with configuration and record."""
         from napari_sam.inference.checkpoints import write_checkpoint
 
+        init = dict(self.init or {})
+        earlier = {"init_record": before} if (before := init.pop("record", None)) else {}
         record = {
             "config": asdict(self.config),
             "seed": self.seed,
             "processes": self.processes,
-            "init": self.init,
+            "init": init or None,
+            **earlier,  # what that model's own training was
             "precision": str(self.precision).removeprefix("torch."),
             "object_size": WANTED,  # what small objects are enlarged to, in training and in use
             "seconds": round(self.seconds),

@@ -54,8 +54,8 @@ def check_folder(out: Path, name: str, *, resume: bool) -> None:
         )
 
 
-def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
-    """Copy the weights that ``model`` shares with another model; returns that one's name and sha256.
+def read_initial_weights(model: Sam, init: str | Path) -> dict[str, Any]:
+    """Copy the weights that ``model`` shares with another model; returns that one's name, sha256 and record.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_initial_weights(model: Sam, init: str | Path) -> dict[str, str]:
             f"got {len(shared)} of its {len(own)} layers."
         )
     model.load_state_dict(shared, strict=False)
-    return {"name": source.name, "sha256": source.sha256}
+    return {"name": source.name, "sha256": source.sha256, "record": source.record}
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
