@@ -147,8 +147,10 @@ def test_objects_of_a_full_frame_are_too_small_or_not(
 ) -> None:
     model = replace(nuclei, config=replace(nuclei.config, image_size=image_size))
     image = draw_disks(192, diameter)
-    size = find_crowded_size(encode(model, image, adapt=True), image_size)
+    embedding = encode(model, image, adapt=True)
+    size = find_crowded_size(embedding, image_size, WANTED)
     assert size == (pytest.approx(diameter, rel=0.15) if is_crowded else None)
+    assert find_crowded_size(embedding, image_size, 10) is None  # a model that has learned from small ones
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -159,7 +161,7 @@ def test_a_full_frame_with_few_objects_says_nothing_of_their_size(nuclei: Loaded
     frame = predictor.make_frame((0, 0, 192, 192), 1.5)
     embedding = predictor.encode(image, measure_normalization(image, limits=((0, 255),)), frame, image.shape)
     assert measure_look(embedding).count == count
-    assert find_crowded_size(embedding, 192) is None
+    assert find_crowded_size(embedding, 192, WANTED) is None
 
 
 def test_a_part_is_looked_at_where_most_is_to_be_seen(nuclei: LoadedModel) -> None:

@@ -17,6 +17,7 @@ from napari_sam.inference.candidates import Candidates
 from napari_sam.inference.image_source import ImageSource
 from napari_sam.inference.instance_candidates import read_instances
 from napari_sam.inference.instance_maps import InstanceParams
+from napari_sam.inference.object_scale import expected_object_size
 from napari_sam.inference.scale_search import find_crowded_size
 from napari_sam.inference.stitching import Stitcher, meets
 from napari_sam.types import Progress
@@ -113,7 +114,7 @@ def _iter_tile(
     model, settings = predictor.model, predictor.settings
     size = None
     if settings.object_size is None and model.config.any_frame_size:
-        size = find_crowded_size(embedding, model.config.image_size)
+        size = find_crowded_size(embedding, model.config.image_size, expected_object_size(model))
     if size is None:
         return read_instances(model, embedding, params)
     nearer = predictor.with_settings(replace(settings, object_size=size))

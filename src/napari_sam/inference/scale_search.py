@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from napari_sam.inference.instance_maps import drop_doubtful
-from napari_sam.inference.object_scale import WANTED, measure_rescale
+from napari_sam.inference.object_scale import measure_rescale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ def choose_rescale(look: Look, room: float) -> float:
     return factor if factor < 1 or look.count >= FEWEST else 1.0
 
 
-def find_crowded_size(embedding: ImageEmbedding, image_size: int) -> float | None:
+def find_crowded_size(embedding: ImageEmbedding, image_size: int, wanted: float) -> float | None:
     """The diameter of objects that are too small in a frame because it had no room to show them larger.
 
     Parameters
@@ -185,6 +185,8 @@ def find_crowded_size(embedding: ImageEmbedding, image_size: int) -> float | Non
         Whose scale was searched.
     image_size : int
         Largest side of a frame, which enlarging may exceed by ``ROOM``.
+    wanted : float
+        Diameter in frame pixels at which objects are shown whose size is known.
 
     Returns
     -------
@@ -195,6 +197,6 @@ def find_crowded_size(embedding: ImageEmbedding, image_size: int) -> float | Non
     if STEP * max(frame.inner) <= ROOM * image_size:
         return None
     look = measure_look(embedding)
-    if look.count < FEWEST or CROWDED * look.diameter > WANTED:
+    if look.count < FEWEST or CROWDED * look.diameter > wanted:
         return None
     return look.diameter / frame.scale
