@@ -331,13 +331,13 @@ class Trainer:
         from napari_sam.inference.checkpoints import write_checkpoint
 
         init = dict(self.init or {})
-        earlier = {"init_record": before} if (before := init.pop("record", None)) else {}
+        init_record = init.pop("record", None)
         record = {
             "config": asdict(self.config),
             "seed": self.seed,
             "processes": self.processes,
             "init": init or None,
-            **earlier,  # what that model's own training was
+            "init_record": init_record,  # of that model's own training
             "precision": str(self.precision).removeprefix("torch."),
             "object_size": WANTED,  # what small objects are enlarged to, in training and in use
             "seconds": round(self.seconds),
