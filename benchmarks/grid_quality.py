@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threshold_search import search_thresholds
 from timing import print_table
 
 import napari_sam as ns
@@ -105,24 +105,12 @@ def _score(held: Any, found: list[Candidates], params: FilterParams) -> list[Lab
     ]
 
 
-def _tune(held: Any, found: list[Candidates], best: FilterParams) -> None:
-    def score(params: FilterParams) -> float:
+def _tune(held: Any, found: list[Candidates], start: FilterParams) -> None:
+    def score(params: FilterParams) -> tuple[float, str]:
         pooled = pool_scores(_score(held, found, params))
-        return float(pooled.ap[0.5] + pooled.msa) / 2
+        return float(pooled.ap[0.5] + pooled.msa) / 2, ""
 
-    reached = score(best)
-    print(f"start {reached:.4f}")
-    for _ in range(2):
-        for name, values in CHOICES.items():
-            for value in values:
-                if value == getattr(best, name):
-                    continue
-                trial = replace(best, **{name: value})
-                got = score(trial)
-                print(f"  {name} {value}: {got:.4f}")
-                if got > reached:
-                    best, reached = trial, got
-    print(f"best {reached:.4f} {best}")
+    search_thresholds(start, CHOICES, score)
 
 
 if __name__ == "__main__":

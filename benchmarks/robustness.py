@@ -98,10 +98,15 @@ def seed(name: str) -> np.random.Generator:
     return np.random.default_rng(list(name.encode()))
 
 
+def median_diameter(labels: Image) -> float:
+    """Of the objects, in pixels."""
+    areas = np.bincount(labels.ravel())[1:]
+    return 2 * float(np.sqrt(np.median(areas[areas > 0]) / np.pi))
+
+
 def rescale(image: Image, labels: Image, diameter: float) -> tuple[Image, Image]:
     """The image at a scale at which its median object has this diameter."""
-    areas = np.bincount(labels.ravel())[1:]
-    factor = diameter / (2 * np.sqrt(np.median(areas[areas > 0]) / np.pi))
+    factor = diameter / median_diameter(labels)
     side = int(LARGEST / factor)
     image, labels = image[:side, :side], labels[:side, :side]
     shape = tuple(max(8, round(n * factor)) for n in labels.shape)

@@ -11,11 +11,12 @@ images that were trained on too, apart, to tell a gain from chance.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threshold_search import search_thresholds
 
 import napari_sam as ns
 from napari_sam.cli.labelled_files import read_labelled_images
@@ -58,39 +59,14 @@ def main() -> None:
     model = ns.load_model(args.model, "cpu")
     print("held-out images")
     start = InstanceParams()
-    images = LookedAt(model, held)
-    best, found = start, images.score(start)
-    print(f"start {found}")
-    for _ in range(2):
-        for name, values in CHOICES.items():
-            for value in values:
-                if value == getattr(best, name):
-                    continue
-                trial = replace(best, **{name: value})
-                got = images.score(trial)
-                print(f"  {name} {value}: {got}", flush=True)
-                if got.overall > found.overall:
-                    best, found = trial, got
-    print(f"best {found}\n{asdict(best)}")
+    best = search_thresholds(start, CHOICES, LookedAt(model, held).score)
     if args.trained:
         chosen = np.random.default_rng(0).permutation(len(trained))[: args.trained]
         images = LookedAt(model, [trained[i] for i in sorted(chosen)])
         print(f"{len(chosen)} images that were trained on")
         for name, params in (("start", start), ("best", best)):
-            print(f"{name} {images.score(params)}")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What thresholds give: pooled AP at IoU 0.5 and mSA of each kind of image, and small objects found."""
-
-    overall: float
-    kinds: dict[str, tuple[float, float]]
-    small: float
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{kind} AP@0.5 {ap:.3f} mSA {msa:.3f}" for kind, (ap, msa) in self.kinds.items())
-        return f"{self.overall:.4f} ({kinds}; of objects < 50 px {self.small:.3f})"
+            overall, said = images.score(params)
+            print(f"{name} {overall:.4f} {said}")
 
 
 class LookedAt:
@@ -103,8 +79,8 @@ class LookedAt:
         self.embeddings = [predictor.encode(image.pixels.astype(np.float32)) for image in images]
         self.read: dict[InstanceParams, list[Candidates]] = {}  # by what decides which candidates there are
 
-    def score(self, params: InstanceParams) -> Found:
-        """Segment all images with these thresholds."""
+    def score(self, params: InstanceParams) -> tuple[float, str]:
+        """The mean over the kinds of image, and AP at IoU 0.5 and mSA of each, and small objects found."""
         asked = replace(params, score=0.0, min_area=1)
         if asked not in self.read:
             self.read.clear()
@@ -119,7 +95,8 @@ class LookedAt:
         weights = np.array([len(values) ** 0.5 for values in found.values()])
         overall = np.average([np.mean(m) for m in means.values()], weights=weights)
         hits, total = np.sum([scores.recall_by_area(0, SMALL) for scores in pooled.values()], axis=0)
-        return Found(float(overall), means, float(hits / max(total, 1)))
+        kinds = ", ".join(f"{kind} AP@0.5 {ap:.3f} mSA {msa:.3f}" for kind, (ap, msa) in means.items())
+        return float(overall), f"({kinds}; of objects < {SMALL} px {hits / max(total, 1):.3f})"
 
 
 if __name__ == "__main__":
